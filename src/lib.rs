@@ -1,0 +1,7 @@
+//! onepoll: non-blocking sockets on one thread and one [`mio::Poll`].
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod reactor;
+pub mod selectors;
+pub mod wire;

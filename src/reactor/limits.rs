@@ -1,0 +1,70 @@
+//! What a connection, a peer or the whole daemon may use.
+
+use std::time::Duration;
+
+/// Bounds on what connections and peers may use. Every service has its own
+/// copy; `None`, or 0 for a count or a size, turns a limit off.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Connections open at once. One more is turned away.
+    pub connections: usize,
+    /// Connections open at once from one IP address. One more is turned away.
+    pub connections_per_peer: usize,
+    /// A connection that neither sent nor took a byte for this long is closed.
+    pub idle_timeout: Option<Duration>,
+    /// From the first byte of a message to its last one. It runs per message
+    /// and not per byte, so that a slow sender cannot hold a slot for ever.
+    pub message_timeout: Option<Duration>,
+    /// How long output may wait without the peer taking a single byte of it.
+    pub send_timeout: Option<Duration>,
+    /// Bytes of a line, and of what a service leaves unread.
+    pub line_length: usize,
+    /// Bytes queued for a peer that does not take them; a member of a room
+    /// that stays above it is dropped.
+    pub output_limit: usize,
+    /// Messages a second from one chat member.
+    pub messages_per_second: Rate,
+    /// Answers a second to one source address, over UDP.
+    pub datagrams_per_second: Rate,
+    /// How long output may take to go out once the daemon was told to end.
+    pub drain_timeout: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 0,
+            connections_per_peer: 0,
+            idle_timeout: Some(Duration::from_secs(30 * 60)),
+            message_timeout: Some(Duration::from_secs(10)),
+            send_timeout: Some(Duration::from_secs(60)),
+            line_length: 64 * 1024,
+            output_limit: 1024 * 1024,
+            messages_per_second: Rate { per_second: 20, burst: 100, loopback: false },
+            datagrams_per_second: Rate { per_second: 1000, burst: 1000, loopback: false },
+            drain_timeout: Some(Duration::from_secs(5)),
+        }
+    }
+}
+
+/// A token bucket's size: `burst` at once, refilled by `per_second`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come back each second; 0 turns the limit off.
+    pub per_second: u32,
+    /// Tokens that a full bucket holds.
+    pub burst: u32,
+    /// Whether it also holds for peers on the loopback interface.
+    pub loopback: bool,
+}
+
+impl Rate {
+    /// No limit at all.
+    pub const OFF: Rate = Rate { per_second: 0, burst: 0, loopback: false };
+
+    /// The limit as a setting gives it: it holds for every peer, and five
+    /// seconds' worth may come at once. 0 is [`Rate::OFF`].
+    pub fn per_second(per_second: u32) -> Rate {
+        Rate { per_second, burst: per_second.saturating_mul(5), loopback: true }
+    }
+}

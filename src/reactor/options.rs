@@ -1,0 +1,51 @@
+//! Socket options, as settings.
+
+use std::time::Duration;
+
+/// The options that a service's sockets are opened with (socket(7), tcp(7),
+/// ip(7)). On Linux a connection inherits them from its listener, so that an
+/// accept costs no `setsockopt`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SocketOptions {
+    /// SO_REUSEADDR: bind although connections of an earlier run are still in TIME_WAIT.
+    pub reuse_address: bool,
+    /// SO_RCVBUF in bytes; the kernel doubles it and caps it at `net.core.rmem_max`.
+    pub receive_buffer: Option<usize>,
+    /// SO_SNDBUF in bytes; the kernel doubles it and caps it at `net.core.wmem_max`.
+    pub send_buffer: Option<usize>,
+    /// SO_KEEPALIVE: probe a peer that has been silent for hours.
+    pub keepalive: bool,
+    /// SO_LINGER: `None` is off; zero makes a close send RST and drop unsent output.
+    pub linger: Option<Duration>,
+    /// TCP_NODELAY: do not wait to fill a segment (Nagle's algorithm, RFC 896).
+    pub nodelay: bool,
+    /// SO_DONTROUTE: only hosts on a directly connected network.
+    pub dont_route: bool,
+    /// SO_BROADCAST: sending to a broadcast address is permitted.
+    pub broadcast: bool,
+    /// IP_TTL, and IP_MULTICAST_TTL where datagrams go to a group: 1 to 255 hops.
+    pub ttl: Option<u32>,
+    /// Connections that the kernel completes and holds until they are accepted
+    /// (listen(2)); the kernel caps it at `net.core.somaxconn`.
+    pub backlog: u32,
+    /// TCP_CONGESTION: the name of a congestion control that the kernel has.
+    pub congestion: Option<String>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        SocketOptions {
+            reuse_address: true,
+            receive_buffer: None,
+            send_buffer: None,
+            keepalive: false,
+            linger: None,
+            nodelay: true,
+            dont_route: false,
+            broadcast: false,
+            ttl: None,
+            backlog: 4096,
+            congestion: None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Python's `selectors` over mio.
