@@ -7,5 +7,7 @@
 //! knowing a socket or a clock.
 //!
 //! - [`text`]: messages of people and of simple programs, as chunks or lines.
+//! - [`json`]: JSON values, one after the other.
 
+pub mod json;
 pub mod text;
