@@ -4,4 +4,5 @@
 
 pub mod reactor;
 pub mod selectors;
+pub mod service;
 pub mod wire;

@@ -1,0 +1,335 @@
+//! The door to the services: every call goes through [`Reactor::call`], and
+//! what it asked for is carried out here.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::connector;
+use super::datagram::Datagram;
+use super::effects::{Closing, Effect, Effects};
+use super::host::Call;
+use super::keyboard::{FileRead, Keyboard};
+use super::millis_up;
+use super::net::Entry;
+use super::notices::Notice;
+use super::rooms::DatagramPeer;
+use super::stream::{State, Stream};
+use super::timers::NEVER;
+use super::token::{ConnectionId, Handle, SocketId};
+use super::{CALLS_A_TURN, Reactor};
+use crate::service::{CloseReason, Context, Message};
+
+/// A service's shared state is suspect after this many panics.
+const PANICS_BEFORE_STOP: u32 = 3;
+
+/// A call that waits until the present one has returned.
+pub(crate) enum Pending {
+    Message { host: u16, message: Message },
+    Socket { host: u16, opened: io::Result<SocketId> },
+}
+
+/// Whom a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum About {
+    Service,
+    Connection(Handle),
+    Datagram(DatagramPeer),
+}
+
+impl Reactor {
+    /// The only way into a service. The effects come back by value, so that
+    /// none can leak into another connection's; `None` after a panic, whose
+    /// effects are dropped (what it published stays).
+    pub(super) fn call(&mut self, host: u16, about: About, call: Call<'_, '_>) -> Option<Effects> {
+        let (connection, datagram) = match about {
+            About::Service => (None, None),
+            About::Connection(handle) => {
+                (Some((ConnectionId(handle), self.net.stream(handle)?.peer)), None)
+            }
+            About::Datagram(peer) => (None, Some(peer)),
+        };
+        let slot = &mut self.hosts[host as usize];
+        let service = slot.service.as_mut()?;
+        let mut effects = std::mem::take(&mut self.effects);
+        let outgoing_before = self.outgoing.mark();
+        let (next_id, statistics) = self.net.generation_counter();
+        let mut context = Context {
+            now: self.now,
+            system_time: None,
+            host,
+            connection,
+            datagram,
+            limits: &slot.limits,
+            effects: &mut effects,
+            outgoing: &mut self.outgoing,
+            rooms: &mut self.rooms,
+            next_id,
+            statistics,
+        };
+        match catch_unwind(AssertUnwindSafe(|| service.call(call, &mut context))) {
+            Ok(()) => Some(effects),
+            Err(_) => {
+                self.outgoing.roll_back(outgoing_before);
+                effects.clear();
+                self.effects = effects;
+                self.panicked(host);
+                None
+            }
+        }
+    }
+
+    fn panicked(&mut self, host: u16) {
+        let slot = &mut self.hosts[host as usize];
+        slot.panics += 1;
+        self.net.statistics.panics += 1;
+        if slot.panics >= PANICS_BEFORE_STOP {
+            log::error!("service {}: failed inside {} times; it is stopped, the others serve on", slot.name, slot.panics);
+            self.stop_service(host);
+        } else {
+            let now = self.net.now;
+            let name = &slot.name;
+            self.net.notices.say(Notice::Fault, now, format_args!("service {name}: failed inside; the connection concerned ends"));
+        }
+    }
+
+    /// A call about no connection.
+    pub(super) fn call_host(&mut self, host: u16, call: Call<'_, '_>) {
+        if let Some(effects) = self.call(host, About::Service, call) {
+            self.apply(host, About::Service, effects, &[]);
+            self.send_datagrams();
+        }
+    }
+
+    /// A call about a connection. `input` is what ranges of input refer to.
+    pub(super) fn call_stream(&mut self, handle: Handle, host: u16, call: Call<'_, '_>, input: &[u8]) {
+        let about = About::Connection(handle);
+        match self.call(host, about, call) {
+            Some(effects) => self.apply(host, about, effects, input),
+            None => self.end_after_panic(handle),
+        }
+    }
+
+    pub(super) fn end_after_panic(&mut self, handle: Handle) {
+        let hosts = &mut self.hosts;
+        if let Some(stream) = self.net.stream(handle) {
+            stream.reset_on_close();
+            if let Some(service) = &mut hosts[stream.host as usize].service {
+                service.drop_session(stream.session);
+            }
+            // The service is not told: it has failed on this session already.
+            stream.session = u32::MAX;
+            self.net.end(handle, CloseReason::Failed(io::Error::other("the service failed inside")));
+        }
+    }
+
+    /// Carries out what a call asked for.
+    pub(super) fn apply(&mut self, host: u16, about: About, mut effects: Effects, input: &[u8]) {
+        match about {
+            About::Connection(handle) => self.apply_to_stream(handle, &effects, input),
+            About::Datagram(peer) if effects.room.is_some() => {
+                if let Some(socket) = self.net.datagram(peer.socket.0) {
+                    socket.room = effects.room;
+                }
+            }
+            _ => {}
+        }
+        if !effects.others.is_empty() {
+            let mut others = std::mem::take(&mut effects.others);
+            for effect in others.drain(..) {
+                self.apply_other(host, about, effect, &effects.scratch);
+            }
+            effects.others = others;
+        }
+        effects.clear();
+        self.effects = effects;
+    }
+
+    fn apply_to_stream(&mut self, handle: Handle, effects: &Effects, input: &[u8]) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if effects.room.is_some() {
+            stream.room = effects.room;
+        }
+        if matches!(stream.state, State::Closed | State::Lingering) {
+            return;
+        }
+        if !effects.answer.is_empty() {
+            match stream.answer(&effects.answer, &effects.scratch, input, now) {
+                Ok(written) => self.net.statistics.bytes_sent += written as u64,
+                Err(why) => return self.net.end(handle, why),
+            }
+        }
+        let Some(stream) = self.net.stream(handle) else { return };
+        if let Some(deadline) = effects.deadline {
+            let after = |at: std::time::Instant| millis_up(at.saturating_duration_since(self.start));
+            stream.deadline = deadline.map_or(NEVER, after);
+        }
+        if let Some(until) = effects.pause_until {
+            // Zero is `not paused`, and what is not later than now is no pause.
+            stream.paused_until = millis_up(until.saturating_duration_since(self.start)).max(now + 1);
+        }
+        if effects.more_to_send {
+            stream.more_to_send = true;
+            if stream.outbox.is_none() {
+                self.net.enqueue(handle);
+            }
+        }
+        match effects.closing {
+            Closing::No => {}
+            Closing::Close => self.net.finish(handle, CloseReason::ByUs),
+            Closing::Abort => {
+                if let Some(stream) = self.net.stream(handle) {
+                    stream.reset_on_close();
+                }
+                self.net.end(handle, CloseReason::ByUs);
+            }
+        }
+        self.net.arm(handle, &self.hosts);
+    }
+
+    fn apply_other(&mut self, host: u16, about: About, effect: Effect, scratch: &[u8]) {
+        match effect {
+            Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
+            Effect::CloseOther(ConnectionId(handle)) => {
+                self.net.finish(handle, CloseReason::ByUs);
+                self.net.arm(handle, &self.hosts);
+            }
+            Effect::Post { service, message } => {
+                match self.hosts.iter().position(|slot| slot.name == service && slot.service.is_some()) {
+                    Some(to) => self.pending.push_back(Pending::Message { host: to as u16, message }),
+                    None => log::debug!("a message to service {service} is dropped: it does not run"),
+                }
+            }
+            Effect::Offload(job) => {
+                let connection = match about {
+                    About::Connection(handle) => Some(handle),
+                    _ => None,
+                };
+                self.offload.submit(host, connection, job);
+            }
+            Effect::OpenSocket(spec) => {
+                let generation = self.net.next_generation();
+                let options = &self.hosts[host as usize].options;
+                let opened = Datagram::open(&spec, options, host, generation)
+                    .and_then(|datagram| self.net.insert(Entry::Datagram(Box::new(datagram))));
+                self.pending.push_back(Pending::Socket { host, opened: opened.map(SocketId) });
+            }
+            Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
+            Effect::Connect(to) => self.connect(host, to),
+            Effect::Tick(at) => self.set_tick(host, at),
+            Effect::ReadKeyboard => self.open_keyboard(host),
+            Effect::PauseKeyboard => self.pause_keyboard(host, true),
+            Effect::ResumeKeyboard => self.pause_keyboard(host, false),
+            Effect::Stop => {
+                if self.net.draining_since.is_none() {
+                    self.drain();
+                }
+            }
+            Effect::Fail(why) => {
+                self.failure.get_or_insert(why);
+                self.ends_now = true;
+            }
+        }
+    }
+
+    /// Sends to another connection: at once if it is free, else behind what it
+    /// has not taken yet.
+    fn tell(&mut self, handle: Handle, bytes: &[u8]) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if stream.state != State::Open {
+            return;
+        }
+        let host = stream.host;
+        let piece = super::effects::Piece::Scratch(0..bytes.len());
+        match stream.answer(&[piece], bytes, &[], now) {
+            Ok(written) => self.net.statistics.bytes_sent += written as u64,
+            Err(why) => return self.net.end(handle, why),
+        }
+        self.check_output_limit(handle, host);
+        self.net.arm(handle, &self.hosts);
+    }
+
+    /// Drops a connection whose peer does not take what others send it.
+    pub(super) fn check_output_limit(&mut self, handle: Handle, host: u16) {
+        let limit = self.hosts[host as usize].limits.output_limit;
+        super::serve::drop_if_too_slow(&mut self.net, handle, &self.hosts[host as usize].name, limit);
+    }
+
+    fn connect(&mut self, host: u16, to: std::net::SocketAddr) {
+        let Some(service) = &mut self.hosts[host as usize].service else { return };
+        let session = service.new_session();
+        let generation = self.net.next_generation();
+        let now = self.net.now;
+        let connected = connector::connect(to, &self.hosts[host as usize].options).and_then(|socket| {
+            let mut stream = Stream::new(socket, to, host, State::Connecting, generation, now);
+            stream.session = session;
+            self.net.insert(Entry::Stream(stream))
+        });
+        match connected {
+            Ok(handle) => {
+                self.hosts[host as usize].connections += 1;
+                self.net.statistics.connections += 1;
+                self.net.arm(handle, &self.hosts);
+            }
+            Err(error) => {
+                let why = CloseReason::NotConnected(error);
+                if let Some(effects) = self.call(host, About::Service, Call::Closed(session, &why)) {
+                    self.apply(host, About::Service, effects, &[]);
+                }
+            }
+        }
+    }
+
+    fn open_keyboard(&mut self, host: u16) {
+        let generation = self.net.next_generation();
+        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host, generation)))) {
+            Ok(handle) => {
+                self.net.enqueue(handle);
+            }
+            Err(error) => {
+                self.failure.get_or_insert(format!("cannot read standard input: {error}"));
+                self.ends_now = true;
+            }
+        }
+    }
+
+    fn pause_keyboard(&mut self, host: u16, paused: bool) {
+        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+        for handle in self.net.handles(is_its) {
+            if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
+                keyboard.paused = paused;
+            }
+            self.net.enqueue(handle);
+        }
+    }
+
+    /// Takes in what the offload threads have finished.
+    pub(super) fn take_answers(&mut self) {
+        while let Some(finished) = self.offload.next_answer() {
+            match finished.answer.result {
+                Ok(result) if result.is::<FileRead>() => {
+                    if let Ok(read) = result.downcast::<FileRead>() {
+                        self.keyboard_file_was_read(finished.host, *read);
+                    }
+                }
+                result => {
+                    let answer = crate::service::Answer { connection: finished.answer.connection, result };
+                    self.call_host(finished.host, Call::Finished(answer));
+                }
+            }
+        }
+    }
+
+    /// Makes the calls that waited, each once; what they ask for in turn waits
+    /// for the next turn, so that two services cannot keep the loop to themselves.
+    pub(super) fn deliver_pending(&mut self) {
+        for _ in 0..self.pending.len().min(CALLS_A_TURN) {
+            match self.pending.pop_front() {
+                Some(Pending::Message { host, message }) => self.call_host(host, Call::Message(message)),
+                Some(Pending::Socket { host, opened }) => self.call_host(host, Call::Socket(opened)),
+                None => return,
+            }
+        }
+    }
+}

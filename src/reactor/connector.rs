@@ -1,0 +1,23 @@
+//! Outbound connections: `connect` without waiting. The socket becomes writable
+//! when the attempt has ended, and SO_ERROR tells how (connect(2), EINPROGRESS).
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::options::SocketOptions;
+
+/// Begins to connect. An error here is final; success only means `under way`.
+pub(crate) fn connect(to: SocketAddr, options: &SocketOptions) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    options.apply_to_stream(&socket, to)?;
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}

@@ -1,0 +1,265 @@
+//! UDP sockets: opening them, and who is never answered.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use mio::net::UdpSocket;
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::limits::Rate;
+use super::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
+use super::readiness::Latch;
+use super::rooms::Room;
+use super::token_bucket::TokenBucket;
+
+/// How a UDP socket is to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatagramSpec {
+    /// The local address; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// The only peer, if there is only one: then the kernel reports when
+    /// nobody listens there (connect(2) on UDP).
+    pub connect: Option<SocketAddr>,
+    /// A group to hear, or to send to.
+    pub multicast: Option<Multicast>,
+}
+
+/// A multicast group (RFC 1112) on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Multicast {
+    /// The group's address.
+    pub group: IpAddr,
+    /// The address of the interface to use; the kernel chooses if `None`.
+    pub interface: Option<IpAddr>,
+    /// Join the group. The kernel leaves it when the socket closes.
+    pub join: bool,
+}
+
+impl DatagramSpec {
+    /// A socket bound to an address, that talks to anybody.
+    pub fn bound(bind: SocketAddr) -> DatagramSpec {
+        DatagramSpec { bind, connect: None, multicast: None }
+    }
+
+    /// A socket on a free port, that talks to one peer.
+    pub fn connected(to: SocketAddr) -> DatagramSpec {
+        DatagramSpec { bind: any_address(to), connect: Some(to), multicast: None }
+    }
+}
+
+/// The wildcard address of the family of `like`, with port 0.
+pub(crate) fn any_address(like: SocketAddr) -> SocketAddr {
+    match like {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Datagram {
+    pub socket: UdpSocket,
+    pub generation: u32,
+    pub host: u16,
+    pub address: SocketAddr,
+    pub is_connected: bool,
+    /// Bound to a wildcard address: the kernel tells which address each
+    /// datagram was sent to (IP_PKTINFO), and the answer comes from that one.
+    pub tells_destination: bool,
+    pub latch: Latch,
+    pub room: Option<Room>,
+}
+
+impl Datagram {
+    pub fn open(
+        spec: &DatagramSpec,
+        options: &SocketOptions,
+        host: u16,
+        generation: u32,
+    ) -> io::Result<Datagram> {
+        let socket = Socket::new(Domain::for_address(spec.bind), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        // A second daemon on the port would take half of the datagrams, so the
+        // address is shared only where every listener gets a copy of each.
+        let shared = spec.multicast.is_some_and(|multicast| multicast.join) || is_broadcast(spec.bind.ip());
+        socket.set_reuse_address(shared && options.reuse_address)?;
+        socket.set_broadcast(options.broadcast)?;
+        options.apply_to_any(&socket, spec.bind)?;
+        if options.receive_buffer.is_none() {
+            socket.set_recv_buffer_size(DEFAULT_UDP_RECEIVE_BUFFER)?;
+        }
+        let tells_destination = spec.bind.ip().is_unspecified() && spec.connect.is_none();
+        if tells_destination {
+            match spec.bind {
+                SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+                SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+            }
+        }
+        socket.bind(&spec.bind.into())?;
+        if let Some(multicast) = &spec.multicast {
+            multicast.apply(&socket, options)?;
+        }
+        if let Some(peer) = spec.connect {
+            socket.connect(&peer.into())?;
+        }
+        let socket = UdpSocket::from_std(socket.into());
+        Ok(Datagram {
+            generation,
+            host,
+            address: socket.local_addr()?,
+            socket,
+            is_connected: spec.connect.is_some(),
+            tells_destination,
+            latch: Latch::default(),
+            room: None,
+        })
+    }
+}
+
+impl Multicast {
+    fn apply(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+        match (self.group, self.interface) {
+            (IpAddr::V4(group), interface) => {
+                let interface = match interface {
+                    Some(IpAddr::V4(interface)) => interface,
+                    Some(IpAddr::V6(_)) => return Err(other_family()),
+                    None => Ipv4Addr::UNSPECIFIED,
+                };
+                if self.join {
+                    socket.join_multicast_v4(&group, &interface)?;
+                    // Else the groups that other sockets joined are heard too.
+                    #[cfg(target_os = "linux")]
+                    socket.set_multicast_all_v4(false)?;
+                }
+                socket.set_multicast_if_v4(&interface)?;
+                if let Some(ttl) = options.ttl {
+                    socket.set_multicast_ttl_v4(ttl)?;
+                }
+            }
+            (IpAddr::V6(group), interface) => {
+                let index = match interface {
+                    Some(IpAddr::V6(interface)) => interface_index(IpAddr::V6(interface))?,
+                    Some(IpAddr::V4(_)) => return Err(other_family()),
+                    None => 0,
+                };
+                if self.join {
+                    socket.join_multicast_v6(&group, index)?;
+                    #[cfg(target_os = "linux")]
+                    socket.set_multicast_all_v6(false)?;
+                }
+                socket.set_multicast_if_v6(index)?;
+                if let Some(ttl) = options.ttl {
+                    socket.set_multicast_hops_v6(ttl)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn other_family() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the interface is of another address family than the group")
+}
+
+/// The index of the interface that has this address.
+fn interface_index(address: IpAddr) -> io::Result<u32> {
+    let has_address = |interface: &nix::ifaddrs::InterfaceAddress| {
+        let storage = interface.address.as_ref()?;
+        Some(IpAddr::V6(storage.as_sockaddr_in6()?.ip()) == address)
+    };
+    for interface in nix::ifaddrs::getifaddrs()? {
+        if has_address(&interface) == Some(true) {
+            return Ok(nix::net::if_::if_nametoindex(interface.interface_name.as_str())?);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("no interface has the address {address}")))
+}
+
+/// 255.255.255.255, or the broadcast address of the loopback network.
+pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip == Ipv4Addr::new(127, 255, 255, 255))
+}
+
+/// Source ports of services that answer whatever they are sent; answering
+/// them would make an endless loop (CVE-2024-2169): none, echo, discard,
+/// daytime, qotd, chargen, time, dns, tftp, ntp.
+const ANSWERING_PORTS: [u16; 9] = [0, 7, 13, 17, 19, 37, 53, 69, 123];
+
+/// Whether a datagram must be ignored: its answer would go to something that
+/// answers in turn, or to many.
+pub(crate) fn would_loop(from: SocketAddr, to: Option<IpAddr>, ours: &[SocketAddr]) -> bool {
+    let ip = from.ip().to_canonical();
+    if ANSWERING_PORTS.contains(&from.port()) || ip.is_multicast() || is_broadcast(ip) {
+        return true;
+    }
+    ours.iter().any(|address| {
+        let bound = address.ip().to_canonical();
+        address.port() == from.port()
+            && (bound == ip
+                || bound.is_unspecified() && (ip.is_loopback() || to.map(|to| to.to_canonical()) == Some(ip)))
+    })
+}
+
+/// Answers a second to each source address.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerLimit(HashMap<IpAddr, TokenBucket>);
+
+/// Sources remembered at once; with more, all start afresh. It bounds what an
+/// attacker with forged sources can make the daemon hold.
+const SOURCES: usize = 16_384;
+
+impl AnswerLimit {
+    pub fn admits(&mut self, source: IpAddr, rate: Rate, now: Instant) -> bool {
+        if rate.per_second == 0 || (source.is_loopback() && !rate.loopback) {
+            return true;
+        }
+        if self.0.len() >= SOURCES && !self.0.contains_key(&source) {
+            self.0.clear();
+        }
+        self.0.entry(source).or_insert_with(|| TokenBucket::new(rate, now)).take(rate, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_answers_by_itself_is_never_answered() {
+        for port in [0, 7, 13, 17, 19, 37, 53, 69, 123] {
+            assert!(would_loop(SocketAddr::from(([10, 0, 0, 1], port)), None, &[]), "port {port}");
+        }
+        assert!(would_loop(at("255.255.255.255:40000"), None, &[]));
+        assert!(would_loop(at("127.255.255.255:40000"), None, &[]));
+        assert!(would_loop(at("224.0.0.1:40000"), None, &[]));
+        assert!(!would_loop(at("10.0.0.1:40000"), None, &[]));
+    }
+
+    #[test]
+    fn our_own_sockets_are_never_answered() {
+        let ours = [at("127.0.0.1:3333"), at("0.0.0.0:12000")];
+        assert!(would_loop(at("127.0.0.1:3333"), None, &ours));
+        assert!(!would_loop(at("127.0.0.2:3333"), None, &ours));
+        assert!(would_loop(at("127.0.0.1:12000"), None, &ours));
+        let here = "192.0.2.1".parse().ok();
+        assert!(would_loop(at("192.0.2.1:12000"), here, &ours));
+        assert!(!would_loop(at("192.0.2.9:12000"), here, &ours), "another machine may use the port");
+    }
+
+    #[test]
+    fn the_answer_limit_spares_loopback_unless_it_was_set() {
+        let now = Instant::now();
+        let mut limit = AnswerLimit::default();
+        let unset = Rate { per_second: 2, burst: 2, loopback: false };
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert!((0..100).all(|_| limit.admits(loopback, unset, now)));
+        assert_eq!((0..100).filter(|_| limit.admits([192, 0, 2, 1].into(), unset, now)).count(), 2);
+        assert_eq!((0..100).filter(|_| limit.admits(loopback, Rate { loopback: true, ..unset }, now)).count(), 2);
+    }
+}

@@ -1,0 +1,284 @@
+//! A service with its sessions, and the builder that gives it its sockets.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use slab::Slab;
+
+use super::Reactor;
+use super::datagram::{Datagram, DatagramSpec};
+use super::limits::Limits;
+use super::listener::Listener;
+use super::net::Entry;
+use super::options::SocketOptions;
+use super::timers::NEVER;
+use super::token::SocketId;
+use crate::service::{Answer, CloseReason, Context, Farewell, Input, Message, Service};
+
+/// One call into a service. Sessions go by their key in the service's slab.
+pub(crate) enum Call<'a, 'b> {
+    Start,
+    Open(u32),
+    Receive(u32, &'a mut Input<'b>),
+    EndOfInput(u32, &'a mut Input<'b>),
+    RoomToSend(u32),
+    Timeout(u32, &'a mut Input<'b>),
+    Closed(u32, &'a CloseReason),
+    Datagram { on: SocketId, from: SocketAddr, datagram: &'a [u8] },
+    Tick,
+    Socket(io::Result<SocketId>),
+    Finished(Answer),
+    Message(Message),
+    Keyboard(Option<&'a [u8]>),
+}
+
+/// A service of any type.
+pub(crate) trait Hosted {
+    fn new_session(&mut self) -> u32;
+    fn drop_session(&mut self, session: u32);
+    fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
+    fn farewell(&self, why: Farewell) -> String;
+}
+
+struct Host<S: Service> {
+    service: S,
+    sessions: Slab<S::Session>,
+}
+
+impl<S: Service> Hosted for Host<S> {
+    fn new_session(&mut self) -> u32 {
+        self.sessions.insert(S::Session::default()) as u32
+    }
+
+    fn drop_session(&mut self, session: u32) {
+        self.sessions.try_remove(session as usize);
+    }
+
+    fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>) {
+        let Host { service, sessions } = self;
+        match call {
+            Call::Start => service.start(cx),
+            Call::Open(key) => service.open(&mut sessions[key as usize], cx),
+            Call::Receive(key, input) => service.receive(&mut sessions[key as usize], input, cx),
+            Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key as usize], input, cx),
+            Call::RoomToSend(key) => service.room_to_send(&mut sessions[key as usize], cx),
+            Call::Timeout(key, input) => service.timeout(&mut sessions[key as usize], input, cx),
+            Call::Closed(key, why) => service.closed(sessions.remove(key as usize), why, cx),
+            Call::Datagram { on, from, datagram } => service.datagram(on, from, datagram, cx),
+            Call::Tick => service.tick(cx),
+            Call::Socket(opened) => service.socket(opened, cx),
+            Call::Finished(answer) => service.finished(answer, cx),
+            Call::Message(message) => service.message(message, cx),
+            Call::Keyboard(typed) => service.keyboard(typed, cx),
+        }
+    }
+
+    fn farewell(&self, why: Farewell) -> String {
+        self.service.farewell(why)
+    }
+}
+
+/// A service's place in the reactor.
+pub(crate) struct Slot {
+    pub name: String,
+    pub limits: Limits,
+    pub options: SocketOptions,
+    /// `None` once the service was stopped.
+    pub service: Option<Box<dyn Hosted>>,
+    pub panics: u32,
+    pub connections: usize,
+    /// Counted only where a limit asks for it.
+    pub per_peer: HashMap<IpAddr, usize>,
+    pub tick: u64,
+}
+
+/// Names a service of a reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceId(pub(crate) u16);
+
+/// The two transports that a service can be reached over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// A listener for connections.
+    Tcp,
+    /// A socket for datagrams.
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        })
+    }
+}
+
+/// A socket that a service was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// What it speaks.
+    pub transport: Transport,
+    /// Where it is, with the port that it really has.
+    pub address: SocketAddr,
+}
+
+/// Why a service could not be given a socket.
+#[derive(Debug)]
+pub struct BindError {
+    /// The service.
+    pub service: String,
+    /// The kind of socket.
+    pub transport: Transport,
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BindError { service, transport, address, source } = self;
+        let transport = if *transport == Transport::Tcp { "TCP" } else { "UDP" };
+        write!(f, "service {service} cannot use {transport} {address}: ")?;
+        match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                f.write_str("another program uses this port; end it, or choose another port")
+            }
+            io::ErrorKind::AddrNotAvailable => f.write_str("this machine has no such address"),
+            io::ErrorKind::PermissionDenied => write!(f, "the system does not permit it ({source})"),
+            _ => write!(f, "{source}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Gives a service its sockets; made by [`Reactor::host`]. Call
+/// [`tcp`](HostBuilder::tcp) and [`udp`](HostBuilder::udp) for each address,
+/// then [`start`](HostBuilder::start).
+pub struct HostBuilder<'r, S: Service> {
+    reactor: &'r mut Reactor,
+    name: String,
+    service: S,
+    limits: Limits,
+    options: SocketOptions,
+    tcp: Vec<SocketAddr>,
+    udp: Vec<DatagramSpec>,
+}
+
+impl<'r, S: Service + 'static> HostBuilder<'r, S> {
+    pub(super) fn new(reactor: &'r mut Reactor, name: &str, service: S) -> HostBuilder<'r, S> {
+        HostBuilder {
+            reactor,
+            name: name.to_owned(),
+            service,
+            limits: Limits::default(),
+            options: SocketOptions::default(),
+            tcp: Vec::new(),
+            udp: Vec::new(),
+        }
+    }
+
+    /// Its limits, instead of the defaults.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Its socket options, instead of the defaults.
+    pub fn options(mut self, options: SocketOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Accepts connections on an address; port 0 takes a free one.
+    pub fn tcp(mut self, address: SocketAddr) -> Self {
+        self.tcp.push(address);
+        self
+    }
+
+    /// Receives datagrams on an address; port 0 takes a free one.
+    pub fn udp(self, address: SocketAddr) -> Self {
+        self.socket(DatagramSpec::bound(address))
+    }
+
+    /// Opens a UDP socket of any kind.
+    pub fn socket(mut self, spec: DatagramSpec) -> Self {
+        self.udp.push(spec);
+        self
+    }
+
+    /// Opens the sockets, TCP first, in the order given. Clients can connect
+    /// from now on and are served when the reactor runs. If one socket cannot
+    /// be opened, none is.
+    pub fn start(self) -> Result<(ServiceId, Vec<Bound>), BindError> {
+        let HostBuilder { reactor, name, service, limits, options, tcp, udp } = self;
+        let id = reactor.hosts.len() as u16;
+        let failed = |transport, address, source| BindError { service: name.clone(), transport, address, source };
+        let mut listeners = Vec::new();
+        for address in tcp {
+            let generation = reactor.net.next_generation();
+            let listener = Listener::bind(address, &options, id, generation)
+                .map_err(|source| failed(Transport::Tcp, address, source))?;
+            listeners.push(listener);
+        }
+        let mut datagrams = Vec::new();
+        for spec in udp {
+            let generation = reactor.net.next_generation();
+            let datagram = Datagram::open(&spec, &options, id, generation)
+                .map_err(|source| failed(Transport::Udp, spec.bind, source))?;
+            datagrams.push(datagram);
+        }
+        let mut bound = Vec::new();
+        let mut sockets = Vec::new();
+        let mut handles = Vec::new();
+        let mut failure = None;
+        for listener in listeners {
+            let address = listener.address;
+            match reactor.net.insert(Entry::Listener(Box::new(listener))) {
+                Ok(handle) => handles.push(handle),
+                Err(error) => failure = Some(failed(Transport::Tcp, address, error)),
+            }
+            bound.push(Bound { transport: Transport::Tcp, address });
+        }
+        for datagram in datagrams {
+            let address = datagram.address;
+            match reactor.net.insert(Entry::Datagram(Box::new(datagram))) {
+                Ok(handle) => {
+                    handles.push(handle);
+                    sockets.push(SocketId(handle));
+                }
+                Err(error) => failure = Some(failed(Transport::Udp, address, error)),
+            }
+            bound.push(Bound { transport: Transport::Udp, address });
+        }
+        if let Some(failure) = failure {
+            handles.into_iter().for_each(|handle| reactor.net.remove(handle));
+            return Err(failure);
+        }
+        reactor.make_room_for_lines(limits.line_length);
+        let service: Box<dyn Hosted> = Box::new(Host { service, sessions: Slab::new() });
+        reactor.hosts.push(Slot {
+            name,
+            limits,
+            options,
+            service: Some(service),
+            panics: 0,
+            connections: 0,
+            per_peer: HashMap::new(),
+            tick: NEVER,
+        });
+        for socket in sockets {
+            reactor.call_host(id, Call::Socket(Ok(socket)));
+        }
+        reactor.call_host(id, Call::Start);
+        Ok((ServiceId(id), bound))
+    }
+}

@@ -1,0 +1,269 @@
+//! All sockets of the reactor: the slab, the ready queue, the timers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use mio::event::Event;
+use mio::{Interest, Registry};
+use slab::Slab;
+
+use super::datagram::Datagram;
+use super::host::Slot;
+use super::keyboard::Keyboard;
+use super::listener::Listener;
+use super::notices::Notices;
+use super::statistics::Statistics;
+use super::stream::{State, Stream};
+use super::timers::{NEVER, Timers};
+use super::token::Handle;
+use crate::service::CloseReason;
+
+pub(crate) enum Entry {
+    Listener(Box<Listener>),
+    Stream(Stream),
+    Datagram(Box<Datagram>),
+    Keyboard(Box<Keyboard>),
+}
+
+impl Entry {
+    fn generation(&self) -> u32 {
+        match self {
+            Entry::Listener(listener) => listener.generation,
+            Entry::Stream(stream) => stream.generation,
+            Entry::Datagram(datagram) => datagram.generation,
+            Entry::Keyboard(keyboard) => keyboard.generation,
+        }
+    }
+
+    fn latch(&mut self) -> &mut super::readiness::Latch {
+        match self {
+            Entry::Listener(listener) => &mut listener.latch,
+            Entry::Stream(stream) => &mut stream.latch,
+            Entry::Datagram(datagram) => &mut datagram.latch,
+            Entry::Keyboard(keyboard) => &mut keyboard.latch,
+        }
+    }
+}
+
+pub(crate) struct Net {
+    registry: Registry,
+    entries: Slab<Entry>,
+    generation: u32,
+    /// Who is to be served; each at most once (the latch knows).
+    pub ready: VecDeque<Handle>,
+    /// Who is to be reaped at the end of the turn.
+    pub closing: Vec<Handle>,
+    pub timers: Timers,
+    pub statistics: Statistics,
+    pub notices: Notices,
+    /// Milliseconds since the reactor's start, of this turn.
+    pub now: u64,
+    /// When the drain began.
+    pub draining_since: Option<u64>,
+    /// The addresses of our UDP sockets, for the loop guard.
+    pub datagram_addresses: Vec<SocketAddr>,
+    /// Listeners that wait for a descriptor.
+    pub starved_listeners: Vec<Handle>,
+}
+
+impl Net {
+    pub fn new(registry: Registry) -> Net {
+        Net {
+            registry,
+            entries: Slab::new(),
+            generation: 0,
+            ready: VecDeque::new(),
+            closing: Vec::new(),
+            timers: Timers::default(),
+            statistics: Statistics::default(),
+            notices: Notices::default(),
+            now: 0,
+            draining_since: None,
+            datagram_addresses: Vec::new(),
+            starved_listeners: Vec::new(),
+        }
+    }
+
+    /// Never 0, which is nobody.
+    pub fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1).max(1);
+        self.generation
+    }
+
+    pub fn generation_counter(&mut self) -> (&mut u32, &Statistics) {
+        (&mut self.generation, &self.statistics)
+    }
+
+    /// Registers a socket, once for its whole life: both directions, edge-triggered.
+    pub fn insert(&mut self, entry: Entry) -> io::Result<Handle> {
+        let slot = self.entries.vacant_entry();
+        let handle = Handle { generation: entry.generation(), key: slot.key() as u32 };
+        let entry = slot.insert(entry);
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let token = handle.token();
+        let registered = match entry {
+            Entry::Listener(listener) => self.registry.register(listener.socket(), token, Interest::READABLE),
+            Entry::Stream(stream) => self.registry.register(stream.socket(), token, both),
+            Entry::Datagram(datagram) => {
+                self.datagram_addresses.push(datagram.address);
+                self.registry.register(&mut datagram.socket, token, Interest::READABLE)
+            }
+            Entry::Keyboard(keyboard) => keyboard.register(&self.registry, token),
+        };
+        if let Err(error) = registered {
+            self.remove(handle);
+            return Err(error);
+        }
+        Ok(handle)
+    }
+
+    /// Takes an entry out; dropping it closes its descriptor, which takes it
+    /// out of the poll.
+    pub fn take(&mut self, handle: Handle) -> Option<Entry> {
+        if self.entries.get(handle.key as usize)?.generation() != handle.generation {
+            return None;
+        }
+        let entry = self.entries.remove(handle.key as usize);
+        match &entry {
+            Entry::Datagram(datagram) => {
+                if let Some(at) = self.datagram_addresses.iter().position(|at| *at == datagram.address) {
+                    self.datagram_addresses.swap_remove(at);
+                }
+            }
+            Entry::Keyboard(keyboard) => keyboard.deregister(&self.registry),
+            Entry::Stream(stream) if stream.armed != NEVER => self.timers.abandon(),
+            _ => {}
+        }
+        Some(entry)
+    }
+
+    pub fn remove(&mut self, handle: Handle) {
+        self.take(handle);
+    }
+
+    pub fn get(&mut self, handle: Handle) -> Option<&mut Entry> {
+        self.entries.get_mut(handle.key as usize).filter(|entry| entry.generation() == handle.generation)
+    }
+
+    pub fn stream(&mut self, handle: Handle) -> Option<&mut Stream> {
+        match self.get(handle) {
+            Some(Entry::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    pub fn datagram(&mut self, handle: Handle) -> Option<&mut Datagram> {
+        match self.get(handle) {
+            Some(Entry::Datagram(datagram)) => Some(datagram),
+            _ => None,
+        }
+    }
+
+    /// The handles of all entries that `wanted` picks.
+    pub fn handles(&self, mut wanted: impl FnMut(&Entry) -> bool) -> Vec<Handle> {
+        let picked = self.entries.iter().filter(|(_, entry)| wanted(entry));
+        picked.map(|(key, entry)| Handle { generation: entry.generation(), key: key as u32 }).collect()
+    }
+
+    /// Takes in an event: it latches what it says and queues its entry.
+    pub fn latch(&mut self, event: &Event) {
+        let handle = Handle::from_token(event.token());
+        let Some(entry) = self.get(handle) else { return };
+        entry.latch().set(event);
+        self.enqueue(handle);
+    }
+
+    pub fn enqueue(&mut self, handle: Handle) {
+        if self.get(handle).is_some_and(|entry| entry.latch().enqueue()) {
+            self.ready.push_back(handle);
+        }
+    }
+
+    /// The next to serve, which may queue itself again from now on.
+    pub fn next_ready(&mut self) -> Option<Handle> {
+        loop {
+            let handle = self.ready.pop_front()?;
+            if let Some(entry) = self.get(handle) {
+                entry.latch().dequeue();
+                return Some(handle);
+            }
+        }
+    }
+
+    /// Makes sure that the timers wake a connection in time. This costs no
+    /// heap operation unless its next deadline is earlier than all before.
+    pub fn arm(&mut self, handle: Handle, hosts: &[Slot]) {
+        let draining_since = self.draining_since;
+        let Some(stream) = self.stream(handle) else { return };
+        let limits = &hosts[stream.host as usize].limits;
+        let drain_at = draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
+        let (at, _) = stream.next_due(limits, drain_at);
+        if at < stream.armed {
+            let superseded = stream.armed != NEVER;
+            stream.armed = at;
+            self.timers.arm(at, handle);
+            if superseded {
+                self.timers.abandon();
+            }
+        }
+    }
+
+    /// Ends a connection: it is ignored from now on and reaped at the end of the turn.
+    pub fn end(&mut self, handle: Handle, why: CloseReason) {
+        if let Some(stream) = self.stream(handle)
+            && stream.state != State::Closed
+        {
+            stream.because(why);
+            stream.state = State::Closed;
+            self.closing.push(handle);
+        }
+    }
+
+    /// Ends a connection in order, see [`crate::service::Context::close`].
+    pub fn finish(&mut self, handle: Handle, why: CloseReason) {
+        let now = self.now;
+        let Some(stream) = self.stream(handle) else { return };
+        match stream.state {
+            State::Connecting => return self.end(handle, why),
+            State::Open => {
+                stream.because(why);
+                stream.state = State::Finishing;
+            }
+            State::Finishing | State::Lingering | State::Closed => {}
+        }
+        if stream.state == State::Finishing && stream.outbox.is_none() {
+            stream.half_close(now);
+            match stream.state {
+                State::Closed => self.closing.push(handle),
+                _ if stream.latch.is_readable() => self.enqueue(handle),
+                _ => {}
+            }
+        }
+    }
+
+    /// Drops wake-ups that mean nothing any more, once they are the most.
+    pub fn compact_timers(&mut self, hosts: &[Slot]) {
+        if !self.timers.is_mostly_stale() {
+            return;
+        }
+        let entries = &self.entries;
+        self.timers.compact(|at, handle| {
+            if handle.generation == 0 {
+                return hosts[handle.key as usize].tick == at;
+            }
+            match entries.get(handle.key as usize) {
+                Some(Entry::Stream(stream)) => stream.generation == handle.generation && stream.armed == at,
+                Some(Entry::Listener(listener)) => listener.retry_at == Some(at),
+                _ => false,
+            }
+        });
+    }
+
+    pub fn streams(&self) -> impl Iterator<Item = (Handle, &Stream)> {
+        self.entries.iter().filter_map(|(key, entry)| match entry {
+            Entry::Stream(stream) => Some((stream.handle(key as u32), stream)),
+            _ => None,
+        })
+    }
+}

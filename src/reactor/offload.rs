@@ -1,0 +1,90 @@
+//! The few threads for what must never run on the loop (name lookup, hashing,
+//! reading a file), and the waker that brings their answers back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use mio::Waker;
+
+use super::effects::Job;
+use super::token::{ConnectionId, Handle};
+use crate::service::{Answer, OffloadError};
+
+/// Threads: they mostly wait, for a disk or a name server.
+const THREADS: usize = 2;
+/// Jobs that may wait; one more is answered with [`OffloadError::QueueFull`].
+const QUEUE: usize = 1024;
+
+struct Task {
+    host: u16,
+    connection: Option<Handle>,
+    job: Job,
+}
+
+/// An answer on its way to its service.
+pub(crate) struct Finished {
+    pub host: u16,
+    pub answer: Answer,
+}
+
+/// The threads; none runs until the first job comes.
+pub(crate) struct Offload {
+    waker: Arc<Waker>,
+    tasks: Option<SyncSender<Task>>,
+    answers: (Sender<Finished>, Receiver<Finished>),
+}
+
+impl Offload {
+    pub fn new(waker: Arc<Waker>) -> Offload {
+        Offload { waker, tasks: None, answers: channel() }
+    }
+
+    /// Queues a job; its answer comes through [`Offload::next_answer`].
+    pub fn submit(&mut self, host: u16, connection: Option<Handle>, job: Job) {
+        let tasks = self.tasks.get_or_insert_with(|| start_threads(&self.answers.0, &self.waker));
+        let refused = match tasks.try_send(Task { host, connection, job }) {
+            Ok(()) => return,
+            Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => task,
+        };
+        answer(&self.answers.0, &self.waker, refused.host, refused.connection, Err(OffloadError::QueueFull));
+    }
+
+    pub fn next_answer(&mut self) -> Option<Finished> {
+        self.answers.1.try_recv().ok()
+    }
+}
+
+fn start_threads(answers: &Sender<Finished>, waker: &Arc<Waker>) -> SyncSender<Task> {
+    let (sender, receiver) = sync_channel::<Task>(QUEUE);
+    let receiver = Arc::new(Mutex::new(receiver));
+    for number in 0..THREADS {
+        let (receiver, answers, waker) = (Arc::clone(&receiver), answers.clone(), Arc::clone(waker));
+        let work = move || {
+            loop {
+                let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok(Task { host, connection, job }) = next else { return };
+                let result = catch_unwind(AssertUnwindSafe(job)).map_err(|_| OffloadError::Panicked);
+                answer(&answers, &waker, host, connection, result);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name(format!("offload-{number}")).spawn(work) {
+            log::error!("cannot start an offload thread: {error}");
+        }
+    }
+    sender
+}
+
+fn answer(
+    answers: &Sender<Finished>,
+    waker: &Waker,
+    host: u16,
+    connection: Option<Handle>,
+    result: Result<Box<dyn std::any::Any + Send>, OffloadError>,
+) {
+    let answer = Answer { connection: connection.map(ConnectionId), result };
+    // Both fail only when the reactor is gone, and with it whoever would care.
+    let _ = answers.send(Finished { host, answer });
+    let _ = waker.wake();
+}

@@ -1,0 +1,169 @@
+//! A connection's unsent output: exists only while the socket refuses some of it.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes};
+
+/// What a queued piece costs beside its bytes: its place in the queue and its
+/// share of the allocation behind it.
+const PIECE_COST: usize = 64;
+/// Pieces handed to the kernel in one `writev`.
+pub(crate) const PIECES_A_WRITE: usize = 64;
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Bytes,
+    /// A later frame of the same room may take its place.
+    replaceable: bool,
+    /// Some of it is out already, so the rest must follow.
+    begun: bool,
+}
+
+/// Bytes that the socket would not take, in order.
+///
+/// [`Outbox::push`] appends, [`Outbox::write`] hands what there is to the
+/// socket, [`Outbox::cost`] is what the owner's output limit bounds.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+    /// When the peer last took a byte of it, or when it came into being.
+    pub progress: u64,
+}
+
+impl Outbox {
+    pub fn new(now: u64) -> Outbox {
+        Outbox { pieces: VecDeque::new(), bytes: 0, progress: now }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// What it holds, in bytes, with [`PIECE_COST`] a piece.
+    pub fn cost(&self) -> usize {
+        self.bytes + self.pieces.len() * PIECE_COST
+    }
+
+    pub fn push(&mut self, bytes: Bytes, begun: bool) {
+        if !bytes.is_empty() {
+            self.bytes += bytes.len();
+            self.pieces.push_back(Piece { bytes, replaceable: false, begun });
+        }
+    }
+
+    /// Queues a frame in place of those queued before it that no byte is out of.
+    pub fn push_latest(&mut self, frame: Bytes, begun: bool) {
+        self.pieces.retain(|piece| piece.begun || !piece.replaceable);
+        self.bytes = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
+        self.push(frame, begun);
+        if let Some(last) = self.pieces.back_mut() {
+            last.replaceable = true;
+        }
+    }
+
+    /// Offers all to `write` (a `write_vectored`), until it is out or refused.
+    /// Returns the bytes taken; `WouldBlock` is no error but the end.
+    pub fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
+        let mut written = 0;
+        while !self.pieces.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+            let mut count = 0;
+            let mut offered = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                *slice = IoSlice::new(&piece.bytes);
+                offered += piece.bytes.len();
+                count += 1;
+            }
+            let taken = match write(&slices[..count]) {
+                Ok(taken) => taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.advance(taken);
+            written += taken;
+            if taken < offered {
+                break;
+            }
+        }
+        Ok(written)
+    }
+
+    fn advance(&mut self, mut taken: usize) {
+        self.bytes -= taken;
+        while let Some(front) = self.pieces.front_mut() {
+            if taken < front.bytes.len() {
+                front.begun |= taken > 0;
+                front.bytes.advance(taken);
+                return;
+            }
+            taken -= front.bytes.len();
+            self.pieces.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn take(outbox: &mut Outbox, room: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let result = outbox.write(|slices| {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let taken = all.len().min(room - out.len());
+            if taken == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            out.extend_from_slice(&all[..taken]);
+            Ok(taken)
+        });
+        assert_eq!(result.ok(), Some(out.len()));
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn everything_comes_out_once_and_in_order(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..100), rooms in prop::collection::vec(1usize..200, 1..50)) {
+            let mut outbox = Outbox::new(0);
+            for piece in &pieces {
+                outbox.push(Bytes::from(piece.clone()), false);
+            }
+            let mut out = Vec::new();
+            for room in rooms.iter().cycle().take(8000) {
+                if outbox.is_empty() {
+                    break;
+                }
+                out.extend(take(&mut outbox, *room));
+            }
+            prop_assert_eq!(out, pieces.concat());
+            prop_assert_eq!(outbox.cost(), 0);
+        }
+    }
+
+    #[test]
+    fn a_later_frame_replaces_the_waiting_one_but_never_one_half_sent() {
+        let mut outbox = Outbox::new(0);
+        outbox.push(Bytes::from_static(b"answer "), false);
+        outbox.push_latest(Bytes::from_static(b"one "), false);
+        outbox.push_latest(Bytes::from_static(b"two "), false);
+        assert_eq!(take(&mut outbox, 9), b"answer tw");
+        outbox.push_latest(Bytes::from_static(b"three "), false);
+        outbox.push_latest(Bytes::from_static(b"four "), false);
+        assert_eq!(take(&mut outbox, 100), b"o four ");
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn the_cost_counts_bytes_and_pieces() {
+        let mut outbox = Outbox::new(0);
+        outbox.push(Bytes::from_static(b"12345"), false);
+        outbox.push(Bytes::from_static(b"678"), false);
+        assert_eq!(outbox.cost(), 8 + 2 * PIECE_COST);
+        take(&mut outbox, 6);
+        assert_eq!(outbox.cost(), 2 + PIECE_COST);
+    }
+}

@@ -1,0 +1,104 @@
+//! The latch: what is known of a socket's readiness.
+//!
+//! mio is edge-triggered: it speaks once when a socket becomes ready and is
+//! silent until it was drained and became ready again. So readiness is
+//! remembered here, set by events and cleared only by proof: a system call
+//! that would have blocked, or one that took less than it was offered.
+
+use mio::event::Event;
+
+/// Remembered readiness of one socket, and whether it waits in the ready queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Latch(u8);
+
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+/// A FIN is in the kernel's queue already: no further edge will announce it,
+/// so a short read does not mean that there is nothing left to read.
+const READ_CLOSED: u8 = 4;
+const QUEUED: u8 = 8;
+
+impl Latch {
+    /// Takes in what an event says. Error and hang-up alone latch both
+    /// directions: the next system call tells what happened.
+    pub fn set(&mut self, event: &Event) {
+        if event.is_readable() {
+            self.0 |= READABLE;
+        }
+        if event.is_writable() {
+            self.0 |= WRITABLE;
+        }
+        if event.is_read_closed() {
+            self.0 |= READABLE | READ_CLOSED;
+        }
+        if event.is_error() || event.is_write_closed() {
+            self.0 |= READABLE | WRITABLE | READ_CLOSED;
+        }
+    }
+
+    pub fn set_readable(&mut self) {
+        self.0 |= READABLE;
+    }
+
+    pub fn is_readable(self) -> bool {
+        self.0 & READABLE != 0
+    }
+
+    pub fn is_writable(self) -> bool {
+        self.0 & WRITABLE != 0
+    }
+
+    /// A read returned fewer bytes than it was offered room for: the socket is
+    /// drained, which saves the second read that would only say WouldBlock.
+    pub fn short_read(&mut self) {
+        if self.0 & READ_CLOSED == 0 {
+            self.0 &= !READABLE;
+        }
+    }
+
+    /// Nothing to read now (WouldBlock), or ever again (end of input).
+    pub fn drained(&mut self) {
+        self.0 &= !(READABLE | READ_CLOSED);
+    }
+
+    pub fn write_blocked(&mut self) {
+        self.0 &= !WRITABLE;
+    }
+
+    /// Marks it as waiting in the ready queue; false if it already was.
+    pub fn enqueue(&mut self) -> bool {
+        let first = self.0 & QUEUED == 0;
+        self.0 |= QUEUED;
+        first
+    }
+
+    pub fn dequeue(&mut self) {
+        self.0 &= !QUEUED;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_read_clears_the_latch_unless_a_fin_is_queued() {
+        let mut open = Latch(READABLE);
+        open.short_read();
+        assert!(!open.is_readable());
+        let mut half_closed = Latch(READABLE | READ_CLOSED);
+        half_closed.short_read();
+        assert!(half_closed.is_readable());
+        half_closed.drained();
+        assert!(!half_closed.is_readable());
+    }
+
+    #[test]
+    fn a_handle_is_queued_once() {
+        let mut latch = Latch::default();
+        assert!(latch.enqueue());
+        assert!(!latch.enqueue());
+        latch.dequeue();
+        assert!(latch.enqueue());
+    }
+}

@@ -1,0 +1,32 @@
+//! What the reactor counts.
+
+/// Counts since the reactor's start. Bytes are payload, without headers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Connections open now, outbound ones included.
+    pub connections: usize,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections turned away: over a limit, or no descriptor free.
+    pub refused: u64,
+    /// Connections given up because they did not take their output.
+    pub too_slow: u64,
+    /// Connections that reached a timeout.
+    pub timed_out: u64,
+    /// Bytes read from connections.
+    pub bytes_received: u64,
+    /// Bytes written to connections.
+    pub bytes_sent: u64,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Datagrams handed to the kernel.
+    pub datagrams_sent: u64,
+    /// Datagrams left unanswered: the loop guard, a rate limit, a full buffer.
+    pub datagrams_dropped: u64,
+    /// Errors that UDP sockets reported (ICMP and the like).
+    pub datagram_errors: u64,
+    /// Panics caught in services.
+    pub panics: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+}

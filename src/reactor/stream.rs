@@ -1,0 +1,385 @@
+//! Connection sockets: reading into the shared buffer, writing straight from
+//! it, and the order of a close.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mio::net::TcpStream;
+
+use super::effects::Piece;
+use super::limits::Limits;
+use super::outbox::{Outbox, PIECES_A_WRITE};
+use super::readiness::Latch;
+use super::rooms::{Overflow, Room};
+use super::timers::NEVER;
+use super::token::Handle;
+use crate::service::CloseReason;
+
+/// How long a connection that we closed waits for its peer to close too.
+const LINGER: u64 = 10_000;
+/// How long a connection may take to be established.
+const CONNECT_TIMEOUT: u64 = 10_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// `connect` was called; writable tells the outcome.
+    Connecting,
+    Open,
+    /// The service closed it; output is still going out.
+    Finishing,
+    /// We half-closed. The peer's input is discarded until its end: closing
+    /// with unread input would send RST, which destroys queued output.
+    Lingering,
+    /// Gone; it is reaped at the end of the turn.
+    Closed,
+}
+
+/// What a service left unread.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub bytes: Vec<u8>,
+    /// When the first of it came.
+    pub since: u64,
+}
+
+/// A connection. What an idle one does not need is boxed and absent.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    socket: TcpStream,
+    pub generation: u32,
+    pub session: u32,
+    pub host: u16,
+    /// The room that it publishes to: while that is full, it is left unread.
+    pub room: Option<Room>,
+    pub latch: Latch,
+    pub state: State,
+    /// The peer's end of input was read.
+    pub end_of_input: bool,
+    /// The service asked for `room_to_send`.
+    pub more_to_send: bool,
+    /// A pause is over: what was left unread is to be shown again.
+    pub show_again: bool,
+    pub counted_peer: bool,
+    pub outbox: Option<Box<Outbox>>,
+    pub kept: Option<Box<Kept>>,
+    pub peer: SocketAddr,
+    opened: u64,
+    /// When a byte last moved, in either direction; when lingering began.
+    active: u64,
+    /// The service's own deadline.
+    pub deadline: u64,
+    pub paused_until: u64,
+    /// The earliest wake-up that the timers hold for it.
+    pub armed: u64,
+    pub received: u64,
+    pub sent: u64,
+    why: Option<Box<CloseReason>>,
+}
+
+/// What one read came to.
+pub(crate) enum ReadOutcome {
+    Bytes(usize),
+    EndOfInput,
+    /// Nothing there after all.
+    Blocked,
+    Failed(CloseReason),
+}
+
+/// Which of a connection's deadlines has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Connect,
+    Linger,
+    Send,
+    Idle,
+    Message,
+    Service,
+    Pause,
+    Drain,
+}
+
+impl Stream {
+    pub fn new(socket: TcpStream, peer: SocketAddr, host: u16, state: State, generation: u32, now: u64) -> Stream {
+        Stream {
+            socket,
+            generation,
+            session: u32::MAX,
+            host,
+            room: None,
+            latch: Latch::default(),
+            state,
+            end_of_input: false,
+            more_to_send: false,
+            show_again: false,
+            counted_peer: false,
+            outbox: None,
+            kept: None,
+            peer,
+            opened: now,
+            active: now,
+            deadline: NEVER,
+            paused_until: 0,
+            armed: NEVER,
+            received: 0,
+            sent: 0,
+            why: None,
+        }
+    }
+
+    pub fn handle(&self, key: u32) -> Handle {
+        Handle { generation: self.generation, key }
+    }
+
+    pub fn socket(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// The outcome of `connect`: `None` while it is under way still.
+    pub fn connected(&mut self, now: u64) -> Option<io::Result<()>> {
+        match self.socket.take_error() {
+            Ok(Some(error)) | Err(error) => return Some(Err(error)),
+            Ok(None) => {}
+        }
+        match self.socket.peer_addr() {
+            Ok(peer) => {
+                self.peer = peer;
+                self.state = State::Open;
+                self.active = now;
+                Some(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Reads once into `buffer` and keeps the latch true.
+    pub fn read(&mut self, buffer: &mut [u8], now: u64) -> ReadOutcome {
+        let outcome = loop {
+            match self.socket.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => break outcome,
+            }
+        };
+        match outcome {
+            Ok(0) => {
+                self.latch.drained();
+                self.end_of_input = true;
+                ReadOutcome::EndOfInput
+            }
+            Ok(count) => {
+                if count < buffer.len() {
+                    self.latch.short_read();
+                }
+                self.active = now;
+                self.received += count as u64;
+                ReadOutcome::Bytes(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.latch.drained();
+                ReadOutcome::Blocked
+            }
+            Err(error) => ReadOutcome::Failed(reason(error)),
+        }
+    }
+
+    /// Sends an answer whose parts stand in `scratch` and `input`: in one
+    /// write, and without a copy unless the socket refuses some of it.
+    pub fn answer(&mut self, pieces: &[Piece], scratch: &[u8], input: &[u8], now: u64) -> Result<usize, CloseReason> {
+        let slice = |piece: &Piece| match piece {
+            Piece::Scratch(range) => IoSlice::new(&scratch[range.clone()]),
+            Piece::Input(range) => IoSlice::new(&input[range.clone()]),
+        };
+        if self.outbox.is_none() {
+            if let [piece] = pieces {
+                return self.write_or_keep(&[slice(piece)], now);
+            }
+            if pieces.len() <= PIECES_A_WRITE {
+                let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+                for (target, piece) in slices.iter_mut().zip(pieces) {
+                    *target = slice(piece);
+                }
+                return self.write_or_keep(&slices[..pieces.len()], now);
+            }
+        }
+        for piece in pieces {
+            self.keep(Bytes::copy_from_slice(&slice(piece)), false, now);
+        }
+        self.flush(now)
+    }
+
+    /// Writes what the socket takes and keeps a copy of the rest.
+    fn write_or_keep(&mut self, slices: &[IoSlice<'_>], now: u64) -> Result<usize, CloseReason> {
+        let mut written = self.write(slices, now)?;
+        let count = written;
+        for slice in slices {
+            let refused = &slice[written.min(slice.len())..];
+            written -= slice.len() - refused.len();
+            if !refused.is_empty() {
+                self.keep(Bytes::copy_from_slice(refused), true, now);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Delivers a room's turn: `ranges` of `bytes`, which many members share.
+    pub fn deliver(
+        &mut self,
+        bytes: &Bytes,
+        ranges: &[Range<usize>],
+        overflow: Overflow,
+        now: u64,
+    ) -> Result<usize, CloseReason> {
+        let mut written = 0;
+        if self.outbox.is_none() {
+            let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+            let count = ranges.len().min(PIECES_A_WRITE);
+            for (slice, range) in slices.iter_mut().zip(ranges) {
+                *slice = IoSlice::new(&bytes[range.clone()]);
+            }
+            written = self.write(&slices[..count], now)?;
+        }
+        let mut sent = written;
+        for range in ranges {
+            let out = sent.min(range.len());
+            sent -= out;
+            if out < range.len() {
+                let rest = bytes.slice(range.start + out..range.end);
+                let outbox = self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+                match overflow {
+                    Overflow::Disconnect => outbox.push(rest, out > 0),
+                    Overflow::LatestFrame => outbox.push_latest(rest, out > 0),
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Queues behind what is unsent already.
+    pub fn keep(&mut self, bytes: Bytes, begun: bool, now: u64) {
+        self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now))).push(bytes, begun);
+    }
+
+    /// Sends what is unsent, as far as the socket takes it.
+    pub fn flush(&mut self, now: u64) -> Result<usize, CloseReason> {
+        let Some(mut outbox) = self.outbox.take() else { return Ok(0) };
+        let socket = &mut self.socket;
+        let written = outbox.write(|slices| socket.write_vectored(slices)).map_err(reason)?;
+        if written > 0 {
+            outbox.progress = now;
+            self.active = now;
+            self.sent += written as u64;
+        }
+        if !outbox.is_empty() {
+            self.latch.write_blocked();
+            self.outbox = Some(outbox);
+        }
+        Ok(written)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>], now: u64) -> Result<usize, CloseReason> {
+        loop {
+            let outcome = match slices {
+                [slice] => self.socket.write(slice),
+                slices => self.socket.write_vectored(slices),
+            };
+            match outcome {
+                Ok(written) => {
+                    self.active = now;
+                    self.sent += written as u64;
+                    return Ok(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.latch.write_blocked();
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(reason(error)),
+            }
+        }
+    }
+
+    /// Signals our end. The state is Lingering afterwards, or Closed where the
+    /// peer's end was seen already.
+    pub fn half_close(&mut self, now: u64) {
+        if self.end_of_input || self.socket.shutdown(Shutdown::Write).is_err() {
+            self.state = State::Closed;
+        } else {
+            self.state = State::Lingering;
+            self.active = now;
+            self.kept = None;
+        }
+    }
+
+    /// Makes the close that follows send RST.
+    pub fn reset_on_close(&mut self) {
+        // A failure means that the socket is past caring.
+        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Notes why it ends; the first reason stays.
+    pub fn because(&mut self, why: CloseReason) {
+        self.why.get_or_insert_with(|| Box::new(why));
+    }
+
+    pub fn close_reason(&mut self) -> CloseReason {
+        self.why.take().map_or(CloseReason::ByPeer, |why| *why)
+    }
+
+    pub fn is_paused(&self, now: u64) -> bool {
+        self.paused_until > now
+    }
+
+    /// The next time at which something is due, and what.
+    pub fn next_due(&self, limits: &Limits, drain_at: Option<u64>) -> (u64, Due) {
+        let after = |start: u64, limit: Option<Duration>| {
+            limit.map_or(NEVER, |limit| start.saturating_add(limit.as_millis() as u64).saturating_add(1))
+        };
+        let mut next = match self.state {
+            State::Closed => return (NEVER, Due::Idle),
+            State::Connecting => (self.opened + CONNECT_TIMEOUT, Due::Connect),
+            State::Lingering => (self.active + LINGER, Due::Linger),
+            State::Open | State::Finishing => match &self.outbox {
+                Some(outbox) => (after(outbox.progress, limits.send_timeout), Due::Send),
+                None => (after(self.active, limits.idle_timeout), Due::Idle),
+            },
+        };
+        let mut also = |at: u64, due: Due| {
+            if at < next.0 {
+                next = (at, due);
+            }
+        };
+        if self.state == State::Open {
+            if let Some(kept) = &self.kept
+                && self.paused_until == 0
+            {
+                also(after(kept.since, limits.message_timeout), Due::Message);
+            }
+            also(self.deadline, Due::Service);
+            if self.paused_until != 0 {
+                also(self.paused_until, Due::Pause);
+            }
+        }
+        also(drain_at.unwrap_or(NEVER), Due::Drain);
+        next
+    }
+
+    /// One line for the log at debug.
+    pub fn obituary(&self, now: u64) -> String {
+        format!(
+            "{} bytes in, {} bytes out, {:.3} s",
+            self.received,
+            self.sent,
+            (now.saturating_sub(self.opened)) as f64 / 1000.0
+        )
+    }
+}
+
+fn reason(error: io::Error) -> CloseReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+        _ => CloseReason::Failed(error),
+    }
+}

@@ -1,0 +1,59 @@
+//! Handles: what a `mio::Token` means.
+//!
+//! A slab reuses its keys and the kernel its descriptor numbers at once, so an
+//! event of this batch may name something that was closed and replaced in the
+//! same batch. Every handle therefore carries a generation, and one that is
+//! out of date finds nothing.
+
+use mio::Token;
+
+const _: () = assert!(usize::BITS == 64, "a token holds 32 bits of key and 32 of generation");
+
+/// The token of the waker that offload threads and other threads use.
+pub(crate) const WAKER: Token = Token(usize::MAX);
+/// The token of the signal pipe.
+pub(crate) const SIGNALS: Token = Token(usize::MAX - 1);
+
+/// An entry of the reactor's slab, of one generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Handle {
+    /// Counts all entries ever made, so it also orders them by age.
+    pub generation: u32,
+    pub key: u32,
+}
+
+impl Handle {
+    pub fn token(self) -> Token {
+        Token((self.generation as usize) << 32 | self.key as usize)
+    }
+
+    pub fn from_token(token: Token) -> Handle {
+        Handle { generation: (token.0 >> 32) as u32, key: token.0 as u32 }
+    }
+}
+
+/// Names one connection for as long as the program runs: a later connection
+/// never has the same name, even on the same descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub(crate) Handle);
+
+/// Names one UDP socket, as [`ConnectionId`] names a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub(crate) Handle);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_survives_the_way_through_a_token() {
+        for handle in [
+            Handle { generation: 0, key: 0 },
+            Handle { generation: 7, key: u32::MAX - 1 },
+            Handle { generation: u32::MAX, key: 12 },
+        ] {
+            assert_eq!(Handle::from_token(handle.token()), handle);
+            assert!(handle.token() != WAKER && handle.token() != SIGNALS);
+        }
+    }
+}
