@@ -4,4 +4,4 @@ mod limits;
 mod options;
 
 pub use limits::{Limits, Rate};
-pub use options::SocketOptions;
+pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
