@@ -5,4 +5,5 @@
 pub mod config;
 pub mod reactor;
 pub mod selectors;
+pub mod services;
 pub mod wire;

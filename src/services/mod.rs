@@ -1,0 +1,3 @@
+//! The services: one file each, and the catalog of them.
+
+pub mod catalog;
