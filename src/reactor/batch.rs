@@ -80,7 +80,11 @@ impl Batch {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    log::debug!("UDP {}: a datagram to {} was not sent: {error}", on.address, rest[0].to.address);
+                    log::debug!(
+                        "UDP {}: a datagram to {} was not sent: {error}",
+                        on.address,
+                        rest[0].to.address
+                    );
                     rest = &rest[1..];
                 }
             }
@@ -192,7 +196,8 @@ mod kernel {
             let headers = headers(&mut self.send, on.address.is_ipv6(), !control.is_empty());
             let slices = &slices[..group.len()];
             let fd = on.socket.as_raw_fd();
-            Ok(sendmmsg(fd, headers, slices, &addresses[..group.len()], &control, MsgFlags::MSG_DONTWAIT)?.count())
+            Ok(sendmmsg(fd, headers, slices, &addresses[..group.len()], &control, MsgFlags::MSG_DONTWAIT)?
+                .count())
         }
     }
 

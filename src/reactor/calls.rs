@@ -43,9 +43,7 @@ impl Reactor {
     pub(super) fn call(&mut self, host: u16, about: About, call: Call<'_, '_>) -> Option<Effects> {
         let (connection, datagram) = match about {
             About::Service => (None, None),
-            About::Connection(handle) => {
-                (Some((ConnectionId(handle), self.net.stream(handle)?.peer)), None)
-            }
+            About::Connection(handle) => (Some((ConnectionId(handle), self.net.stream(handle)?.peer)), None),
             About::Datagram(peer) => (None, Some(peer)),
         };
         let slot = &mut self.hosts[host as usize];
@@ -83,12 +81,20 @@ impl Reactor {
         slot.panics += 1;
         self.net.statistics.panics += 1;
         if slot.panics >= PANICS_BEFORE_STOP {
-            log::error!("service {}: failed inside {} times; it is stopped, the others serve on", slot.name, slot.panics);
+            log::error!(
+                "service {}: failed inside {} times; it is stopped, the others serve on",
+                slot.name,
+                slot.panics
+            );
             self.stop_service(host);
         } else {
             let now = self.net.now;
             let name = &slot.name;
-            self.net.notices.say(Notice::Fault, now, format_args!("service {name}: failed inside; the connection concerned ends"));
+            self.net.notices.say(
+                Notice::Fault,
+                now,
+                format_args!("service {name}: failed inside; the connection concerned ends"),
+            );
         }
     }
 

@@ -260,6 +260,9 @@ mod tests {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         assert!((0..100).all(|_| limit.admits(loopback, unset, now)));
         assert_eq!((0..100).filter(|_| limit.admits([192, 0, 2, 1].into(), unset, now)).count(), 2);
-        assert_eq!((0..100).filter(|_| limit.admits(loopback, Rate { loopback: true, ..unset }, now)).count(), 2);
+        assert_eq!(
+            (0..100).filter(|_| limit.admits(loopback, Rate { loopback: true, ..unset }, now)).count(),
+            2
+        );
     }
 }

@@ -146,4 +146,3 @@ impl Outgoings {
         self.bytes.truncate(bytes);
     }
 }
-

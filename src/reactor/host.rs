@@ -221,7 +221,8 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
     pub fn start(self) -> Result<(ServiceId, Vec<Bound>), BindError> {
         let HostBuilder { reactor, name, service, limits, options, tcp, udp } = self;
         let id = reactor.hosts.len() as u16;
-        let failed = |transport, address, source| BindError { service: name.clone(), transport, address, source };
+        let failed =
+            |transport, address, source| BindError { service: name.clone(), transport, address, source };
         let mut listeners = Vec::new();
         for address in tcp {
             let generation = reactor.net.next_generation();

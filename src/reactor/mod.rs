@@ -52,6 +52,7 @@ pub use limits::{Limits, Rate};
 pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
 pub use rooms::{DatagramPeer, Membership, Overflow, Room};
 pub use statistics::Statistics;
+pub(crate) use token::Handle;
 pub use token::{ConnectionId, SocketId};
 pub use token_bucket::TokenBucket;
 
@@ -305,7 +306,9 @@ impl Reactor {
         log::info!("shutting down: waiting for output that is under way");
         self.net.draining_since = Some(self.net.now);
         self.close_listeners();
-        for (handle, _) in self.net.streams().map(|(handle, stream)| (handle, stream.generation)).collect::<Vec<_>>() {
+        for (handle, _) in
+            self.net.streams().map(|(handle, stream)| (handle, stream.generation)).collect::<Vec<_>>()
+        {
             self.net.arm(handle, &self.hosts);
         }
     }
@@ -319,7 +322,8 @@ impl Reactor {
     }
 
     fn has_ended(&self) -> bool {
-        self.ends_now || self.net.draining_since.is_some() && self.net.statistics.connections == 0 && !self.has_work()
+        self.ends_now
+            || self.net.draining_since.is_some() && self.net.statistics.connections == 0 && !self.has_work()
     }
 
     fn make_room_for_lines(&mut self, line_length: usize) {
@@ -350,4 +354,9 @@ fn millis(duration: Duration) -> u64 {
 /// Rounded up, so that nothing is due before its time.
 fn millis_up(duration: Duration) -> u64 {
     duration.as_nanos().div_ceil(1_000_000) as u64
+}
+
+/// A handle for a service that is rehearsed without a reactor.
+pub(crate) fn handle_for_rehearsal(number: u32) -> Handle {
+    Handle { generation: number, key: number }
 }

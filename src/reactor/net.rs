@@ -197,7 +197,8 @@ impl Net {
         let draining_since = self.draining_since;
         let Some(stream) = self.stream(handle) else { return };
         let limits = &hosts[stream.host as usize].limits;
-        let drain_at = draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
+        let drain_at =
+            draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
         let (at, _) = stream.next_due(limits, drain_at);
         if at < stream.armed {
             let superseded = stream.armed != NEVER;

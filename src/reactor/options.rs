@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// SO_RCVBUF of a UDP socket unless set, in bytes. With the kernel's own
+/// default a burst of 4,000 datagrams lost 2 % of them; with 4 MiB none.
+pub const DEFAULT_UDP_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
 /// The options that a service's sockets are opened with (socket(7), tcp(7),
 /// ip(7)). On Linux a connection inherits them from its listener, so that an
 /// accept costs no `setsockopt`.
@@ -10,6 +14,7 @@ pub struct SocketOptions {
     /// SO_REUSEADDR: bind although connections of an earlier run are still in TIME_WAIT.
     pub reuse_address: bool,
     /// SO_RCVBUF in bytes; the kernel doubles it and caps it at `net.core.rmem_max`.
+    /// `None` is [`DEFAULT_UDP_RECEIVE_BUFFER`] over UDP and the kernel's own choice over TCP.
     pub receive_buffer: Option<usize>,
     /// SO_SNDBUF in bytes; the kernel doubles it and caps it at `net.core.wmem_max`.
     pub send_buffer: Option<usize>,
@@ -49,7 +54,3 @@ impl Default for SocketOptions {
         }
     }
 }
-
-/// SO_RCVBUF of a UDP socket that names none, in bytes. Measured: a burst of
-/// 4,000 datagrams lost 2 % with the kernel's default and none with this.
-pub const DEFAULT_UDP_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;

@@ -335,7 +335,8 @@ impl Turn {
         }
         let mut start = 0;
         for (number, mark) in (self.first..).zip(&self.marks) {
-            let end = if lines && self.lines.len() > self.plain.len() { mark.lines_end } else { mark.end } as usize;
+            let end =
+                if lines && self.lines.len() > self.plain.len() { mark.lines_end } else { mark.end } as usize;
             if mark.speaker != member.id && number >= member.since {
                 match ranges.last_mut() {
                     Some(last) if last.end == start && !apart => last.end = end,

@@ -10,7 +10,7 @@ use super::keyboard::{FileRead, read_standard_input};
 use super::listener::{self, ACCEPTS_A_TURN, is_out_of_descriptors};
 use super::net::{Entry, Net};
 use super::notices::Notice;
-use super::rooms::{Deliver, Delivery, DatagramPeer, Overflow};
+use super::rooms::{DatagramPeer, Deliver, Delivery, Overflow};
 use super::stream::{Due, Kept, ReadOutcome, State, Stream};
 use super::timers::NEVER;
 use super::token::{Handle, SocketId};
@@ -269,7 +269,9 @@ impl Reactor {
         self.net.notices.say(
             Notice::LoopGuard,
             now,
-            format_args!("{name}: a datagram from {from} is ignored: answering that source could make an endless loop"),
+            format_args!(
+                "{name}: a datagram from {from} is ignored: answering that source could make an endless loop"
+            ),
         );
         false
     }
@@ -311,7 +313,9 @@ impl Reactor {
                 net.notices.say(
                     Notice::DatagramLimit,
                     at,
-                    format_args!("{name}: {source} is not answered: it asks more often than datagrams_per_second"),
+                    format_args!(
+                        "{name}: {source} is not answered: it asks more often than datagrams_per_second"
+                    ),
                 );
             }
             admitted
@@ -372,7 +376,9 @@ impl Reactor {
         self.net.notices.say(
             Notice::Refused,
             now,
-            format_args!("{name}: {turned_away} connections are turned away: no descriptor is free ({error})"),
+            format_args!(
+                "{name}: {turned_away} connections are turned away: no descriptor is free ({error})"
+            ),
         );
         self.retry_later(handle);
     }
@@ -539,7 +545,8 @@ impl Reactor {
         let Some(stream) = self.net.stream(handle) else { return };
         let (host, session) = (stream.host, stream.session);
         let limits = &self.hosts[host as usize].limits;
-        let drain_at = draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
+        let drain_at =
+            draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
         let (at, due) = stream.next_due(limits, drain_at);
         if at > now {
             return self.net.arm(handle, &self.hosts);
@@ -646,7 +653,8 @@ impl Reactor {
             State::Connecting => true,
             State::Finishing | State::Lingering | State::Closed => false,
         };
-        let idle: Vec<_> = self.net.streams().filter(|(_, stream)| is_idle(stream)).map(|(handle, _)| handle).collect();
+        let idle: Vec<_> =
+            self.net.streams().filter(|(_, stream)| is_idle(stream)).map(|(handle, _)| handle).collect();
         for handle in idle {
             self.net.end(handle, CloseReason::ShuttingDown);
         }
@@ -716,7 +724,12 @@ impl Deliver for FanOut<'_> {
                 self.net.statistics.bytes_sent += written as u64;
                 if is_blocked {
                     if delivery.overflow == Overflow::Disconnect {
-                        drop_if_too_slow(self.net, handle, &self.hosts[host].name, self.hosts[host].limits.output_limit);
+                        drop_if_too_slow(
+                            self.net,
+                            handle,
+                            &self.hosts[host].name,
+                            self.hosts[host].limits.output_limit,
+                        );
                     }
                     self.net.arm(handle, self.hosts);
                 }

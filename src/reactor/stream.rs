@@ -102,7 +102,14 @@ pub(crate) enum Due {
 }
 
 impl Stream {
-    pub fn new(socket: TcpStream, peer: SocketAddr, host: u16, state: State, generation: u32, now: u64) -> Stream {
+    pub fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        host: u16,
+        state: State,
+        generation: u32,
+        now: u64,
+    ) -> Stream {
         Stream {
             socket,
             generation,
@@ -187,7 +194,13 @@ impl Stream {
 
     /// Sends an answer whose parts stand in `scratch` and `input`: in one
     /// write, and without a copy unless the socket refuses some of it.
-    pub fn answer(&mut self, pieces: &[Piece], scratch: &[u8], input: &[u8], now: u64) -> Result<usize, CloseReason> {
+    pub fn answer(
+        &mut self,
+        pieces: &[Piece],
+        scratch: &[u8],
+        input: &[u8],
+        now: u64,
+    ) -> Result<usize, CloseReason> {
         let slice = |piece: &Piece| match piece {
             Piece::Scratch(range) => IoSlice::new(&scratch[range.clone()]),
             Piece::Input(range) => IoSlice::new(&input[range.clone()]),

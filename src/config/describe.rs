@@ -1,0 +1,74 @@
+//! A configuration as people read it: `config check` and `config example`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::{Config, Kind, Transport};
+
+/// A commented file with every key at its default; it reads back as [`Config::default`].
+pub fn example() -> &'static str {
+    include_str!("example.toml")
+}
+
+/// What would be served: a table of services and addresses, and below it what
+/// other machines can reach.
+pub fn describe(config: &Config) -> String {
+    let mut rows = vec![["SERVICE", "KIND", "TRANSPORT", "ADDRESS"].map(String::from)];
+    for service in &config.services {
+        let row = |transport: Transport, address| {
+            [service.name.clone(), service.kind.name().into(), transport.to_string(), address]
+        };
+        for (transport, address) in service.listens_on() {
+            let note = if address.port() == 0 { " (a free port)" } else { "" };
+            rows.push(row(transport, format!("{address}{note}")));
+        }
+        if let (Kind::Beacon(_), Some(destination)) = (&service.kind, service.udp) {
+            rows.push(row(Transport::Udp, format!("to {destination}")));
+        }
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (first, second, third) = (width(0), width(1), width(2));
+    let mut text = String::new();
+    for [name, kind, transport, address] in &rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name:first$}  {kind:second$}  {transport:third$}  {address}");
+    }
+    for sentence in reachable(config) {
+        let _ = write!(text, "\n{sentence}\n");
+    }
+    text
+}
+
+/// What other machines can reach, a sentence for each address that is not
+/// loopback; for a configuration that stays on this machine, a sentence that says so.
+pub fn reachable(config: &Config) -> Vec<String> {
+    let mut by_address: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
+    let mut sentences = Vec::new();
+    for service in &config.services {
+        match &service.kind {
+            Kind::Beacon(beacon) if !beacon.address.is_loopback() => {
+                sentences.push(format!("{} sends to {}, off this machine.", service.name, beacon.address));
+            }
+            Kind::Beacon(_) => {}
+            Kind::Multicast(multicast) => {
+                by_address.entry(multicast.interface).or_default().push(&service.name);
+            }
+            _ => by_address.entry(service.bind).or_default().push(&service.name),
+        }
+    }
+    by_address.retain(|address, _| !address.is_loopback());
+    for (address, names) in by_address {
+        let reach = if address.is_unspecified() {
+            format!("on every network of this machine ({address})")
+        } else {
+            format!("from every machine with a way to {address}")
+        };
+        let names = names.join(", ");
+        sentences.push(format!("Reachable {reach}, by anybody and without a password: {names}."));
+    }
+    if sentences.is_empty() {
+        sentences.push("Only programs on this machine can reach these services.".into());
+    }
+    sentences
+}

@@ -1,0 +1,576 @@
+//! Files as people write them, right and wrong.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::file::{LIMIT_KEYS, SERVICE_KEYS, SOCKET_KEYS, TOP_KEYS};
+use super::*;
+use crate::reactor::Rate;
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("lab.toml"), &Overrides::default())
+}
+
+fn one(text: &str) -> ServiceConfig {
+    let mut config = parse(text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.services.len(), 1, "{text}");
+    config.services.remove(0)
+}
+
+/// Each text is refused at that line and column, with that in the sentence.
+fn refused(cases: &[(&str, (usize, usize), &str)]) {
+    for (text, place, part) in cases {
+        let error = parse(text).expect_err(text);
+        assert_eq!(error.place(), Some(*place), "{text}\n{error}");
+        assert!(error.sentence().contains(part), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn toml_that_does_not_parse_is_refused_where_it_stops() {
+    refused(&[
+        ("bind = ", (1, 8), "expected"),
+        ("bind 127.0.0.1", (1, 6), "key with no value"),
+        ("[services.echo]\ntcp = 3333\n\n[services.echo]\n", (4, 11), "duplicate"),
+        ("[services.echo]\ntcp = 1\ntcp = 2\n", (3, 1), "duplicate"),
+        ("[services.echo\n", (1, 15), "unclosed table"),
+        ("bind = \"127.0.0.1\n", (1, 18), "invalid basic string"),
+    ]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_what_was_likely_meant() {
+    refused(&[
+        ("bnid = \"127.0.0.1\"", (1, 1), "did you mean bind?"),
+        ("idle_timeout = \"5s\"", (1, 1), "belongs in [limits]"),
+        ("nodelay = true", (1, 1), "belongs in [socket]"),
+        ("[echo]\ntcp = 3333", (1, 2), "called [services.echo]"),
+        ("wallpaper = 1", (1, 1), "known are bind, limits, socket, services"),
+        ("[limits]\nidle_timout = \"5s\"", (2, 1), "did you mean idle_timeout?"),
+        ("[limits]\nnodelay = true", (2, 1), "belongs in [socket]"),
+        ("[socket]\n\n  no_delay = true", (3, 3), "did you mean nodelay?"),
+        ("[socket]\nsend_timeout = \"1s\"", (2, 1), "belongs in [limits]"),
+        ("[services.echo]\ntcp = 3333\nend_comand = \"q\"", (3, 1), "did you mean end_command?"),
+        ("[services.echo]\ntcp = 3333\nwallpaper = 1", (3, 1), "echo has no key \"wallpaper\""),
+        (
+            "[services.chat]\ntcp = 9999\nend_command = \"q\"",
+            (3, 1),
+            "end_command belongs to echo, not to chat",
+        ),
+        (
+            "[services.echo]\ntcp = 1\nmessage = \"\"",
+            (3, 1),
+            "belongs to hello, beacon, discovery, multicast",
+        ),
+    ]);
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_where_it_stands() {
+    refused(&[
+        ("bind = 5", (1, 8), "expected an IP address in quotes, not an integer"),
+        ("limits = 5", (1, 10), "expected a table"),
+        ("services = 5", (1, 12), "expected a table"),
+        ("[services]\necho = 3333", (2, 8), "expected a table"),
+        ("[[services.echo]]\ntcp = 3333", (1, 1), "expected a table, not an array"),
+        ("[limits]\nconnections = \"many\"", (2, 15), "connections: expected a whole number"),
+        ("[limits]\nconnections = -1", (2, 15), "-1 is not a whole number"),
+        ("[socket]\nnodelay = 1", (2, 11), "expected true or false, not an integer"),
+        ("[services.echo]\ntcp = true", (2, 7), "expected a port from 0 to 65535, not a boolean"),
+        ("[services.echo]\ntcp = \"127.0.0.2:3333\"", (2, 7), "is the key bind"),
+        ("[services.echo]\ntcp = 3333\nend_command = 5", (3, 15), "expected a string, not an integer"),
+        ("[services.echo]\ntcp = 3333\nkind = [\"echo\"]", (3, 8), "expected a string, not an array"),
+    ]);
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_refused() {
+    refused(&[
+        ("bind = \"localhost\"", (1, 8), "names are not looked up"),
+        ("bind = \"127.0.0.1:80\"", (1, 8), "is not an IP address"),
+        ("bind = \"224.0.0.1\"", (1, 8), "is many hosts"),
+        ("bind = \"255.255.255.255\"", (1, 8), "is many hosts"),
+        ("[services.echo]\ntcp = 1\nbind = \"256.0.0.1\"", (3, 8), "is not an IP address"),
+    ]);
+}
+
+#[test]
+fn a_limit_that_makes_no_sense_is_refused() {
+    refused(&[
+        ("[limits]\nidle_timeout = 5", (2, 16), "idle_timeout: 5 has no unit; write \"5s\""),
+        ("[limits]\nidle_timeout = \"5\"", (2, 16), "write \"5s\""),
+        ("[limits]\nidle_timeout = \"soon\"", (2, 16), "is not a duration"),
+        ("[limits]\nidle_timeout = 1.5", (2, 16), "not a float"),
+        ("[limits]\noutput_limit = \"1 MB\"", (2, 16), "is not a size"),
+        ("[limits]\noutput_limit = -1", (2, 16), "-1 is not a size"),
+        ("[limits]\nline_length = 0", (2, 15), "cannot be turned off"),
+        ("[limits]\nline_length = 63", (2, 15), "63 B is outside of 64 B to 16 MiB"),
+        ("[limits]\nline_length = \"17 MiB\"", (2, 15), "17 MiB is outside of"),
+        ("[limits]\nmessages_per_second = 4294967296", (2, 23), "4294967296 is not a whole number"),
+        ("[services.echo]\ntcp = 1\nidle_timeout = 7", (3, 16), "write \"7s\""),
+    ]);
+}
+
+#[test]
+fn a_socket_option_that_makes_no_sense_is_refused() {
+    refused(&[
+        ("[socket]\nlinger = true", (2, 10), "does not say how long"),
+        ("[socket]\nlinger = \"5s\"", (2, 10), "false or a number of seconds, not a string"),
+        ("[socket]\nlinger = -1", (2, 10), "-1 is not a whole number"),
+        ("[socket]\nttl = 0", (2, 7), "from 1 to 255"),
+        ("[socket]\nttl = 256", (2, 7), "from 1 to 255"),
+        ("[socket]\nbacklog = 0", (2, 11), "from 1 to"),
+        ("[socket]\nreceive_buffer = 0", (2, 18), "leave the key out"),
+        ("[socket]\nsend_buffer = \"2 GiB\"", (2, 15), "outside of 1 B to 1 GiB"),
+        ("[socket]\ncongestion = \"\"", (2, 14), "names no congestion control"),
+        ("[socket]\ncongestion = \"sixteen_letters_\"", (2, 14), "names no congestion control"),
+    ]);
+    for option in ["nodelay = true", "backlog = 5", "keepalive = true", "linger = 1", "congestion = \"bbr\""]
+    {
+        let text = format!("[services.echo]\nudp = 3333\n{option}");
+        refused(&[(&text, (3, 1), "is an option of TCP sockets")]);
+        one(&format!("[services.echo]\nudp = 3333\ntcp = 3333\n{option}"));
+    }
+    refused(&[("[services.echo]\ntcp = 1\nbroadcast = true", (3, 1), "is an option of UDP sockets")]);
+}
+
+#[test]
+fn a_service_that_cannot_be_served_is_refused() {
+    refused(&[
+        ("[services.ehco]\ntcp = 1", (1, 11), "did you mean echo?"),
+        ("[services.lab]\ntcp = 1", (1, 11), "name one of these with kind = \"…\": echo, upper"),
+        ("[services.lab]\ntcp = 1\nkind = \"caht\"", (3, 8), "did you mean chat?"),
+        ("[services.\"a/b\"]\ntcp = 1\nkind = \"echo\"", (1, 11), "use letters, digits, - and _"),
+        ("[services.\"\"]\ntcp = 1\nkind = \"echo\"", (1, 11), "is not a service's name"),
+        ("[services.echo]", (1, 11), "echo has no port; give it tcp = 3333 or udp = 3333"),
+        ("[services.echo]\nnodelay = true", (1, 11), "echo has no port"),
+        ("[services.hello]", (1, 11), "hello has no port; give it udp = 20001"),
+        ("[services.hello]\ntcp = 20001", (2, 7), "hello speaks only UDP"),
+        ("[services.json]\nudp = 9000", (2, 7), "json speaks only TCP"),
+        ("[services.echo]\ntcp = 65536", (2, 7), "65536 is not a port from 0 to 65535"),
+        ("[services.echo]\ntcp = -1", (2, 7), "-1 is not a port"),
+        ("[services.json]\ntcp = 1\nvalue_size = 0", (3, 14), "cannot be turned off"),
+    ]);
+}
+
+#[test]
+fn a_beacon_needs_an_interval_and_somewhere_to_send() {
+    refused(&[
+        ("[services.beacon]\nudp = 1\ninterval = 0", (3, 12), "would send without end"),
+        ("[services.beacon]\nudp = 1\ninterval = \"0s\"", (3, 12), "would send without end"),
+        ("[services.beacon]\nudp = 0", (2, 7), "cannot be 0"),
+        ("[services.beacon]\nudp = 1\naddress = \"::1\"", (3, 11), "IPv6, which has no broadcast"),
+        ("[services.beacon]\nudp = 1\naddress = \"224.0.0.1\"", (3, 11), "multicast group"),
+        ("[services.beacon]\nudp = 1\naddress = \"0.0.0.0\"", (3, 11), "nobody's address"),
+        ("bind = \"::1\"\n[services.beacon]\nudp = 1", (2, 11), "IPv6 has no broadcast"),
+        ("[services.beacon]\nudp = 1\nbind = \"::\"", (3, 8), "IPv6 has no broadcast"),
+    ]);
+    let long = format!("[services.beacon]\nudp = 1\nmessage = \"{}\"", "가".repeat(22_000));
+    refused(&[(&long, (3, 11), "66000 bytes do not fit a datagram")]);
+}
+
+#[test]
+fn a_group_and_its_interface_must_agree() {
+    refused(&[
+        ("[services.multicast]\nudp = 1\ngroup = \"10.0.0.1\"", (3, 9), "not a multicast group"),
+        ("[services.multicast]\nudp = 1\ngroup = \"fe80::1\"", (3, 9), "not a multicast group"),
+        (
+            "[services.multicast]\nudp = 1\ninterface = \"::1\"",
+            (3, 13),
+            "224.0.0.255 is IPv4, the interface ::1",
+        ),
+        ("[services.multicast]\nudp = 1\ninterface = \"224.0.0.1\"", (3, 13), "is many hosts"),
+        ("bind = \"::1\"\n[services.multicast]\nudp = 1", (2, 11), "is IPv4, the interface ::1 is IPv6"),
+    ]);
+    let six = one("bind = \"::1\"\n[services.multicast]\nudp = 5005\ngroup = \"ff02::114\"");
+    assert_eq!(six.udp, Some("[ff02::114]:5005".parse().unwrap()));
+}
+
+#[test]
+fn two_services_cannot_share_an_address() {
+    let twice = |first: &str, second: &str| {
+        format!("[services.a]\nkind = \"echo\"\n{first}\n[services.b]\nkind = \"chat\"\n{second}")
+    };
+    refused(&[
+        (&twice("tcp = 1", "tcp = 1"), (6, 7), "b and a both want tcp 127.0.0.1:1"),
+        (&twice("udp = 1", "udp = 1"), (6, 7), "b and a both want udp"),
+        (&twice("tcp = 1\nbind = \"0.0.0.0\"", "tcp = 1"), (7, 7), "both want tcp"),
+    ]);
+    refused(&[(
+        "[services.discovery]\nudp = 1\n[services.hello]\nudp = 1\nbind = \"127.255.255.255\"",
+        (4, 7),
+        "hello and discovery both want udp 127.255.255.255:1",
+    )]);
+    for (first, second) in [
+        ("tcp = 1", "udp = 1"),
+        ("tcp = 0", "tcp = 0"),
+        ("tcp = 1", "tcp = 1\nbind = \"127.0.0.2\""),
+        ("tcp = 1\nbind = \"::\"", "tcp = 1"),
+    ] {
+        assert_eq!(
+            parse(&twice(first, second)).map(|config| config.services.len()),
+            Ok(2),
+            "{first} {second}"
+        );
+    }
+    // A beacon sends to its port and does not listen there.
+    parse("[services.beacon]\nudp = 1\n[services.hello]\nudp = 1\nbind = \"127.255.255.255\"").unwrap();
+    // A group is reached by those who joined it, not by every wildcard socket.
+    parse("[services.multicast]\nudp = 1\n[services.hello]\nudp = 1\nbind = \"0.0.0.0\"").unwrap();
+}
+
+#[test]
+fn a_file_without_services_is_refused() {
+    for text in ["", "bind = \"127.0.0.1\"", "[services]"] {
+        let error = parse(text).expect_err(text).to_string();
+        assert!(error.starts_with("lab.toml: no service is named"), "{error}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_key() {
+    assert_eq!(one("\u{feff}[services.echo]\ntcp = 0x10").tcp.map(|address| address.port()), Some(16));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let missing = Config::load(Path::new("/nonexistent/lab.toml"), &Overrides::default()).unwrap_err();
+    assert!(missing.to_string().starts_with("/nonexistent/lab.toml: cannot read the configuration: "));
+
+    let file = std::env::temp_dir().join(format!("onepoll-config-{}.toml", std::process::id()));
+    std::fs::write(&file, b"bind = \"127.0.0.1\"\n# \xff\n").unwrap();
+    let garbled = Config::load(&file, &Overrides::default()).unwrap_err();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(garbled.place(), Some((2, 3)), "{garbled}");
+}
+
+#[test]
+fn a_service_inherits_what_it_does_not_set() {
+    let text = "
+        bind = '127.0.0.2'
+        [limits]
+        connections = 9
+        connections_per_peer = 3
+        idle_timeout = 0
+        datagrams_per_second = 7
+        [socket]
+        nodelay = false
+        receive_buffer = '64 KiB'
+        linger = 0
+        [services.zebra]
+        kind = 'chat'
+        tcp = 1
+        connections = 5
+        idle_timeout = '1.5s'
+        messages_per_second = 0
+        nodelay = true
+        linger = false
+        [services.echo]
+        bind = '127.0.0.3'
+        udp = 1
+    ";
+    let config = parse(text).unwrap();
+    assert_eq!(config.limits.connections, 9);
+    let [zebra, echo] = &config.services[..] else { panic!("{config:?}") };
+
+    assert_eq!((zebra.name.as_str(), &zebra.kind), ("zebra", &Kind::Chat(ChatConfig::default())));
+    assert_eq!((zebra.tcp, zebra.udp), (Some("127.0.0.2:1".parse().unwrap()), None));
+    assert_eq!((zebra.limits.connections, zebra.limits.connections_per_peer), (5, 3));
+    assert_eq!(zebra.limits.idle_timeout, Some(Duration::from_millis(1500)));
+    assert_eq!(zebra.limits.messages_per_second, Rate::OFF);
+    assert_eq!(zebra.limits.datagrams_per_second, Rate::per_second(7));
+    assert_eq!((zebra.socket.nodelay, zebra.socket.linger), (true, None));
+
+    assert_eq!((echo.tcp, echo.udp), (None, Some("127.0.0.3:1".parse().unwrap())));
+    assert_eq!((echo.limits.connections, echo.limits.idle_timeout), (0, None));
+    assert_eq!((echo.socket.nodelay, echo.socket.linger), (false, Some(Duration::ZERO)));
+    assert_eq!(echo.socket.receive_buffer, Some(65_536));
+}
+
+#[test]
+fn a_beacon_stays_on_loopback_only_where_it_is_bound_there() {
+    let to = |text: &str| one(text).udp.map(|address| address.to_string());
+    assert_eq!(to("[services.beacon]\nudp = 1").as_deref(), Some("127.255.255.255:1"));
+    assert_eq!(to("bind = '0.0.0.0'\n[services.beacon]\nudp = 1").as_deref(), Some("255.255.255.255:1"));
+    assert_eq!(to("[services.beacon]\nudp = 1\naddress = '127.0.0.1'").as_deref(), Some("127.0.0.1:1"));
+}
+
+/// A file whose only table is a service of that kind with all the ports it can have.
+fn table_of(entry: &Entry, line: &str) -> String {
+    let tcp = entry.tcp.map_or(String::new(), |port| format!("tcp = {port}\n"));
+    let udp = entry.udp.map_or(String::new(), |port| format!("udp = {port}\n"));
+    format!("[services.{}]\n{line}\n{tcp}{udp}", entry.name)
+}
+
+#[test]
+fn every_known_key_is_read() {
+    // A date is the type of no key, so whoever looks at the value refuses it.
+    let mut cases = Vec::new();
+    cases.extend(TOP_KEYS.map(|key| (key, format!("{key} = 1979-05-27"), 1)));
+    cases.extend(LIMIT_KEYS.map(|key| (key, format!("[limits]\n{key} = 1979-05-27"), 2)));
+    cases.extend(SOCKET_KEYS.map(|key| (key, format!("[socket]\n{key} = 1979-05-27"), 2)));
+    for entry in CATALOG {
+        let keys = [&LIMIT_KEYS[..], &["kind", "bind"], entry.keys].concat();
+        cases.extend(keys.iter().map(|key| (*key, table_of(entry, &format!("{key} = 1979-05-27")), 2)));
+    }
+    let echo = &CATALOG[0];
+    cases.extend(SOCKET_KEYS.map(|key| (key, table_of(echo, &format!("{key} = 1979-05-27")), 2)));
+    for key in ["tcp", "udp"] {
+        cases.push((key, format!("[services.echo]\n{key} = 1979-05-27"), 2));
+    }
+    for (key, text, line) in cases {
+        let error = parse(&text).expect_err(&text);
+        assert_eq!(error.place(), Some((line, key.len() + 4)), "{text}\n{error}");
+        assert!(error.sentence().starts_with(&format!("{key}: expected")), "{text}\n{error}");
+    }
+}
+
+/// A key of the example and the table that it stands in.
+type PlacedKey = (String, String);
+
+/// The keys that the example gives a value, and those it shows in a comment.
+fn keys_of_the_example() -> (Vec<PlacedKey>, Vec<PlacedKey>) {
+    let (mut given, mut shown, mut table) = (Vec::new(), Vec::new(), String::new());
+    for line in example().lines() {
+        let name = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+        let is_key = |key: &String| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if let Some(header) = line.strip_prefix('[') {
+            table = header.trim_end_matches(']').into();
+        } else if let Some(comment) = line.strip_prefix("# ") {
+            shown.extend(name(comment).filter(is_key).map(|key| (table.clone(), key)));
+        } else {
+            given.extend(name(line).map(|key| (table.clone(), key)));
+        }
+    }
+    (given, shown)
+}
+
+#[test]
+fn the_example_is_the_default_configuration() {
+    assert_eq!(parse(example()), Ok(Config::default()));
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let (given, shown) = keys_of_the_example();
+    let all: BTreeSet<_> = given.iter().chain(&shown).cloned().collect();
+    let mut expected = BTreeSet::from([(String::new(), "bind".to_owned())]);
+    expected.extend(LIMIT_KEYS.map(|key| ("limits".into(), key.into())));
+    expected.extend(SOCKET_KEYS.map(|key| ("socket".into(), key.into())));
+    expected.extend(SERVICE_KEYS.map(|key| ("services.echo".into(), key.into())));
+    for entry in CATALOG {
+        let table = format!("services.{}", entry.name);
+        expected.extend(entry.keys.iter().map(|key| (table.clone(), (*key).into())));
+        expected.extend(entry.tcp.map(|_| (table.clone(), "tcp".into())));
+        expected.extend(entry.udp.map(|_| (table.clone(), "udp".into())));
+    }
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn a_key_is_only_shown_where_its_default_has_no_text() {
+    let (_, shown) = keys_of_the_example();
+    let shown: Vec<_> = shown.iter().map(|(_, key)| key.as_str()).collect();
+    let without_text = [
+        "messages_per_second",
+        "datagrams_per_second",
+        "receive_buffer",
+        "send_buffer",
+        "ttl",
+        "congestion",
+        "kind",
+        "bind",
+        "address",
+        "interface",
+    ];
+    assert_eq!(shown, without_text);
+}
+
+#[test]
+fn every_sample_in_the_example_can_be_switched_on() {
+    let (_, shown) = keys_of_the_example();
+    let mut text = String::new();
+    for line in example().lines() {
+        let sample = line.strip_prefix("# ").filter(|comment| {
+            shown.iter().any(|(_, key)| comment.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = ")))
+        });
+        text.push_str(sample.unwrap_or(line));
+        text.push('\n');
+    }
+    let mut config = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.socket.receive_buffer, Some(crate::reactor::DEFAULT_UDP_RECEIVE_BUFFER));
+    assert_eq!(
+        config.limits.messages_per_second.per_second,
+        Limits::default().messages_per_second.per_second
+    );
+    assert_eq!(
+        config.limits.datagrams_per_second.per_second,
+        Limits::default().datagrams_per_second.per_second
+    );
+    // All other samples say what holds anyway.
+    for service in &mut config.services {
+        service.limits = Config::default().services[0].limits.clone();
+        service.socket = SocketOptions::default();
+    }
+    assert_eq!(config.services, Config::default().services);
+}
+
+fn built_in(overrides: Overrides) -> Result<Config, ConfigError> {
+    Config::built_in(&overrides)
+}
+
+fn port(text: &str) -> Result<PortOverride, ConfigError> {
+    text.parse()
+}
+
+#[test]
+fn a_port_is_written_with_or_without_its_transport() {
+    let expected = |name: &str, transport, port| Ok(PortOverride { name: name.into(), transport, port });
+    assert_eq!(port("echo=0"), expected("echo", None, 0));
+    assert_eq!(port("echo/tcp=65535"), expected("echo", Some(Transport::Tcp), 65535));
+    assert_eq!(port("에코/udp=1"), expected("에코", Some(Transport::Udp), 1));
+    for text in ["echo", "=1", "/tcp=1", "echo/sctp=1", "echo/tcp/udp=1", ""] {
+        assert!(port(text).unwrap_err().sentence().contains("is not NAME=PORT"), "{text}");
+    }
+    for text in ["echo=", "echo=65536", "echo=-1", "echo=http"] {
+        assert!(port(text).unwrap_err().sentence().contains("is not a port"), "{text}");
+    }
+}
+
+#[test]
+fn ports_on_the_command_line_win() {
+    let ports = ["echo=7", "chat/udp=8", "chat/udp=9", "multicast=10"].map(|text| port(text).unwrap()).into();
+    let config = built_in(Overrides { ports, ..Overrides::default() }).unwrap();
+    let addresses = |name: &str| {
+        let service = config.services.iter().find(|service| service.name == name).unwrap();
+        [service.tcp, service.udp].map(|address| address.map(|address| address.to_string()))
+    };
+    assert_eq!(addresses("echo"), [Some("127.0.0.1:7".into()), Some("127.0.0.1:7".into())]);
+    assert_eq!(addresses("chat"), [Some("127.0.0.1:9999".into()), Some("127.0.0.1:9".into())]);
+    assert_eq!(addresses("multicast"), [None, Some("224.0.0.255:10".into())]);
+
+    let refused = |text: &str| {
+        let ports = vec![port(text).unwrap()];
+        built_in(Overrides { ports, ..Overrides::default() }).unwrap_err().to_string()
+    };
+    assert_eq!(refused("hello/tcp=1"), "--port hello/tcp: hello does not speak tcp");
+    assert!(refused("ehco=1").starts_with("there is no service \"ehco\"; there are echo, upper, time"));
+    assert_eq!(refused("chat/tcp=3333"), "chat and echo both want tcp 127.0.0.1:3333; give one another port");
+}
+
+#[test]
+fn a_port_on_the_command_line_can_end_a_conflict_in_the_file() {
+    let text = "[services.echo]\ntcp = 1\n[services.chat]\ntcp = 1";
+    let ports = vec![port("chat=2").unwrap()];
+    let overrides = Overrides { ports, ..Overrides::default() };
+    assert!(Config::parse(text, Path::new("lab.toml"), &overrides).is_ok());
+}
+
+#[test]
+fn only_the_named_services_are_kept_in_their_order() {
+    let only = |names: &[&str]| Overrides {
+        only: names.iter().map(|name| (*name).into()).collect(),
+        ..Overrides::default()
+    };
+    let names = |config: Config| config.services.into_iter().map(|service| service.name).collect::<Vec<_>>();
+    assert_eq!(built_in(only(&["chat", "echo"])).map(names), Ok(vec!["echo".into(), "chat".into()]));
+    assert_eq!(built_in(only(&[])).map(names).map(|names| names.len()), Ok(CATALOG.len()));
+    let error = built_in(only(&["echo", "ehco"])).unwrap_err();
+    assert!(error.sentence().starts_with("there is no service \"ehco\"; there are echo, "), "{error}");
+}
+
+#[test]
+fn a_bind_address_on_the_command_line_moves_who_did_not_name_their_own() {
+    let text = "
+        bind = '127.0.0.1'
+        [services.echo]
+        tcp = 1
+        [services.chat]
+        tcp = 2
+        bind = '127.0.0.2'
+        [services.beacon]
+        udp = 3
+        [services.multicast]
+        udp = 4
+    ";
+    let overrides = Overrides { bind: Some("0.0.0.0".parse().unwrap()), ..Overrides::default() };
+    let config = Config::parse(text, Path::new("lab.toml"), &overrides).unwrap();
+    let address =
+        |index: usize| config.services[index].tcp.or(config.services[index].udp).unwrap().to_string();
+    assert_eq!(address(0), "0.0.0.0:1");
+    assert_eq!(address(1), "127.0.0.2:2");
+    assert_eq!(address(2), "255.255.255.255:3");
+    assert_eq!(
+        config.services[3].kind,
+        Kind::Multicast(MulticastConfig::bound_to("0.0.0.0".parse().unwrap()))
+    );
+
+    let group = built_in(Overrides { bind: Some("224.0.0.1".parse().unwrap()), ..Overrides::default() });
+    assert!(group.unwrap_err().to_string().starts_with("--bind: 224.0.0.1 is many hosts"));
+    let six = built_in(Overrides { bind: Some("::1".parse().unwrap()), ..Overrides::default() }).unwrap_err();
+    assert!(six.to_string().starts_with("beacon is bound to ::1, but IPv6 has no broadcast"), "{six}");
+}
+
+#[test]
+fn a_description_lists_every_socket() {
+    let text = "[services.echo]\ntcp = 0\nudp = 7\n[services.discovery]\nudp = 8\n[services.b]\nkind = 'beacon'\nudp = 9";
+    let expected = "\
+SERVICE    KIND       TRANSPORT  ADDRESS
+echo       echo       tcp        127.0.0.1:0 (a free port)
+echo       echo       udp        127.0.0.1:7
+discovery  discovery  udp        127.0.0.1:8
+discovery  discovery  udp        127.255.255.255:8
+b          beacon     udp        to 127.255.255.255:9
+
+Only programs on this machine can reach these services.
+";
+    assert_eq!(describe(&parse(text).unwrap()), expected);
+}
+
+#[test]
+fn discovery_has_a_second_socket_only_on_loopback() {
+    let sockets =
+        |bind: &str| one(&format!("[services.discovery]\nudp = 1\nbind = '{bind}'")).listens_on().len();
+    assert_eq!(["127.0.0.1", "127.255.255.255", "0.0.0.0", "192.0.2.1", "::1"].map(sockets), [2, 1, 1, 1, 1]);
+}
+
+#[test]
+fn a_description_says_what_other_machines_can_reach() {
+    let text = "
+        bind = '0.0.0.0'
+        [services.echo]
+        tcp = 1
+        [services.chat]
+        tcp = 2
+        bind = '192.0.2.1'
+        [services.time]
+        tcp = 3
+        bind = '127.0.0.1'
+        [services.upper]
+        udp = 4
+        [services.beacon]
+        udp = 5
+        [services.multicast]
+        udp = 6
+        interface = '127.0.0.1'
+    ";
+    let sentences = [
+        "beacon sends to 255.255.255.255, off this machine.",
+        "Reachable on every network of this machine (0.0.0.0), by anybody and without a password: echo, upper.",
+        "Reachable from every machine with a way to 192.0.2.1, by anybody and without a password: chat.",
+    ];
+    assert_eq!(reachable(&parse(text).unwrap()), sentences);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(at in 0..example().chars().count(), cut in 0..40usize, put: String) {
+        let before: String = example().chars().take(at).collect();
+        let after: String = example().chars().skip(at + cut).collect();
+        if let Err(error) = parse(&format!("{before}{put}{after}")) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}

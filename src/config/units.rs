@@ -1,0 +1,236 @@
+//! Durations and sizes as people write them: `"200ms"`, `"30m"`, `"64 KiB"`.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Units of a duration in milliseconds, largest first.
+const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// Units of a size in bytes, largest first.
+const SIZE_UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+/// A year. A bound keeps every deadline within what the system's clock can tell.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Why a text is no duration or no size, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitError(String);
+
+impl fmt::Display for UnitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UnitError {}
+
+/// Reads a duration: a number, which may have a fraction, and one of `ms`,
+/// `s`, `m`, `h`. Only 0 may go without a unit.
+///
+/// # Errors
+/// Anything else, what is finer than a millisecond (the resolution of the
+/// event loop's clock) and what is longer than a year.
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(onepoll::config::parse_duration("1.5s")?, Duration::from_millis(1500));
+/// # Ok::<(), onepoll::config::UnitError>(())
+/// ```
+pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    let (number, unit) = split(text);
+    if number == "0" && unit.is_empty() {
+        return Ok(Duration::ZERO);
+    }
+    if unit.is_empty() && number.parse::<u64>().is_ok() {
+        return Err(UnitError(format!("{text:?} has no unit; write \"{number}s\" for seconds")));
+    }
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let unit = DURATION_UNITS.iter().find(|(name, _)| *name == unit);
+    let (Some((_, unit)), true) = (unit, is_digits(whole) && is_digits(fraction)) else {
+        return Err(UnitError(format!(
+            "{text:?} is not a duration; write it like \"200ms\", \"5s\", \"30m\" or \"1h\""
+        )));
+    };
+    let millis = milliseconds(whole, fraction, *unit)
+        .ok_or_else(|| UnitError(format!("{text:?} is finer than a millisecond or too long")))?;
+    let duration = Duration::from_millis(millis);
+    if duration > LONGEST {
+        return Err(UnitError(format!("{text:?} is longer than a year; write 0 for no limit at all")));
+    }
+    Ok(duration)
+}
+
+/// `None` for what is no whole number of milliseconds, or overflows.
+fn milliseconds(whole: &str, fraction: &str, unit: u64) -> Option<u64> {
+    let fraction = fraction.trim_end_matches('0');
+    let scale = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let parts = if fraction.is_empty() { 0 } else { fraction.parse::<u64>().ok()?.checked_mul(unit)? };
+    if parts % scale != 0 {
+        return None;
+    }
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(parts / scale)
+}
+
+/// Reads a size in bytes: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`.
+///
+/// # Errors
+/// Anything else, and what the machine cannot address.
+///
+/// ```
+/// assert_eq!(onepoll::config::parse_size("64 KiB")?, 65_536);
+/// # Ok::<(), onepoll::config::UnitError>(())
+/// ```
+pub fn parse_size(text: &str) -> Result<usize, UnitError> {
+    let (number, unit) = split(text);
+    let unit = if unit.is_empty() { "B" } else { unit };
+    let unit = SIZE_UNITS.iter().find(|(name, _)| *name == unit);
+    let (Some((_, unit)), true) = (unit, is_digits(number)) else {
+        return Err(UnitError(format!(
+            "{text:?} is not a size; write it like \"512 B\", \"64 KiB\" or \"1 MiB\""
+        )));
+    };
+    let size = number.parse::<usize>().ok().and_then(|number| number.checked_mul(*unit));
+    size.ok_or_else(|| UnitError(format!("{text:?} is more than this machine can address")))
+}
+
+/// Number and unit, each without the space around it.
+fn split(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim_start())
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Writes a duration as [`parse_duration`] reads it, in the largest unit that
+/// needs no fraction. What is finer than a millisecond is rounded up.
+pub fn format_duration(duration: Duration) -> String {
+    let millis = duration.as_nanos().div_ceil(1_000_000);
+    if millis == 0 {
+        return "0s".into();
+    }
+    // The last unit is 1 and divides everything.
+    let unit = DURATION_UNITS.iter().find(|(_, unit)| millis.is_multiple_of(u128::from(*unit)));
+    let (name, unit) = unit.unwrap_or(&("ms", 1));
+    format!("{}{name}", millis / u128::from(*unit))
+}
+
+/// Writes a size as [`parse_size`] reads it, in the largest unit that needs no fraction.
+pub fn format_size(bytes: usize) -> String {
+    if bytes == 0 {
+        return "0 B".into();
+    }
+    // The last unit is 1 and divides everything.
+    let unit = SIZE_UNITS.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    let (name, unit) = unit.unwrap_or(&("B", 1));
+    format!("{} {name}", bytes / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn durations_read_in_every_unit() {
+        for (text, millis) in [
+            ("200ms", 200),
+            ("5s", 5000),
+            ("5 s", 5000),
+            (" 30m ", 1_800_000),
+            ("1h", 3_600_000),
+            ("1.5s", 1500),
+            ("0.001s", 1),
+            ("1.50h", 5_400_000),
+            ("0", 0),
+            ("0s", 0),
+            ("8760h", 31_536_000_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused_with_what_to_write() {
+        for (text, part) in [
+            ("5", "write \"5s\""),
+            ("", "not a duration"),
+            ("s", "not a duration"),
+            ("-5s", "not a duration"),
+            ("5 sec", "not a duration"),
+            ("1m30s", "not a duration"),
+            (".5s", "not a duration"),
+            ("1.s", "not a duration"),
+            ("1.2.3s", "not a duration"),
+            ("오초", "not a duration"),
+            ("0.5ms", "finer than a millisecond"),
+            ("0.0001s", "finer than a millisecond"),
+            ("0.11111111111111111111111111s", "finer than a millisecond"),
+            ("99999999999999999999s", "too long"),
+            ("18446744073709551615h", "too long"),
+            ("8761h", "longer than a year"),
+        ] {
+            let error = parse_duration(text).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_in_every_unit() {
+        for (text, bytes) in [
+            ("64 KiB", 65_536),
+            ("1 MiB", 1 << 20),
+            ("4MiB", 4 << 20),
+            ("1 GiB", 1 << 30),
+            ("512 B", 512),
+            ("512", 512),
+            ("0", 0),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_what_to_write() {
+        for (text, part) in [
+            ("", "not a size"),
+            ("KiB", "not a size"),
+            ("64 KB", "not a size"),
+            ("64 kib", "not a size"),
+            ("-1", "not a size"),
+            ("1.5 MiB", "not a size"),
+            ("99999999999999999999", "more than"),
+            ("18446744073709551615 KiB", "more than"),
+        ] {
+            let error = parse_size(text).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_largest_unit_without_a_fraction_is_written() {
+        assert_eq!(format_duration(Duration::ZERO), "0s");
+        assert_eq!(format_duration(Duration::from_secs(1800)), "30m");
+        assert_eq!(format_duration(Duration::from_secs(90)), "90s");
+        assert_eq!(format_duration(Duration::from_millis(1500)), "1500ms");
+        assert_eq!(format_duration(Duration::from_nanos(1)), "1ms");
+        assert_eq!(format_size(0), "0 B");
+        assert_eq!(format_size(65_536), "64 KiB");
+        assert_eq!(format_size(1500), "1500 B");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(millis in 0..31_536_000_000u64, bytes: usize) {
+            let duration = Duration::from_millis(millis);
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+            prop_assert_eq!(parse_size(&format_size(bytes)), Ok(bytes));
+        }
+
+        #[test]
+        fn no_text_makes_them_panic(text: String, digits in "[0-9.]{1,40}(ms|s|m|h|B|KiB|GiB)?") {
+            let _ = (parse_duration(&text), parse_size(&text), parse_duration(&digits), parse_size(&digits));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! echo: sends back what it receives, byte for byte, over TCP and UDP (RFC 862).
+
+use std::net::SocketAddr;
+
+use crate::config::EchoConfig;
+use crate::reactor::SocketId;
+use crate::service::{Context, Input, Service};
+use crate::wire::text::strip_line_end;
+
+/// The echo service. Nothing is copied: each answer is a range of the input.
+#[derive(Debug)]
+pub struct Echo {
+    end_command: Vec<u8>,
+}
+
+impl Echo {
+    /// An echo that ends a connection at the configured command.
+    pub fn new(config: &EchoConfig) -> Echo {
+        Echo { end_command: config.end_command.clone().into_bytes() }
+    }
+}
+
+impl Service for Echo {
+    type Session = ();
+
+    fn receive(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
+        let is_end = !self.end_command.is_empty() && strip_line_end(input.unread()) == self.end_command;
+        cx.send_input(input.consume_all());
+        if is_end {
+            cx.close();
+        }
+    }
+
+    fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        cx.send_to(on, from, datagram);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::Rehearsal;
+    use proptest::prelude::*;
+
+    fn stage() -> Rehearsal<Echo> {
+        Rehearsal::new(Echo::new(&EchoConfig::default()))
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_comes_back_in_order_however_it_is_split(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..50), 0..20)) {
+            let mut stage = stage();
+            let client = stage.connect();
+            for chunk in &chunks {
+                stage.send(client, chunk);
+            }
+            prop_assert_eq!(stage.received(client), chunks.concat());
+        }
+    }
+
+    #[test]
+    fn the_end_command_is_echoed_and_then_the_connection_closes() {
+        for end in ["/end", "/end\n", "/end\r\n"] {
+            let mut stage = stage();
+            let client = stage.connect();
+            stage.send(client, "끝 /end".as_bytes());
+            assert!(!stage.is_closed(client));
+            stage.send(client, end.as_bytes());
+            assert_eq!(stage.received(client), format!("끝 /end{end}").into_bytes());
+            assert!(stage.is_closed(client));
+        }
+    }
+
+    #[test]
+    fn without_an_end_command_nothing_ends_it() {
+        let mut stage = Rehearsal::new(Echo::new(&EchoConfig { end_command: String::new() }));
+        let client = stage.connect();
+        stage.send(client, b"\n");
+        stage.send(client, b"/end");
+        assert!(!stage.is_closed(client));
+    }
+
+    #[test]
+    fn a_datagram_comes_back_an_empty_one_too() {
+        let mut stage = stage();
+        let from = ([127, 0, 0, 1], 41_000).into();
+        stage.datagram(from, "안녕".as_bytes());
+        stage.datagram(from, b"");
+        assert_eq!(stage.datagrams(), [(from, "안녕".as_bytes().to_vec()), (from, Vec::new())]);
+    }
+}
