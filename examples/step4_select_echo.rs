@@ -30,21 +30,25 @@ struct Client {
 }
 
 impl Client {
-    /// Does what the client waited for; `false` when the connection is at its end.
-    fn turn(&mut self, buffer: &mut [u8]) -> bool {
-        let answer = if self.unsent.is_empty() {
-            self.stream.read(buffer).inspect(|&length| self.unsent.extend_from_slice(&buffer[..length]))
-        } else {
-            // A write may take a part only. The rest waits for the next turn.
-            self.stream.write(&self.unsent).inspect(|&length| drop(self.unsent.drain(..length)))
-        };
-        match answer {
-            Ok(length) => length > 0,
-            // Ready means "try", and what was ready may be gone: so the sockets
-            // are non-blocking, with select too.
-            Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
+    fn turn(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            let length = self.stream.read(buffer)?;
+            if length == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            self.unsent.extend_from_slice(&buffer[..length]);
         }
+        // A write may take a part only. The rest waits for room.
+        let length = self.stream.write(&self.unsent)?;
+        self.unsent.drain(..length);
+        Ok(())
     }
+}
+
+/// Ready means "try", and what was ready may be gone; so the sockets are
+/// non-blocking, with select too.
+fn try_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 fn accept(listener: &TcpListener, clients: &mut HashMap<RawFd, Client>) {
@@ -52,15 +56,13 @@ fn accept(listener: &TcpListener, clients: &mut HashMap<RawFd, Client>) {
         stream.set_nonblocking(true)?;
         Ok(clients.insert(stream.as_raw_fd(), Client { stream, unsent: Vec::new() }))
     });
-    match accepted {
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-        Err(error) => {
-            // Out of descriptors, as a rule: the listener stays readable, so take a
-            // breath instead of spinning until somebody leaves.
-            eprintln!("cannot accept a client: {error}");
-            thread::sleep(Duration::from_millis(100));
-        }
+    if let Err(error) = accepted
+        && !try_later(&error)
+    {
+        // Out of descriptors, as a rule: the listener stays readable, so take a
+        // breath instead of spinning until somebody leaves.
+        eprintln!("cannot accept a client: {error}");
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -81,7 +83,10 @@ fn main() -> io::Result<()> {
         for fd in readable.into_iter().chain(writable) {
             if fd == listener.as_raw_fd() {
                 accept(&listener, &mut clients);
-            } else if clients.get_mut(&fd).is_some_and(|client| !client.turn(&mut buffer)) {
+            } else if let Some(client) = clients.get_mut(&fd)
+                && let Err(error) = client.turn(&mut buffer)
+                && !try_later(&error)
+            {
                 clients.remove(&fd);
             }
         }

@@ -95,7 +95,9 @@ fn regular_files_are_always_ready() {
     let file = File::open("Cargo.toml").unwrap();
     let (quiet, mut peer) = UnixStream::pair().unwrap();
     let (file, quiet) = (file.as_raw_fd(), quiet.as_raw_fd());
-    let lists = select(&[quiet, file], &[file], &[file], None).unwrap();
+    let start = Instant::now();
+    let lists = select(&[quiet, file], &[file], &[file], PATIENCE).unwrap();
+    assert!(start.elapsed() < PATIENCE.unwrap(), "the file did not end the wait");
     assert_eq!(lists, (vec![file], vec![file], vec![]));
     peer.write_all(b"x").unwrap();
     assert_eq!(select(&[quiet, file], &[], &[], None).unwrap().0, [quiet, file]);

@@ -81,7 +81,7 @@ impl fmt::Display for SelectorError {
                 write!(f, "no events are given for descriptor {fd}: name EVENT_READ, EVENT_WRITE or both")
             }
             BadDescriptor { fd } => {
-                write!(f, "{fd} is not an open descriptor: register it before it is closed")
+                write!(f, "{fd} is not an open descriptor: it was closed, or never opened")
             }
             Unsupported { fd } => write!(
                 f,

@@ -75,8 +75,9 @@ impl<T> SelectorKey<T> {
 /// Anything with a descriptor can be registered: sockets of std and of mio,
 /// pipes, terminals, or a bare number (`&0` is standard input). The selector
 /// neither owns nor closes it. Unregister before closing; done the other way
-/// round, the key stays and is silent until it is unregistered, which always
-/// works, even if the number belongs to another file by then.
+/// round, the key stays until it is unregistered, which always works, even if the
+/// number belongs to another file by then. Until that, the key is silent, unless a
+/// duplicate of the descriptor is open.
 ///
 /// # Example
 /// ```
