@@ -1,1 +1,98 @@
-fn main() {}
+//! The `onepoll` command: parses the command line, runs one command, and turns
+//! its outcome into an exit status: 0 for success, 1 for a failure at run time,
+//! 2 for wrong usage.
+
+mod daemon;
+mod output;
+
+use std::panic;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use onepoll::config::{self, Config, Overrides};
+use onepoll::services::catalog::CATALOG;
+
+use daemon::ServeArgs;
+
+/// Every service of a socket-programming course from one thread and one Poll,
+/// with clients for them.
+#[derive(Parser)]
+#[command(name = "onepoll", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or Ctrl-C
+    Serve(ServeArgs),
+    /// Check a config file, or print one
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the catalog of services
+    Services,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say what a config file would serve
+    Check {
+        /// The config file
+        file: PathBuf,
+    },
+    /// Print a commented config file with every key at its default
+    Example,
+}
+
+/// Why a command failed: what to say, and the exit status.
+struct Failure {
+    sentence: String,
+    status: u8,
+}
+
+impl Failure {
+    fn at_run_time(error: impl ToString) -> Failure {
+        Failure { sentence: error.to_string(), status: 1 }
+    }
+
+    fn usage(error: impl ToString) -> Failure {
+        Failure { sentence: error.to_string(), status: 2 }
+    }
+}
+
+fn main() -> ExitCode {
+    panic::set_hook(Box::new(|info| log::error!("this is a bug in onepoll, please report it: {info}")));
+    let outcome = match Arguments::parse().command {
+        Command::Serve(arguments) => daemon::serve(&arguments),
+        Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Config(ConfigCommand::Example) => print(config::example()),
+        Command::Services => print(&catalog()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure.sentence);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn check(file: &std::path::Path) -> Result<(), Failure> {
+    let config = Config::load(file, &Overrides::default()).map_err(Failure::usage)?;
+    print(&config::describe(&config))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    output::print(text).map_err(|error| Failure::at_run_time(format!("cannot write the output: {error}")))
+}
+
+fn catalog() -> String {
+    let port = |port: Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
+    let mut text = format!("{:<12}{:<8}{:<8}{}\n", "service", "tcp", "udp", "what it does");
+    for entry in CATALOG {
+        text += &format!("{:<12}{:<8}{:<8}{}\n", entry.name, port(entry.tcp), port(entry.udp), entry.about);
+    }
+    text
+}

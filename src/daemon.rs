@@ -1,0 +1,164 @@
+//! `onepoll serve`: from the command line to a running reactor.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use onepoll::config::{self, Config, Overrides, PortOverride};
+use onepoll::reactor::{Bound, Reactor};
+use onepoll::services;
+use onepoll::wire::json;
+
+use crate::{Failure, output};
+
+/// Descriptors kept free for what is not a connection: files, sockets opened
+/// later, the spare one for turning clients away.
+const RESERVED_DESCRIPTORS: u64 = 32;
+
+#[derive(Args)]
+pub struct ServeArgs {
+    /// What to serve, and where; without it, everything on its default port
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address to bind (default 127.0.0.1)
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+    /// Serve only these services
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Another port for a service; 0 takes a free one
+    #[arg(long = "port", value_name = "NAME[/tcp|/udp]=PORT")]
+    ports: Vec<PortOverride>,
+    /// Print one line of JSON with the addresses on standard output
+    #[arg(long)]
+    announce: bool,
+    /// Log each connection's start and end
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// One line of the start-up table.
+struct Served {
+    name: String,
+    kind: &'static str,
+    bound: Bound,
+}
+
+/// Serves until it is told to end.
+pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
+    start_log(arguments.verbose);
+    let descriptors = raise_descriptor_limit();
+    let config = load(arguments).map_err(Failure::usage)?;
+    let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
+    reactor.watch_signals().map_err(Failure::at_run_time)?;
+    let mut served = Vec::new();
+    for service in &config.services {
+        let sockets = services::start(&mut reactor, service).map_err(Failure::at_run_time)?;
+        let kind = service.kind.name();
+        served.extend(sockets.into_iter().map(|bound| Served { name: service.name.clone(), kind, bound }));
+    }
+    reactor.set_max_connections(connection_limit(config.limits.connections, descriptors));
+    log_table(&served, &config);
+    if arguments.announce {
+        output::print(&announcement(&served)).map_err(Failure::at_run_time)?;
+    }
+    reactor.run().map_err(Failure::at_run_time)?;
+    log::info!("ended");
+    Ok(())
+}
+
+fn load(arguments: &ServeArgs) -> Result<Config, config::ConfigError> {
+    let overrides =
+        Overrides { bind: arguments.bind, only: arguments.only.clone(), ports: arguments.ports.clone() };
+    match &arguments.config {
+        Some(file) => Config::load(file, &overrides),
+        None => Config::built_in(&overrides),
+    }
+}
+
+fn start_log(verbose: bool) {
+    let level = if verbose { "debug" } else { "info" };
+    let environment = env_logger::Env::default().default_filter_or(level);
+    env_logger::Builder::from_env(environment).format_target(false).init();
+}
+
+/// Raises the soft limit on open descriptors to the hard one, and says what it is.
+fn raise_descriptor_limit() -> u64 {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(error) => {
+            log::warn!("the limit of {soft} open descriptors cannot be raised to {hard}: {error}");
+            soft
+        }
+    }
+}
+
+/// How many connections the descriptors allow, at most `wanted` where it is set.
+fn connection_limit(wanted: usize, descriptors: u64) -> usize {
+    let in_use =
+        fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).map_or(64, |list| list.count());
+    let possible = descriptors.saturating_sub(in_use as u64 + RESERVED_DESCRIPTORS).max(1) as usize;
+    if wanted > possible {
+        log::warn!(
+            "connections = {wanted} is lowered to {possible}: the system allows this program {descriptors} open descriptors (ulimit -n)"
+        );
+    }
+    if wanted == 0 { possible } else { wanted.min(possible) }
+}
+
+fn log_table(served: &[Served], config: &Config) {
+    let width = served.iter().map(|line| line.name.len()).max().unwrap_or(0).max("service".len());
+    log::info!("{:<width$}  transport  address", "service");
+    for Served { name, kind, bound } in served {
+        let kind = if name == kind { String::new() } else { format!("  (kind {kind})") };
+        log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), bound.address);
+    }
+    for sentence in config::reachable(config) {
+        log::warn!("{sentence}");
+    }
+}
+
+/// The line of `--announce`.
+fn announcement(served: &[Served]) -> String {
+    let mut line = b"{\"services\":[".to_vec();
+    for (number, Served { name, kind, bound }) in served.iter().enumerate() {
+        if number > 0 {
+            line.push(b',');
+        }
+        let addr = bound.address.to_string();
+        let transport = bound.transport.to_string();
+        let fields = [("name", name.as_str()), ("kind", kind), ("transport", &transport), ("addr", &addr)];
+        for (at, (key, value)) in fields.into_iter().enumerate() {
+            line.extend_from_slice(if at == 0 { b"{\"" } else { b",\"" });
+            line.extend_from_slice(key.as_bytes());
+            line.extend_from_slice(b"\":");
+            json::quote(value, &mut line);
+        }
+        line.push(b'}');
+    }
+    line.extend_from_slice(b"]}\n");
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onepoll::reactor::Transport;
+
+    #[test]
+    fn the_announcement_is_one_line_of_json() {
+        let served = Served {
+            name: "메아리".into(),
+            kind: "echo",
+            bound: Bound { transport: Transport::Tcp, address: ([127, 0, 0, 1], 3333).into() },
+        };
+        let line = announcement(&[served]);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["services"][0]["name"], "메아리");
+        assert_eq!(value["services"][0]["addr"], "127.0.0.1:3333");
+        assert_eq!(line.matches('\n').count(), 1);
+    }
+}
