@@ -117,7 +117,7 @@ fn log_table(served: &[Served], config: &Config) {
         log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), bound.address);
     }
     for sentence in config::reachable(config) {
-        log::warn!("{sentence}");
+        log::info!("{sentence}");
     }
 }
 

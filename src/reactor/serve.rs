@@ -651,7 +651,9 @@ impl Reactor {
         let is_idle = |stream: &Stream| match stream.state {
             State::Open => stream.outbox.is_none() && !stream.more_to_send,
             State::Connecting => true,
-            State::Finishing | State::Lingering | State::Closed => false,
+            // With unread input in the kernel, closing would send RST.
+            State::Lingering => !stream.latch.is_readable(),
+            State::Finishing | State::Closed => false,
         };
         let idle: Vec<_> =
             self.net.streams().filter(|(_, stream)| is_idle(stream)).map(|(handle, _)| handle).collect();
