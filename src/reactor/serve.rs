@@ -95,10 +95,7 @@ impl Reactor {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
         let may_read = stream.latch.is_readable() && !stream.end_of_input;
-        if stream.state == State::Closed
-            || stream.holds_back_reading()
-            || !(may_read || stream.show_again)
-        {
+        if stream.state == State::Closed || stream.holds_back_reading() || !(may_read || stream.show_again) {
             return;
         }
         if stream.state == State::Lingering {
@@ -226,7 +223,7 @@ impl Reactor {
         }
         let mut batch = std::mem::take(&mut self.batch);
         let Some(socket) = self.net.datagram(handle) else { return };
-        let is_connected = socket.is_connected;
+        let (is_connected, listens_only) = (socket.is_connected, socket.listens_only);
         match batch.receive(socket) {
             Ok(()) => {}
             Err(error) => self.datagram_error(host, is_connected, error),
@@ -234,7 +231,7 @@ impl Reactor {
         self.net.statistics.datagrams_received += batch.arrivals.len() as u64;
         for number in 0..batch.arrivals.len() {
             let arrival = batch.arrivals[number];
-            if is_connected || self.may_answer(host, &arrival) {
+            if is_connected || listens_only || self.may_answer(host, &arrival) {
                 self.serve_datagram(handle, host, &arrival, batch.datagram(number));
             }
         }
