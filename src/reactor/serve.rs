@@ -288,7 +288,11 @@ impl Reactor {
             let run = outgoing.next_run(start);
             start += run.len();
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
-                let sent = self.batch.send(socket, run, &outgoing.bytes);
+                let (sent, refusal) = self.batch.send(socket, run, &outgoing.bytes);
+                if let Some(error) = refusal.filter(|_| socket.is_connected) {
+                    let opened = Err(error);
+                    self.pending.push_back(super::calls::Pending::Socket { host: socket.host, opened });
+                }
                 self.net.statistics.datagrams_sent += sent as u64;
                 self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
             }
