@@ -47,6 +47,7 @@ pub fn run(arguments: ChatArgs) -> Result<(), ClientError> {
         messages: Messages::from_keyboard(),
         server: None,
         is_pausing: false,
+        has_left: false,
     };
     run_service("chat", client, SocketOptions::default())
 }
@@ -59,12 +60,14 @@ struct Chat {
     server: Option<ConnectionId>,
     /// A message went out just now.
     is_pausing: bool,
+    /// "bye" is sent: however the server takes it, all is well.
+    has_left: bool,
 }
 
 impl Chat {
     fn go_on(&mut self, cx: &mut Context<'_>) {
         let Some(server) = self.server else { return };
-        if self.is_pausing {
+        if self.is_pausing || self.has_left {
             return;
         }
         match self.messages.next(cx) {
@@ -76,6 +79,7 @@ impl Chat {
             Next::NotYet => {}
             Next::End => {
                 cx.tell(server, b"bye");
+                self.has_left = true;
                 // What is unsent goes out first.
                 cx.stop();
             }
@@ -83,6 +87,9 @@ impl Chat {
     }
 
     fn ended(&self, how: &str, cx: &mut Context<'_>) {
+        if self.has_left {
+            return;
+        }
         cx.fail(format!("{} {how}: you are no longer in the chat; start again to come back", self.route));
     }
 }

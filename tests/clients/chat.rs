@@ -1,0 +1,84 @@
+//! chat: keyboard and socket at once.
+
+use std::io::{Read, Write};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use super::stage::{Live, recv, run, tcp_server};
+
+#[test]
+fn each_line_goes_out_alone_with_the_name_in_front_and_bye_at_the_end() {
+    for typed in ["하나\n\n둘\n", "하나\n둘\nbye\nnot sent\n", "하나\r\n둘\nq\n", "하나\n둘\n/end\n"]
+    {
+        let (sender, heard) = channel();
+        let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+            while let bytes = recv(&mut connection)
+                && !bytes.is_empty()
+            {
+                sender.send(String::from_utf8(bytes).unwrap()).unwrap();
+            }
+            sender.send("left".into()).unwrap();
+        });
+        run(&["chat", &server.to_string(), "--name", "홍길동"], typed.as_bytes()).printed(&[]);
+        let heard: Vec<String> = heard.iter().take(4).collect();
+        assert_eq!(heard, ["[홍길동] 하나", "[홍길동] 둘", "bye", "left"], "{typed:?}");
+    }
+}
+
+#[test]
+fn what_others_say_is_printed_as_it_comes_in_whole_characters() {
+    let (go_on, next) = channel();
+    let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+        connection.write_all("[김] 안".as_bytes()).unwrap();
+        next.recv().unwrap();
+        let text = "녕하세요\n".as_bytes();
+        connection.write_all(&text[..2]).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        connection.write_all(&text[2..]).unwrap();
+        assert_eq!(recv(&mut connection), "네".as_bytes());
+        connection.write_all(&[b'!', 0xEA]).unwrap();
+        let _ = connection.read(&mut [0]);
+    });
+    let mut client = Live::start(&["chat", &server.to_string()]);
+    // The message has no line end: it gets one.
+    client.wait_for_output("[김] 안\n");
+    go_on.send(()).unwrap();
+    client.wait_for_output("녕하세요\n");
+    client.type_in("네\n".as_bytes());
+    // Half a character is not held for ever.
+    client.wait_for_output("!\n\u{FFFD}\n");
+    client.end_of_input();
+    client.end().printed(&["[김] 안", "녕하세요", "!", "\u{FFFD}"]);
+}
+
+#[test]
+fn a_server_that_closes_or_resets_ends_it_with_a_sentence() {
+    for resets in [false, true] {
+        let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+            connection.write_all("안녕".as_bytes()).unwrap();
+            recv(&mut connection);
+            if resets {
+                socket2::SockRef::from(&connection).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        });
+        let mut client = Live::start(&["chat", &server.to_string()]);
+        client.wait_for_output("안녕\n");
+        client.type_in(b"x\n");
+        let how = if resets { "reset" } else { "closed" };
+        client.end().failed_saying(&[&server.to_string(), how, "no longer in the chat"]);
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_in_order() {
+    let (server, served) = tcp_server("127.0.0.1:0", |mut connection, _| {
+        connection.write_all("안녕".as_bytes()).unwrap();
+        while !recv(&mut connection).is_empty() {}
+    });
+    let mut client = Live::start(&["chat", &server.to_string()]);
+    client.wait_for_output("안녕");
+    client.interrupt();
+    client.end().printed(&["안녕"]);
+    served.recv_timeout(Duration::from_secs(30)).unwrap();
+}

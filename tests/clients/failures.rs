@@ -1,0 +1,164 @@
+//! What a client says and which status it leaves when something is wrong.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::stage::{Live, answering, ask, echo, free_port, onepoll, recv, tcp_server, udp_server};
+
+fn nobody() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
+#[test]
+fn refused_says_so() {
+    let nobody = nobody();
+    for command in [&["echo"][..], &["time"], &["json"], &["chat"], &["echo", "--udp"], &["hello"]] {
+        let has_messages = !matches!(command[0], "time" | "chat" | "hello");
+        let message: &[&str] = if has_messages { &["1"] } else { &[] };
+        let ended = ask(&[command, &[&nobody], message].concat());
+        ended.failed_saying(&[&nobody, "refused", "start the server"]);
+    }
+}
+
+#[test]
+fn no_answer_says_so_after_the_timeout() {
+    let server = udp_server("127.0.0.1:0", |_| None).to_string();
+    let ended = ask(&["echo", "--udp", "--timeout", "200ms", &server, "안녕"]);
+    ended.failed_saying(&["no answer", &server, "200ms"]);
+    let (server, _) =
+        tcp_server("127.0.0.1:0", |mut connection, _| while !recv(&mut connection).is_empty() {});
+    let server = server.to_string();
+    ask(&["upper", "--timeout", "0.2s", &server, "안녕"]).failed_saying(&["no answer", &server, "200ms"]);
+}
+
+#[test]
+fn half_an_answer_is_printed_and_reported() {
+    let (server, _) = answering(|_| b"[1, 2".to_vec());
+    let ended = ask(&["json", "--timeout", "200ms", &server.to_string(), "[]"]);
+    assert_eq!(ended.out, "[1, 2\n");
+    ended.failed_saying(&["silent", "5 bytes"]);
+}
+
+#[test]
+fn a_close_without_an_answer_says_so() {
+    let (server, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
+        recv(&mut connection);
+    });
+    let server = server.to_string();
+    ask(&["echo", &server, "안녕"]).failed_saying(&[&server, "closed the connection without an answer"]);
+    let (server, _) = tcp_server("127.0.0.1:0", |connection, _| drop(connection));
+    let server = server.to_string();
+    ask(&["time", &server]).failed_saying(&[&server, "closed the connection without an answer"]);
+}
+
+#[test]
+fn a_reset_says_so() {
+    let (server, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
+        recv(&mut connection);
+        socket2::SockRef::from(&connection).set_linger(Some(Duration::ZERO)).unwrap();
+    });
+    let server = server.to_string();
+    ask(&["number", &server, "1"]).failed_saying(&[&server, "reset"]);
+}
+
+#[test]
+fn a_name_that_is_not_found_says_so() {
+    // A label of more than 63 characters never reaches a name server.
+    let host = format!("{}.invalid", "a".repeat(64));
+    let ended = ask(&["echo", &format!("{host}:3333"), "x"]);
+    ended.failed_saying(&[&host, "not found", "spelling"]);
+}
+
+#[test]
+fn a_datagram_that_is_too_long_says_so() {
+    let server = udp_server("127.0.0.1:0", |datagram| Some(datagram.to_vec())).to_string();
+    ask(&["echo", "--udp", &server, &"a".repeat(65_508)]).failed_saying(&[&server, "too long", "65507"]);
+    let longest = "a".repeat(65_507);
+    ask(&["echo", "--udp", &server, &longest]).printed(&[&longest]);
+}
+
+#[test]
+fn wrong_usage_shows_the_usage_with_status_2() {
+    for line in [
+        "echo",
+        "echo localhost",
+        "echo ::1:3333 x",
+        "echo localhost:0 x",
+        "echo localhost:70000 x",
+        "upper --timeout 3 localhost:1 x",
+        "number --tcp localhost:1",
+        "time",
+        "time localhost:1 x",
+        "json",
+        "hello",
+        "chat",
+        "chat localhost:1 x",
+        "discover --port 0",
+        "discover --broadcast nowhere",
+        "broadcast",
+        "broadcast send 127.255.255.255 x",
+        "broadcast send 127.255.255.255:1",
+        "broadcast send [::1]:1 x",
+        "broadcast send 127.255.255.255:1 x --every 0",
+        "broadcast send 127.255.255.255:1 x --count 0",
+        "broadcast listen",
+        "broadcast listen 0",
+        "multicast send 127.0.0.1:5005 x",
+        "multicast send 224.0.0.255 x",
+        "multicast send 224.0.0.255:5005 x --ttl 256",
+        "multicast listen 224.0.0.255:5005 --interface lo",
+    ] {
+        let ended = ask(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(ended.status, Some(2), "{line}: {ended:?}");
+        assert!(ended.err.contains("Usage: onepoll"), "{line}: {ended:?}");
+        assert_eq!(ended.out, "", "{line}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_it_quietly() {
+    let (server, _) = tcp_server("127.0.0.1:0", |connection, _| echo(connection));
+    let mut child = onepoll(&["echo", &server.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    child.stdin.as_mut().unwrap().write_all("안녕\n둘\n".as_bytes()).unwrap();
+    // Its input stays open: it ends because it has nobody to print for.
+    let stdin = child.stdin.take();
+    let ended = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_written_says_so() {
+    let (server, _) = tcp_server("127.0.0.1:0", |connection, _| echo(connection));
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = onepoll(&["echo", &server.to_string(), "안녕"]).stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("cannot write to standard output"));
+}
+
+#[test]
+fn an_interrupt_ends_a_client_in_order() {
+    let (server, _) = tcp_server("127.0.0.1:0", |connection, _| echo(connection));
+    let mut client = Live::start(&["echo", &server.to_string()]);
+    client.type_in("안녕\n".as_bytes());
+    client.wait_for_output("안녕");
+    client.interrupt();
+    client.end().printed(&["안녕"]);
+
+    // Nobody accepts, so nothing is answered: it is interrupted as it waits.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Live::start(&["time", "--timeout", "0", &listener.local_addr().unwrap().to_string()]);
+    let _connected = listener.accept().unwrap();
+    client.interrupt();
+    client.end().printed(&[]);
+}

@@ -1,0 +1,9 @@
+//! The command-line clients as child processes, against small servers in the
+//! style of the course's Python programs: `recv(1024)`, an answer, and perhaps
+//! a close.
+
+mod ask;
+mod chat;
+mod failures;
+mod groups;
+mod stage;
