@@ -121,7 +121,9 @@ impl Service for Send {
         if self.answers > 0 {
             cx.stop();
         } else if cx.statistics().datagrams_sent == 0 {
-            cx.fail(format!("the message to {group} could not be sent: check its length and --interface"));
+            cx.fail(format!(
+                "the message to {group} could not be sent: check the network, --interface and its length"
+            ));
         } else {
             cx.fail(format!(
                 "nobody in {group} answered within {timeout}: check that a member listens, and --interface"

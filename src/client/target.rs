@@ -171,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_tried_in_the_order_found_and_the_name_is_what_is_spoken_of() {
+        let mut route = Route::new("서버:80".parse().unwrap());
+        let addresses: Vec<SocketAddr> =
+            ["[::1]:80", "127.0.0.1:80"].map(|text| text.parse().unwrap()).to_vec();
+        let found: Found = Ok(addresses.clone());
+        let first = route.found(Answer { connection: None, result: Ok(Box::new(found)) });
+        assert_eq!((first, route.current()), (Ok(addresses[0]), Some(addresses[0])));
+        assert_eq!(route.next(), Some(addresses[1]));
+        assert_eq!(route.next(), None);
+        assert!(route.unreachable(&io::ErrorKind::ConnectionRefused.into()).starts_with("서버:80 refused"));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (text, why) in [
             ("localhost", "port is missing"),

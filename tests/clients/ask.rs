@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +37,27 @@ fn lines_of_a_file_are_read_too() {
     std::fs::remove_file(&path).unwrap();
     let ended = Live::of(onepoll(&["echo", &server.to_string()]).stdin(file)).end();
     ended.printed(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn lines_that_cannot_be_sent_yet_stay_in_the_pipe() {
+    // Nothing is answered, so nothing but the first line may go out.
+    let (server, _) =
+        tcp_server("127.0.0.1:0", |mut connection, _| while !recv(&mut connection).is_empty() {});
+    let mut client = Live::start(&["upper", "--timeout", "0", &server.to_string()]);
+    let mut stdin = client.take_stdin();
+    let (sender, progress) = channel();
+    thread::spawn(move || {
+        let lines = "한 줄\n".repeat(8192);
+        while stdin.write_all(lines.as_bytes()).is_ok() && sender.send(lines.len()).is_ok() {}
+    });
+    let mut taken = 0;
+    while let Ok(count) = progress.recv_timeout(Duration::from_millis(500)) {
+        taken += count;
+        assert!(taken < 4 * 1024 * 1024, "it reads on and on");
+    }
+    client.interrupt();
+    client.end().printed(&[]);
 }
 
 #[test]

@@ -1,29 +1,41 @@
 //! chat: keyboard and socket at once.
 
 use std::io::{Read, Write};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::stage::{Live, recv, run, tcp_server};
 
+/// A server that tells all that one client sent, once it has left.
+fn listener() -> (String, Receiver<String>) {
+    let (sender, heard) = channel();
+    let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+        let mut all = String::new();
+        connection.read_to_string(&mut all).unwrap();
+        sender.send(all).unwrap();
+    });
+    (server.to_string(), heard)
+}
+
 #[test]
-fn each_line_goes_out_alone_with_the_name_in_front_and_bye_at_the_end() {
+fn each_line_goes_out_with_the_name_in_front_and_bye_at_the_end() {
     for typed in ["하나\n\n둘\n", "하나\n둘\nbye\nnot sent\n", "하나\r\n둘\nq\n", "하나\n둘\n/end\n"]
     {
-        let (sender, heard) = channel();
-        let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
-            while let bytes = recv(&mut connection)
-                && !bytes.is_empty()
-            {
-                sender.send(String::from_utf8(bytes).unwrap()).unwrap();
-            }
-            sender.send("left".into()).unwrap();
-        });
-        run(&["chat", &server.to_string(), "--name", "홍길동"], typed.as_bytes()).printed(&[]);
-        let heard: Vec<String> = heard.iter().take(4).collect();
-        assert_eq!(heard, ["[홍길동] 하나", "[홍길동] 둘", "bye", "left"], "{typed:?}");
+        let (server, heard) = listener();
+        run(&["chat", &server, "--name", "홍길동"], typed.as_bytes()).printed(&[]);
+        assert_eq!(heard.recv().unwrap(), "[홍길동] 하나[홍길동] 둘bye", "{typed:?}");
     }
+}
+
+/// Sent at once, they would arrive as one message, the "bye" in it.
+#[test]
+fn lines_that_are_there_at_once_go_out_a_moment_apart() {
+    let (server, heard) = listener();
+    let start = Instant::now();
+    run(&["chat", &server], "말\n".repeat(20).as_bytes()).printed(&[]);
+    assert!(start.elapsed() >= Duration::from_millis(20 * 10), "{:?}", start.elapsed());
+    assert_eq!(heard.recv().unwrap(), "말".repeat(20) + "bye");
 }
 
 #[test]

@@ -121,6 +121,10 @@ impl Live {
         let _ = self.stdin.as_mut().unwrap().write_all(typed);
     }
 
+    pub fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().unwrap()
+    }
+
     pub fn end_of_input(&mut self) {
         self.stdin = None;
     }
