@@ -6,11 +6,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
+use socket2::SockRef;
 
 use super::Reactor;
 use super::datagram::{Datagram, DatagramSpec};
 use super::limits::Limits;
-use super::listener::Listener;
+use super::listener::{Listener, granted};
 use super::net::Entry;
 use super::options::SocketOptions;
 use super::timers::NEVER;
@@ -241,8 +242,9 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         let mut sockets = Vec::new();
         let mut handles = Vec::new();
         let mut failure = None;
-        for listener in listeners {
+        for mut listener in listeners {
             let address = listener.address;
+            log::debug!("{name}: TCP {address}: {}", granted(SockRef::from(&*listener.socket())));
             match reactor.net.insert(Entry::Listener(Box::new(listener))) {
                 Ok(handle) => handles.push(handle),
                 Err(error) => failure = Some(failed(Transport::Tcp, address, error)),
@@ -251,6 +253,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         }
         for datagram in datagrams {
             let address = datagram.address;
+            log::debug!("{name}: UDP {address}: {}", granted(SockRef::from(&datagram.socket)));
             match reactor.net.insert(Entry::Datagram(Box::new(datagram))) {
                 Ok(handle) => {
                     handles.push(handle);

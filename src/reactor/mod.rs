@@ -4,11 +4,15 @@
 //! (why events are latched), `stream` (how a byte is read and written),
 //! `rooms` (how one message reaches many) and `outbox` (what backpressure is).
 
+mod accept;
 mod batch;
 mod calls;
 mod connector;
 mod datagram;
+mod deadlines;
 pub(crate) mod effects;
+mod ending;
+mod fan_out;
 mod host;
 mod keyboard;
 mod limits;
@@ -21,6 +25,7 @@ mod outbox;
 mod readiness;
 pub(crate) mod rooms;
 mod serve;
+mod serve_datagrams;
 mod statistics;
 mod stream;
 mod timers;

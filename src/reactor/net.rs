@@ -180,6 +180,19 @@ impl Net {
         }
     }
 
+    /// Queues a connection that is readable still and may be read: no event
+    /// will announce what is latched already.
+    pub fn read_on(&mut self, handle: Handle) {
+        let now = self.now;
+        if let Some(stream) = self.stream(handle)
+            && stream.latch.is_readable()
+            && stream.outbox.is_none()
+            && !stream.is_paused(now)
+        {
+            self.enqueue(handle);
+        }
+    }
+
     /// The next to serve, which may queue itself again from now on.
     pub fn next_ready(&mut self) -> Option<Handle> {
         loop {
