@@ -92,7 +92,10 @@ impl Reactor {
         if let Some(room) = stream.room
             && self.rooms.is_full(host, room)
         {
-            return self.rooms.wait_for_space(host, room, handle);
+            if stream.latch.park() {
+                self.rooms.wait_for_space(host, room, handle);
+            }
+            return;
         }
         stream.show_again = false;
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -19,7 +19,10 @@ impl Reactor {
         if let Some(room) = socket.room
             && self.rooms.is_full(host, room)
         {
-            return self.rooms.wait_for_space(host, room, handle);
+            if socket.latch.park() {
+                self.rooms.wait_for_space(host, room, handle);
+            }
+            return;
         }
         if !socket.latch.is_readable() {
             return;
