@@ -5,6 +5,7 @@
 
 mod beacon;
 pub mod catalog;
+mod chat;
 mod conversation;
 mod discovery;
 mod echo;
@@ -16,6 +17,7 @@ mod time;
 mod upper;
 
 pub use beacon::Beacon;
+pub use chat::{Chat, ChatSession};
 pub use discovery::Discovery;
 pub use echo::Echo;
 pub use hello::Hello;
