@@ -118,6 +118,12 @@ impl Datagram {
     }
 }
 
+impl Datagram {
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
 impl Multicast {
     fn apply(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
         match (self.group, self.interface) {
