@@ -448,6 +448,12 @@ impl Context<'_> {
         self.effects.others.push(Effect::CloseOther(connection));
     }
 
+    /// Logs a line about a limit that was hit or somebody who was dropped, at
+    /// info and with the service's name; a flood of them is cut short.
+    pub fn report(&mut self, line: impl Into<String>) {
+        self.effects.others.push(Effect::Report(line.into()));
+    }
+
     /// Reads standard input; it comes as [`Service::keyboard`].
     pub fn read_keyboard(&mut self) {
         self.effects.others.push(Effect::ReadKeyboard);
