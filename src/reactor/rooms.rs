@@ -217,8 +217,8 @@ impl Rooms {
         self.rooms.iter().any(|state| state.turn.is_some() || !state.gathered.is_empty())
     }
 
-    /// Delivers until all is delivered or `to` says that the budget is used
-    /// up. Publishers that may be read again are moved to `readable`.
+    /// Delivers one turn of each room, or until `to` says that the budget is
+    /// used up. Publishers that may be read again are moved to `readable`.
     pub fn fan_out(&mut self, to: &mut impl Deliver, readable: &mut Vec<Handle>) {
         let count = self.rooms.len();
         for step in 0..count {
@@ -266,19 +266,24 @@ impl State {
         }
     }
 
-    /// True when nothing is left to deliver, false when the budget ended first.
+    /// Delivers the turn that is frozen, else what is gathered. False when the
+    /// budget ended first.
+    ///
+    /// One turn and no more: what its last deliveries bring in shall be
+    /// gathered before the next is frozen. Measured: where a room of 5,000 went
+    /// on with the next turn at once, its messages fell into two halves that
+    /// never met again, and it delivered half as many a second.
     fn fan_out(&mut self, to: &mut impl Deliver) -> bool {
-        loop {
-            let mut turn = match self.turn.take() {
-                Some(turn) => turn,
-                None if self.gathered.is_empty() => return true,
-                None => self.freeze(),
-            };
-            if !self.deliver(&mut turn, to) {
-                self.turn = Some(turn);
-                return false;
-            }
+        let mut turn = match self.turn.take() {
+            Some(turn) => turn,
+            None if self.gathered.is_empty() => return true,
+            None => self.freeze(),
+        };
+        let finished = self.deliver(&mut turn, to);
+        if !finished {
+            self.turn = Some(turn);
         }
+        finished
     }
 
     fn freeze(&mut self) -> Turn {
