@@ -65,7 +65,8 @@ pub trait Service {
     fn tick(&mut self, _cx: &mut Context<'_>) {}
 
     /// A UDP socket was opened, at the start or by [`Context::open_socket`]; or
-    /// it could not be; or a connected one learnt that nobody listens.
+    /// it could not be; or a connected one learnt that nobody listens or that
+    /// the system refuses its datagram (too long, no route).
     fn socket(&mut self, _opened: io::Result<SocketId>, _cx: &mut Context<'_>) {}
 
     /// The answer to [`Context::offload`].

@@ -194,7 +194,7 @@ impl Net {
         let now = self.now;
         if let Some(stream) = self.stream(handle)
             && stream.latch.is_readable()
-            && stream.outbox.is_none()
+            && !stream.holds_back_reading()
             && !stream.is_paused(now)
         {
             self.enqueue(handle);

@@ -63,6 +63,10 @@ pub(crate) struct Stream {
     /// A pause is over: what was left unread is to be shown again.
     pub show_again: bool,
     pub counted_peer: bool,
+    /// We connected to it. A server that answers while it is still being asked
+    /// takes no more once its answers are not read: so this end reads even
+    /// while it has unsent output, or neither would ever go on.
+    pub is_outbound: bool,
     pub outbox: Option<Box<Outbox>>,
     pub kept: Option<Box<Kept>>,
     pub peer: SocketAddr,
@@ -122,6 +126,7 @@ impl Stream {
             more_to_send: false,
             show_again: false,
             counted_peer: false,
+            is_outbound: state == State::Connecting,
             outbox: None,
             kept: None,
             peer,
@@ -343,6 +348,12 @@ impl Stream {
 
     pub fn close_reason(&mut self) -> CloseReason {
         self.why.take().map_or(CloseReason::ByPeer, |why| *why)
+    }
+
+    /// Output that must be out before the connection is read: an accepted peer
+    /// which does not take its answers cannot ask for more.
+    pub fn holds_back_reading(&self) -> bool {
+        self.outbox.is_some() && !(self.is_outbound && self.state == State::Open)
     }
 
     pub fn is_paused(&self, now: u64) -> bool {

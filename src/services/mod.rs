@@ -60,7 +60,7 @@ pub fn start(reactor: &mut Reactor, config: &ServiceConfig) -> Result<Vec<Bound>
             let Some(bind) = config.udp else { return Ok(Vec::new()) };
             let interface = Some(own.interface).filter(|interface| !interface.is_unspecified());
             let multicast = Some(reactor::Multicast { group: own.group, interface, join: true });
-            let socket = DatagramSpec { bind, connect: None, multicast };
+            let socket = DatagramSpec { multicast, ..DatagramSpec::bound(bind) };
             let builder = prepare(reactor, config, Multicast::new(own)).socket(socket);
             builder.start().map(|(_, bound)| bound)
         }
