@@ -3,10 +3,27 @@
 //! None of them names a socket or a clock: each is a state machine behind
 //! [`Service`](crate::service::Service), and its tests run in memory.
 
+mod beacon;
 pub mod catalog;
+mod conversation;
+mod discovery;
 mod echo;
+mod hello;
+mod json;
+mod multicast;
+mod number;
+mod time;
+mod upper;
 
+pub use beacon::Beacon;
+pub use discovery::Discovery;
 pub use echo::Echo;
+pub use hello::Hello;
+pub use json::{Json, JsonSession};
+pub use multicast::Multicast;
+pub use number::{Number, NumberSession};
+pub use time::Time;
+pub use upper::{Upper, UpperSession};
 
 use crate::config::{Kind, ServiceConfig};
 use crate::reactor::{BindError, Bound, Reactor};
