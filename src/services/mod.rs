@@ -1,7 +1,7 @@
 //! The services: one file each, and the catalog of them.
 //!
 //! None of them names a socket or a clock: each is a state machine behind
-//! [`Service`](crate::service::Service), and its tests run in memory.
+//! [`Service`], and its tests run in memory.
 
 mod beacon;
 pub mod catalog;
