@@ -113,8 +113,18 @@ struct Stage {
 }
 
 enum Peer {
-    Stream { socket: TcpStream, received: Vec<u8>, ended: bool },
-    Datagram { socket: UdpSocket, port: Option<u16> },
+    Stream {
+        socket: TcpStream,
+        received: Vec<u8>,
+        ended: bool,
+    },
+    /// `service` is where it sends to, and where answers come from unless the
+    /// step says otherwise; of a service that only sends, the port is unknown.
+    Datagram {
+        socket: UdpSocket,
+        service: SocketAddr,
+        knows_port: bool,
+    },
 }
 
 impl Stage {
@@ -144,24 +154,16 @@ impl Stage {
             }
             Action::Bind(address) => {
                 let socket = UdpSocket::bind((*address, 0)).unwrap();
-                let port = Some(self.daemon.udp(&self.service).port());
-                self.peers.insert(name.into(), datagram_peer(socket, port));
+                self.peers.insert(name.into(), datagram_peer(socket, self.daemon.udp(&self.service), true));
             }
             Action::BindToServicePort => {
                 let socket = self.listener.take().ok_or("the port is taken already")?;
-                self.peers.insert(name.into(), datagram_peer(socket, None));
+                self.peers.insert(name.into(), datagram_peer(socket, self.daemon.udp(&self.service), false));
             }
             Action::Close => {
                 self.peers.remove(name).ok_or("is nobody")?;
             }
-            _ => {
-                let service = match self.peers.get(name) {
-                    Some(Peer::Datagram { .. }) => self.daemon.udp(&self.service),
-                    _ => self.daemon.addresses(&self.service, "tcp").first().copied().unwrap_or(NOWHERE),
-                };
-                let peer = self.peers.get_mut(name).ok_or("is nobody")?;
-                peer.perform(action, service, before)?;
-            }
+            _ => self.peers.get_mut(name).ok_or("is nobody")?.perform(action, before)?,
         }
         Ok(())
     }
@@ -192,33 +194,31 @@ impl Stage {
     }
 }
 
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-fn datagram_peer(socket: UdpSocket, port: Option<u16>) -> Peer {
+fn datagram_peer(socket: UdpSocket, service: SocketAddr, knows_port: bool) -> Peer {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_broadcast(true).unwrap();
     SockRef::from(&socket).set_multicast_if_v4(&Ipv4Addr::LOCALHOST).unwrap();
-    Peer::Datagram { socket, port }
+    Peer::Datagram { socket, service, knows_port }
 }
 
 impl Peer {
-    fn perform(&mut self, action: &Action, service: SocketAddr, before: Instant) -> Result<(), String> {
+    fn perform(&mut self, action: &Action, before: Instant) -> Result<(), String> {
         match (action, &mut *self) {
             (Action::Send { bytes, to: None }, Peer::Stream { socket, .. }) => {
                 socket.write_all(bytes).map_err(|error| error.to_string())
             }
-            (Action::Send { bytes, to }, Peer::Datagram { socket, .. }) => {
+            (Action::Send { bytes, to }, Peer::Datagram { socket, service, .. }) => {
                 let to = SocketAddr::new(to.unwrap_or(service.ip()), service.port());
                 socket.send_to(bytes, to).map(|_| ()).map_err(|error| format!("to {to}: {error}"))
             }
             (Action::Hear { bytes, from, after }, _) => {
-                self.hear(bytes, from.unwrap_or(service.ip()))?;
+                self.hear(bytes, *from)?;
                 match before.elapsed() {
                     early if early + CLOCK_GRAIN < *after => Err(format!("too early, after {early:?}")),
                     _ => Ok(()),
                 }
             }
-            (Action::HearTime { like }, _) => self.hear_time(like, service.ip()),
+            (Action::HearTime { like }, _) => self.hear_time(like),
             (Action::HearEnd, Peer::Stream { socket, received, ended }) => {
                 *ended = true;
                 let rest = socket.read_to_end(received);
@@ -237,7 +237,7 @@ impl Peer {
     }
 
     /// Takes the next bytes, or the next datagram, which must be these.
-    fn hear(&mut self, expected: &[u8], from: IpAddr) -> Result<(), String> {
+    fn hear(&mut self, expected: &[u8], from: Option<IpAddr>) -> Result<(), String> {
         let differs = |heard: &[u8]| format!("{} instead of {}", text_of(heard), text_of(expected));
         match self {
             Peer::Stream { socket, received, .. } => {
@@ -250,13 +250,14 @@ impl Peer {
                 }
                 received.drain(..expected.len());
             }
-            Peer::Datagram { socket, port } => {
+            Peer::Datagram { socket, service, knows_port } => {
                 let (heard, source) =
                     receive(socket).map_err(|what| format!("{what} instead of {}", text_of(expected)))?;
                 if heard != expected {
                     return Err(differs(&heard));
                 }
-                if source.ip() != from || port.is_some_and(|port| source.port() != port) {
+                let from = from.unwrap_or(service.ip());
+                if source.ip() != from || *knows_port && source.port() != service.port() {
                     return Err(format!("{} came from {source} instead of {from}", text_of(&heard)));
                 }
             }
@@ -265,7 +266,7 @@ impl Peer {
     }
 
     /// Takes a local time in the form of the sample.
-    fn hear_time(&mut self, like: &[u8], from: IpAddr) -> Result<(), String> {
+    fn hear_time(&mut self, like: &[u8]) -> Result<(), String> {
         if jiff::fmt::strtime::parse(CTIME, like).is_err() {
             return Err(format!("{} is no time", text_of(like)));
         }
@@ -276,10 +277,10 @@ impl Peer {
                 }
                 std::mem::take(received)
             }
-            Peer::Datagram { socket, .. } => {
+            Peer::Datagram { socket, service, .. } => {
                 let (heard, source) = receive(socket)?;
-                if source.ip() != from {
-                    return Err(format!("the time came from {source} instead of {from}"));
+                if source != *service {
+                    return Err(format!("the time came from {source} instead of {service}"));
                 }
                 heard
             }
@@ -299,9 +300,9 @@ impl Peer {
             Peer::Stream { ended: true, .. } => return Ok(()),
             Peer::Stream { socket, received, .. } => {
                 socket.set_nonblocking(true).unwrap();
-                let heard = read_more(socket, received);
+                let _ = read_more(socket, received);
                 socket.set_nonblocking(false).unwrap();
-                heard.map(|()| text_of(received)).ok()
+                (!received.is_empty()).then(|| text_of(received))
             }
             Peer::Datagram { socket, .. } => {
                 socket.set_nonblocking(true).unwrap();
