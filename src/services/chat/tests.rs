@@ -282,6 +282,7 @@ fn commands_work_over_udp_one_a_datagram() {
     stage.datagram(at(1), "/nick 민수".as_bytes());
     stage.datagram(at(1), "안녕".as_bytes());
     stage.datagram(at(1), b"/who");
+    stage.datagram(at(1), b"");
     stage.datagram(at(1), b"quit");
     assert_eq!(text(&mut stage, a), "* 민수 joined\n[민수] 안녕* 민수 left\n");
     assert_eq!(
@@ -385,7 +386,8 @@ fn lines_that_wait_for_the_rate_stay_lines() {
     let (a, b) = (stage.connect(), stage.connect());
     stage.send(a, b"\n");
     stage.send(a, b"by");
-    stage.pass(Duration::from_millis(100));
+    // The token comes a hair after the second for which "by" is held.
+    stage.pass(Duration::from_millis(700));
     stage.send(a, b"e\nnever\n");
     stage.pass(3 * SECOND);
     assert_eq!(text(&mut stage, b), "\n");
