@@ -230,8 +230,14 @@ impl<S: Service> Rehearsal<S> {
         clients.chain([self.tick]).flatten().min()
     }
 
+    /// A deadline comes before the end of a pause, as in the reactor.
     fn wake(&mut self, client: Client) {
         let now = self.now;
+        let Some(connection) = self.clients.get_mut(&client) else { return };
+        if connection.deadline.is_some_and(|at| at <= now) {
+            connection.deadline = None;
+            self.turn(Moment::Timeout(client));
+        }
         let Some(connection) = self.clients.get_mut(&client) else { return };
         if connection.paused_until.is_some_and(|at| at <= now) {
             connection.paused_until = None;
@@ -240,11 +246,6 @@ impl<S: Service> Rehearsal<S> {
             } else if !connection.kept.is_empty() {
                 self.turn(Moment::Receive(client, &[]));
             }
-        }
-        let Some(connection) = self.clients.get_mut(&client) else { return };
-        if connection.deadline.is_some_and(|at| at <= now) {
-            connection.deadline = None;
-            self.turn(Moment::Timeout(client));
         }
     }
 

@@ -77,7 +77,8 @@ impl Conversation {
         self.framing.terminator()
     }
 
-    fn release(&mut self, cx: &mut Context<'_>) {
+    /// Takes the deadline back: what was held back is complete.
+    pub fn release(&mut self, cx: &mut Context<'_>) {
         if std::mem::take(&mut self.holding) {
             cx.clear_deadline();
         }
