@@ -2,17 +2,21 @@
 //! its outcome into an exit status: 0 for success, 1 for a failure at run time,
 //! 2 for wrong usage.
 
+mod client;
 mod daemon;
 mod output;
 
+use std::env;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use onepoll::config::{self, Config, Overrides};
 use onepoll::services::catalog::CATALOG;
 
+use client::ClientCommand;
 use daemon::ServeArgs;
 
 /// Every service of a socket-programming course from one thread and one Poll,
@@ -33,6 +37,8 @@ enum Command {
     Config(ConfigCommand),
     /// Print the catalog of services
     Services,
+    #[command(flatten)]
+    Client(ClientCommand),
 }
 
 #[derive(Subcommand)]
@@ -64,11 +70,12 @@ impl Failure {
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(|info| log::error!("this is a bug in onepoll, please report it: {info}")));
-    let outcome = match Arguments::parse().command {
+    let outcome = match parse().command {
         Command::Serve(arguments) => daemon::serve(&arguments),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Config(ConfigCommand::Example) => print(config::example()),
         Command::Services => print(&catalog()),
+        Command::Client(command) => client::run(command).map_err(Failure::at_run_time),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -77,6 +84,25 @@ fn main() -> ExitCode {
             ExitCode::from(failure.status)
         }
     }
+}
+
+/// Reads the command line. Whatever is wrong with it, the usage of its command
+/// is shown too, which clap leaves out when only a value is wrong.
+fn parse() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|error| {
+        if error.kind() != ErrorKind::ValueValidation {
+            error.exit();
+        }
+        let mut command = Arguments::command();
+        command.build();
+        let mut words = env::args_os().skip(1);
+        while let Some(found) = words.next().and_then(|word| command.find_subcommand(word)) {
+            command = found.clone();
+        }
+        let sentence = error.to_string();
+        let sentence = sentence.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        command.error(ErrorKind::ValueValidation, sentence).exit()
+    })
 }
 
 fn check(file: &std::path::Path) -> Result<(), Failure> {

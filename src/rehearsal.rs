@@ -394,7 +394,9 @@ impl<S: Service> Rehearsal<S> {
 
     fn fan_out(&mut self) {
         let mut inboxes = Inboxes { outputs: &mut self.outputs, datagrams: &mut self.datagrams };
-        self.rooms.fan_out(&mut inboxes, &mut Vec::new());
+        while self.rooms.has_work() {
+            self.rooms.fan_out(&mut inboxes, &mut Vec::new());
+        }
     }
 }
 

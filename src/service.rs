@@ -65,7 +65,8 @@ pub trait Service {
     fn tick(&mut self, _cx: &mut Context<'_>) {}
 
     /// A UDP socket was opened, at the start or by [`Context::open_socket`]; or
-    /// it could not be; or a connected one learnt that nobody listens.
+    /// it could not be; or a connected one learnt that nobody listens or that
+    /// the system refuses its datagram (too long, no route).
     fn socket(&mut self, _opened: io::Result<SocketId>, _cx: &mut Context<'_>) {}
 
     /// The answer to [`Context::offload`].
@@ -446,6 +447,12 @@ impl Context<'_> {
     /// Ends another connection in order.
     pub fn close_other(&mut self, connection: ConnectionId) {
         self.effects.others.push(Effect::CloseOther(connection));
+    }
+
+    /// Logs a line about a limit that was hit or somebody who was dropped, at
+    /// info and with the service's name; a flood of them is cut short.
+    pub fn report(&mut self, line: impl Into<String>) {
+        self.effects.others.push(Effect::Report(line.into()));
     }
 
     /// Reads standard input; it comes as [`Service::keyboard`].

@@ -139,3 +139,34 @@ fn a_member_that_resets_in_mid_broadcast_harms_nobody() {
     let error = (&stays).write(b"y").err().map(|error| error.kind());
     assert_ne!(error, Some(ErrorKind::BrokenPipe));
 }
+
+/// Publishes its own messages and everybody's in turn, all in one callback.
+struct Alternating;
+
+impl Service for Alternating {
+    type Session = ();
+
+    fn open(&mut self, _: &mut (), cx: &mut Context<'_>) {
+        cx.join(ROOM, Membership { overflow: Overflow::Disconnect, lines: false });
+    }
+
+    fn receive(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
+        input.consume_all();
+        for number in 0..300 {
+            cx.publish(ROOM, b"own ");
+            cx.publish_to_all(ROOM, format!("{number} ").as_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_speaker_whose_turn_falls_into_many_pieces_gets_all_of_them() {
+    let running = Running::start(|reactor| {
+        let host = reactor.host("alternating", Alternating).tcp(([127, 0, 0, 1], 0).into());
+        host.start().unwrap().1[0].address
+    });
+    let speaker = connect(running.made);
+    (&speaker).write_all(b"go").unwrap();
+    let expected: String = (0..300).map(|number| format!("{number} ")).collect();
+    assert_eq!(String::from_utf8(read_exactly(&speaker, expected.len())).unwrap(), expected);
+}

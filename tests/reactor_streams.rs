@@ -170,7 +170,7 @@ fn events_of_closed_connections_do_not_reach_their_successors() {
         (&mut &*closer).write_all(b"close the others").unwrap();
         let new: Vec<TcpStream> = (0..20).map(|_| connect(running.made)).collect();
         assert_eq!(read_exactly(closer, 4), b"done");
-        for stream in &others[..] {
+        for stream in others {
             let rest = read_to_end(stream);
             assert!(rest.is_empty() || rest == b"late", "round {round}: {rest:?}");
         }

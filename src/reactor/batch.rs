@@ -62,10 +62,11 @@ impl Batch {
         &self.buffer[start..start + self.arrivals[number].length]
     }
 
-    /// Sends datagrams of one socket; returns how many the kernel took. The
-    /// others are lost, as datagrams are.
-    pub fn send(&mut self, on: &Datagram, list: &[Outgoing], bytes: &[u8]) -> usize {
+    /// Sends datagrams of one socket; returns how many the kernel took, and why
+    /// it refused one. Those that it refused are lost, as datagrams are.
+    pub fn send(&mut self, on: &Datagram, list: &[Outgoing], bytes: &[u8]) -> (usize, Option<io::Error>) {
         let mut taken = 0;
+        let mut refusal = None;
         let mut rest = list;
         while !rest.is_empty() {
             // One control message serves a whole call, so only datagrams from
@@ -86,10 +87,12 @@ impl Batch {
                         rest[0].to.address
                     );
                     rest = &rest[1..];
+                    // A full buffer is a moment's loss, like any on the way.
+                    refusal = Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock);
                 }
             }
         }
-        taken
+        (taken, refusal)
     }
 }
 

@@ -223,6 +223,10 @@ impl Reactor {
             Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
             Effect::Connect(to) => self.connect(host, to),
             Effect::Tick(at) => self.set_tick(host, at),
+            Effect::Report(line) => {
+                let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+                self.net.notices.say(Notice::Limit, now, format_args!("{name}: {line}"));
+            }
             Effect::ReadKeyboard => self.open_keyboard(host),
             Effect::PauseKeyboard => self.pause_keyboard(host, true),
             Effect::ResumeKeyboard => self.pause_keyboard(host, false),

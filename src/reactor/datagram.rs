@@ -25,6 +25,10 @@ pub struct DatagramSpec {
     pub connect: Option<SocketAddr>,
     /// A group to hear, or to send to.
     pub multicast: Option<Multicast>,
+    /// It only hears. Its port is shared with other listeners, each of which
+    /// gets a copy of what is broadcast or sent to a group; and no source is
+    /// ignored, since nothing is answered.
+    pub listens_only: bool,
 }
 
 /// A multicast group (RFC 1112) on an interface.
@@ -41,12 +45,12 @@ pub struct Multicast {
 impl DatagramSpec {
     /// A socket bound to an address, that talks to anybody.
     pub fn bound(bind: SocketAddr) -> DatagramSpec {
-        DatagramSpec { bind, connect: None, multicast: None }
+        DatagramSpec { bind, connect: None, multicast: None, listens_only: false }
     }
 
     /// A socket on a free port, that talks to one peer.
     pub fn connected(to: SocketAddr) -> DatagramSpec {
-        DatagramSpec { bind: any_address(to), connect: Some(to), multicast: None }
+        DatagramSpec { connect: Some(to), ..DatagramSpec::bound(any_address(to)) }
     }
 }
 
@@ -65,6 +69,7 @@ pub(crate) struct Datagram {
     pub host: u16,
     pub address: SocketAddr,
     pub is_connected: bool,
+    pub listens_only: bool,
     /// Bound to a wildcard address: the kernel tells which address each
     /// datagram was sent to (IP_PKTINFO), and the answer comes from that one.
     pub tells_destination: bool,
@@ -83,7 +88,8 @@ impl Datagram {
         socket.set_nonblocking(true)?;
         // A second daemon on the port would take half of the datagrams, so the
         // address is shared only where every listener gets a copy of each.
-        let shared = spec.multicast.is_some_and(|multicast| multicast.join) || is_broadcast(spec.bind.ip());
+        let joins = spec.multicast.is_some_and(|multicast| multicast.join);
+        let shared = spec.listens_only || joins || is_broadcast(spec.bind.ip());
         socket.set_reuse_address(shared && options.reuse_address)?;
         socket.set_broadcast(options.broadcast)?;
         options.apply_to_any(&socket, spec.bind)?;
@@ -111,10 +117,17 @@ impl Datagram {
             address: socket.local_addr()?,
             socket,
             is_connected: spec.connect.is_some(),
+            listens_only: spec.listens_only,
             tells_destination,
             latch: Latch::default(),
             room: None,
         })
+    }
+}
+
+impl Datagram {
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 }
 

@@ -32,7 +32,7 @@ impl Reactor {
         };
         self.rooms.fan_out(&mut fan_out, &mut readable);
         for handle in readable {
-            self.net.enqueue(handle);
+            self.net.unpark(handle);
         }
         self.send_datagrams();
     }

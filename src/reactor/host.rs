@@ -205,7 +205,8 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         self
     }
 
-    /// Receives datagrams on an address; port 0 takes a free one.
+    /// Receives datagrams on an address; port 0 takes a free one, the same for
+    /// all addresses.
     pub fn udp(self, address: SocketAddr) -> Self {
         self.socket(DatagramSpec::bound(address))
     }
@@ -232,7 +233,10 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             listeners.push(listener);
         }
         let mut datagrams = Vec::new();
-        for spec in udp {
+        for mut spec in udp {
+            if let (0, Some(before)) = (spec.bind.port(), datagrams.last()) {
+                spec.bind.set_port(Datagram::port(before));
+            }
             let generation = reactor.net.next_generation();
             let datagram = Datagram::open(&spec, &options, id, generation)
                 .map_err(|source| failed(Transport::Udp, spec.bind, source))?;

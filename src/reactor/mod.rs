@@ -311,9 +311,8 @@ impl Reactor {
         log::info!("shutting down: waiting for output that is under way");
         self.net.draining_since = Some(self.net.now);
         self.close_listeners();
-        for (handle, _) in
-            self.net.streams().map(|(handle, stream)| (handle, stream.generation)).collect::<Vec<_>>()
-        {
+        let all: Vec<Handle> = self.net.streams().map(|(handle, _)| handle).collect();
+        for handle in all {
             self.net.arm(handle, &self.hosts);
         }
     }

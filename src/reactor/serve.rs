@@ -25,8 +25,8 @@ impl Reactor {
         }
     }
 
-    /// Output first; while some is unsent, the connection is not read, so that
-    /// a peer which does not take its answers cannot ask for more.
+    /// Output first; while some is unsent, an accepted connection is not read, so
+    /// that a peer which does not take its answers cannot ask for more.
     fn serve_stream(&mut self, handle: Handle) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
@@ -43,13 +43,13 @@ impl Reactor {
             }
         }
         let Some(stream) = self.net.stream(handle) else { return };
-        if stream.outbox.is_some() {
+        if stream.holds_back_reading() {
             return;
         }
         if stream.state == State::Finishing {
             return self.net.finish(handle, CloseReason::ByUs);
         }
-        if stream.more_to_send && stream.state == State::Open {
+        if stream.more_to_send && stream.outbox.is_none() && stream.state == State::Open {
             stream.more_to_send = false;
             let (host, session) = (stream.host, stream.session);
             self.call_stream(handle, host, Call::RoomToSend(session), &[]);
@@ -79,7 +79,7 @@ impl Reactor {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
         let may_read = stream.latch.is_readable() && !stream.end_of_input;
-        if stream.state == State::Closed || stream.outbox.is_some() || !(may_read || stream.show_again) {
+        if stream.state == State::Closed || stream.holds_back_reading() || !(may_read || stream.show_again) {
             return;
         }
         if stream.state == State::Lingering {
@@ -92,7 +92,10 @@ impl Reactor {
         if let Some(room) = stream.room
             && self.rooms.is_full(host, room)
         {
-            return self.rooms.wait_for_space(host, room, handle);
+            if stream.latch.park() {
+                self.rooms.wait_for_space(host, room, handle);
+            }
+            return;
         }
         stream.show_again = false;
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -19,14 +19,17 @@ impl Reactor {
         if let Some(room) = socket.room
             && self.rooms.is_full(host, room)
         {
-            return self.rooms.wait_for_space(host, room, handle);
+            if socket.latch.park() {
+                self.rooms.wait_for_space(host, room, handle);
+            }
+            return;
         }
         if !socket.latch.is_readable() {
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);
         let Some(socket) = self.net.datagram(handle) else { return };
-        let is_connected = socket.is_connected;
+        let (is_connected, listens_only) = (socket.is_connected, socket.listens_only);
         match batch.receive(socket) {
             Ok(()) => {}
             Err(error) => self.datagram_error(host, is_connected, error),
@@ -34,7 +37,7 @@ impl Reactor {
         self.net.statistics.datagrams_received += batch.arrivals.len() as u64;
         for number in 0..batch.arrivals.len() {
             let arrival = batch.arrivals[number];
-            if is_connected || self.may_answer(host, &arrival) {
+            if is_connected || listens_only || self.may_answer(host, &arrival) {
                 self.serve_datagram(handle, host, &arrival, batch.datagram(number));
             }
         }
@@ -91,7 +94,10 @@ impl Reactor {
             let run = outgoing.next_run(start);
             start += run.len();
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
-                let sent = self.batch.send(socket, run, &outgoing.bytes);
+                let (sent, refusal) = self.batch.send(socket, run, &outgoing.bytes);
+                if let Some(error) = refusal.filter(|_| socket.is_connected) {
+                    self.pending.push_back(Pending::Socket { host: socket.host, opened: Err(error) });
+                }
                 self.net.statistics.datagrams_sent += sent as u64;
                 self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
             }

@@ -63,6 +63,10 @@ pub(crate) struct Stream {
     /// A pause is over: what was left unread is to be shown again.
     pub show_again: bool,
     pub counted_peer: bool,
+    /// We connected to it. A server that answers while it is still being asked
+    /// takes no more once its answers are not read: so this end reads even
+    /// while it has unsent output, or neither would ever go on.
+    pub is_outbound: bool,
     pub outbox: Option<Box<Outbox>>,
     pub kept: Option<Box<Kept>>,
     pub peer: SocketAddr,
@@ -122,6 +126,7 @@ impl Stream {
             more_to_send: false,
             show_again: false,
             counted_peer: false,
+            is_outbound: state == State::Connecting,
             outbox: None,
             kept: None,
             peer,
@@ -245,29 +250,33 @@ impl Stream {
         overflow: Overflow,
         now: u64,
     ) -> Result<usize, CloseReason> {
-        let mut written = 0;
-        if self.outbox.is_none() {
-            let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
-            let count = ranges.len().min(PIECES_A_WRITE);
-            for (slice, range) in slices.iter_mut().zip(ranges) {
-                *slice = IoSlice::new(&bytes[range.clone()]);
+        let mut total = 0;
+        for group in ranges.chunks(PIECES_A_WRITE) {
+            let mut written = 0;
+            // An outbox means that the socket has refused something, so that an
+            // event will come when it takes more.
+            if self.outbox.is_none() {
+                let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+                for (slice, range) in slices.iter_mut().zip(group) {
+                    *slice = IoSlice::new(&bytes[range.clone()]);
+                }
+                written = self.write(&slices[..group.len()], now)?;
+                total += written;
             }
-            written = self.write(&slices[..count], now)?;
-        }
-        let mut sent = written;
-        for range in ranges {
-            let out = sent.min(range.len());
-            sent -= out;
-            if out < range.len() {
-                let rest = bytes.slice(range.start + out..range.end);
-                let outbox = self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
-                match overflow {
-                    Overflow::Disconnect => outbox.push(rest, out > 0),
-                    Overflow::LatestFrame => outbox.push_latest(rest, out > 0),
+            for range in group {
+                let out = written.min(range.len());
+                written -= out;
+                if out < range.len() {
+                    let rest = bytes.slice(range.start + out..range.end);
+                    let outbox = self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+                    match overflow {
+                        Overflow::Disconnect => outbox.push(rest, out > 0),
+                        Overflow::LatestFrame => outbox.push_latest(rest, out > 0),
+                    }
                 }
             }
         }
-        Ok(written)
+        Ok(total)
     }
 
     /// Queues behind what is unsent already.
@@ -339,6 +348,12 @@ impl Stream {
 
     pub fn close_reason(&mut self) -> CloseReason {
         self.why.take().map_or(CloseReason::ByPeer, |why| *why)
+    }
+
+    /// Output that must be out before the connection is read: an accepted peer
+    /// which does not take its answers cannot ask for more.
+    pub fn holds_back_reading(&self) -> bool {
+        self.outbox.is_some() && !(self.is_outbound && self.state == State::Open)
     }
 
     pub fn is_paused(&self, now: u64) -> bool {

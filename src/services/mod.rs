@@ -47,7 +47,7 @@ pub fn start(reactor: &mut Reactor, config: &ServiceConfig) -> Result<Vec<Bound>
         Kind::Json(own) => host(reactor, config, Json::new(own)),
         Kind::Chat(own) => host(reactor, config, Chat::new(own)),
         Kind::Hello(own) => host(reactor, config, Hello::new(own)),
-        Kind::Discovery(own) => host_discovery(reactor, config, || Discovery::new(own)),
+        Kind::Discovery(own) => host(reactor, config, Discovery::new(own)),
         Kind::Beacon(own) => {
             let Some(destination) = config.udp else { return Ok(Vec::new()) };
             let socket = DatagramSpec::bound((beacon_source(config.bind, destination), 0).into());
@@ -60,7 +60,7 @@ pub fn start(reactor: &mut Reactor, config: &ServiceConfig) -> Result<Vec<Bound>
             let Some(bind) = config.udp else { return Ok(Vec::new()) };
             let interface = Some(own.interface).filter(|interface| !interface.is_unspecified());
             let multicast = Some(reactor::Multicast { group: own.group, interface, join: true });
-            let socket = DatagramSpec { bind, connect: None, multicast };
+            let socket = DatagramSpec { multicast, ..DatagramSpec::bound(bind) };
             let builder = prepare(reactor, config, Multicast::new(own)).socket(socket);
             builder.start().map(|(_, bound)| bound)
         }
@@ -89,35 +89,6 @@ fn host<S: Service + 'static>(
         };
     }
     builder.start().map(|(_, bound)| bound)
-}
-
-/// How often a port that is free on one address is sought for both.
-const ATTEMPTS: usize = 16;
-
-/// As [`host`], but where two sockets of one port are wanted and any port will
-/// do, it is one that is free on both addresses.
-fn host_discovery(
-    reactor: &mut Reactor,
-    config: &ServiceConfig,
-    service: impl Fn() -> Discovery,
-) -> Result<Vec<Bound>, BindError> {
-    let is_free = |address: &SocketAddr| address.port() == 0;
-    let Some(any) = config.udp.filter(is_free).filter(|_| config.listens_on().len() > 1) else {
-        return host(reactor, config, service());
-    };
-    let mut attempt = 1;
-    loop {
-        // The system picks a port for one address. It is given back, since a
-        // service opens all its sockets together.
-        let (first, bound) = prepare(reactor, config, service()).udp(any).start()?;
-        reactor.remove(first);
-        let port = bound.first().map_or(0, |bound| bound.address.port());
-        let both = ServiceConfig { udp: Some(SocketAddr::new(any.ip(), port)), ..config.clone() };
-        match host(reactor, &both, service()) {
-            Err(_) if attempt < ATTEMPTS => attempt += 1,
-            outcome => return outcome,
-        }
-    }
 }
 
 /// The local address of a beacon's socket: one that the destination can be

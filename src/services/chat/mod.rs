@@ -256,10 +256,10 @@ fn membership(lines: bool) -> Membership {
 }
 
 /// What a member is told that is dropped for its flood.
-fn flooded(cx: &Context<'_>) -> String {
+fn flooded(cx: &mut Context<'_>) -> String {
     let rate = cx.limits().messages_per_second.per_second;
     if let Some(peer) = cx.peer() {
-        log::info!("chat: {peer} is dropped: it sent more than {rate} messages a second for 10 s");
+        cx.report(format!("{peer} is dropped: it sent more than {rate} messages a second for 10 s"));
     }
     format!("* you are dropped: you send more than {rate} messages a second\n")
 }

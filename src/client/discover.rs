@@ -1,0 +1,93 @@
+//! `onepoll discover`: asks everybody on the network, and lists who answers.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use clap::Args;
+use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
+use onepoll::service::{Context, Service};
+
+use super::screen::{print_line, visible_line};
+use super::target::any_address;
+use super::{ClientError, Timeout, parse_timeout, run_service};
+
+/// Any datagram asks; this one says so.
+const QUESTION: &[u8] = b"discover";
+
+/// The command line of `discover`.
+#[derive(Debug, Args)]
+pub struct DiscoverArgs {
+    /// The port that the servers listen on
+    #[arg(long, value_name = "P", default_value_t = 37021, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Where to ask; 127.255.255.255 asks this machine only
+    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::BROADCAST)]
+    broadcast: Ipv4Addr,
+    /// How long to wait for answers, 0 until Ctrl-C
+    #[arg(long, value_parser = parse_timeout, default_value = "3s")]
+    timeout: Timeout,
+}
+
+/// Asks once and prints the answers in the order in which they come.
+pub fn run(arguments: DiscoverArgs) -> Result<(), ClientError> {
+    let DiscoverArgs { port, broadcast, timeout } = arguments;
+    let client = Discover { to: (broadcast, port).into(), timeout, asked_at: None, answers: 0 };
+    run_service("discover", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
+}
+
+struct Discover {
+    to: SocketAddr,
+    timeout: Timeout,
+    asked_at: Option<Instant>,
+    answers: u64,
+}
+
+fn row(address: &str, answer: &str, round_trip: &str) -> String {
+    format!("{address:<22}{answer:<32}{round_trip}")
+}
+
+impl Service for Discover {
+    type Session = ();
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        cx.open_socket(DatagramSpec::bound(any_address(self.to.ip())));
+    }
+
+    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        match opened {
+            Ok(socket) => {
+                cx.send_to(socket, self.to, QUESTION);
+                self.asked_at = Some(cx.now());
+                if let Some(limit) = self.timeout.limit() {
+                    cx.set_tick(cx.now() + limit);
+                }
+            }
+            Err(error) => cx.fail(format!("a UDP socket cannot be opened: {error}")),
+        }
+    }
+
+    fn datagram(&mut self, _: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        if self.answers == 0 && !print_line(row("ADDRESS", "ANSWER", "ROUND TRIP").as_bytes(), cx) {
+            return;
+        }
+        self.answers += 1;
+        let took = self.asked_at.map_or_else(Default::default, |asked_at| cx.now().duration_since(asked_at));
+        let took = format!("{:.3} ms", took.as_secs_f64() * 1000.0);
+        // If nobody reads it any more, the client ends by itself.
+        let _ = print_line(row(&from.to_string(), &visible_line(datagram), &took).as_bytes(), cx);
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        let Discover { to, timeout, .. } = self;
+        if self.answers > 0 {
+            cx.stop();
+        } else if cx.statistics().datagrams_sent == 0 {
+            cx.fail(format!("the question to {to} could not be sent: check the address and the network"));
+        } else {
+            cx.fail(format!(
+                "nobody at {to} answered within {timeout}: check that a discovery server runs on this network and port"
+            ));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a client has to say: the messages of the command line, or else the
+//! lines of standard input.
+
+use std::collections::VecDeque;
+
+use onepoll::service::Context;
+use onepoll::wire::text::strip_line_end;
+
+/// Bytes that a typed line may have, so that a file without line ends cannot
+/// fill the memory.
+const LONGEST_LINE: usize = 16 * 1024 * 1024;
+
+/// A typed line that ends the client, as in the course's programs.
+const END_WORDS: [&[u8]; 3] = [b"/end", b"q", b"bye"];
+
+/// Messages in order.
+///
+/// Call [`start`](Messages::start) once the server is reached, hand
+/// [`typed`](Messages::typed) what is typed, and take one after the other with
+/// [`next`](Messages::next). While lines wait, standard input is left unread.
+#[derive(Debug)]
+pub struct Messages {
+    waiting: VecDeque<Vec<u8>>,
+    /// The beginning of a line whose end is not typed yet.
+    unfinished: Vec<u8>,
+    source: Source,
+    /// What ended them, if it was typed.
+    end_word: Option<Vec<u8>>,
+    ended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    CommandLine,
+    Keyboard { paused: bool },
+}
+
+/// What [`Messages::next`] came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next message, without a line end.
+    Message(Vec<u8>),
+    /// The user has not typed it yet.
+    NotYet,
+    /// There is none any more.
+    End,
+}
+
+impl Messages {
+    /// Messages that are known already.
+    pub fn given(messages: Vec<Vec<u8>>) -> Messages {
+        Messages {
+            waiting: messages.into(),
+            unfinished: Vec::new(),
+            source: Source::CommandLine,
+            end_word: None,
+            ended: true,
+        }
+    }
+
+    /// The lines of standard input. An empty one is skipped: over TCP, nothing
+    /// would be sent.
+    pub fn from_keyboard() -> Messages {
+        Messages { source: Source::Keyboard { paused: false }, ended: false, ..Messages::given(Vec::new()) }
+    }
+
+    /// The arguments of a command, or standard input if there is none.
+    pub fn of_arguments(arguments: Vec<Vec<u8>>) -> Messages {
+        if arguments.is_empty() { Messages::from_keyboard() } else { Messages::given(arguments) }
+    }
+
+    /// Without those that have no bytes.
+    pub fn without_empty(mut self) -> Messages {
+        self.waiting.retain(|message| !message.is_empty());
+        self
+    }
+
+    /// Begins to read standard input, if they come from there.
+    pub fn start(&mut self, cx: &mut Context<'_>) {
+        if let Source::Keyboard { .. } = self.source {
+            cx.read_keyboard();
+        }
+    }
+
+    /// Takes in what [`keyboard`](onepoll::service::Service::keyboard) brings.
+    pub fn typed(&mut self, typed: Option<&[u8]>, cx: &mut Context<'_>) {
+        let Some(typed) = typed else {
+            let last = std::mem::take(&mut self.unfinished);
+            self.take_line(&last);
+            self.ended = true;
+            return;
+        };
+        let mut rest = typed;
+        while let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+            self.unfinished.extend_from_slice(&rest[..=length]);
+            rest = &rest[length + 1..];
+            let line = std::mem::take(&mut self.unfinished);
+            self.take_line(&line);
+        }
+        self.unfinished.extend_from_slice(rest);
+        if self.unfinished.len() > LONGEST_LINE {
+            cx.fail(format!("a line of standard input is longer than {LONGEST_LINE} bytes; cut it"));
+        }
+        if !self.waiting.is_empty() || self.ended {
+            self.source = Source::Keyboard { paused: true };
+            cx.pause_keyboard();
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        let line = strip_line_end(line);
+        if self.ended || line.is_empty() {
+            return;
+        }
+        if END_WORDS.contains(&line) {
+            self.end_word = Some(line.to_vec());
+            self.ended = true;
+        } else {
+            self.waiting.push_back(line.to_vec());
+        }
+    }
+
+    /// The next message. Where it has to be typed first, reads on.
+    pub fn next(&mut self, cx: &mut Context<'_>) -> Next {
+        if let Some(message) = self.waiting.pop_front() {
+            return Next::Message(message);
+        }
+        if self.ended {
+            return Next::End;
+        }
+        if self.source == (Source::Keyboard { paused: true }) {
+            self.source = Source::Keyboard { paused: false };
+            cx.resume_keyboard();
+        }
+        Next::NotYet
+    }
+
+    /// The word that ended them, once [`next`](Messages::next) said so; `None`
+    /// if they just ended, or if it was asked for before.
+    pub fn take_end_word(&mut self) -> Option<Vec<u8>> {
+        self.end_word.take()
+    }
+}

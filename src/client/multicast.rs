@@ -1,0 +1,167 @@
+//! `onepoll multicast send` and `onepoll multicast listen` (RFC 1112).
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStringExt;
+
+use clap::{Args, Subcommand};
+use onepoll::reactor::{DatagramSpec, Multicast, SocketId, SocketOptions};
+use onepoll::service::{Context, Service};
+
+use super::broadcast::not_bound;
+use super::screen::{print_line, remark};
+use super::target::any_address;
+use super::{ClientError, Timeout, parse_timeout, run_service};
+
+/// What to do with a group.
+#[derive(Debug, Subcommand)]
+pub enum MulticastCommand {
+    /// Send a message to a group and print who answers
+    Send(SendArgs),
+    /// Join a group and print what is sent to it, until Ctrl-C
+    Listen(ListenArgs),
+}
+
+/// The command line of `multicast send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// The group, as in 224.0.0.255:5005
+    #[arg(value_name = "GROUP:PORT", value_parser = parse_group)]
+    group: SocketAddr,
+    /// What to send
+    message: OsString,
+    /// How many routers it may pass, and one (the system's default is 1: this network only)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    ttl: Option<u32>,
+    /// The address of the interface to send from; 127.0.0.1 stays on this machine
+    #[arg(long, value_name = "IP")]
+    interface: Option<IpAddr>,
+    /// How long to wait for answers, 0 until Ctrl-C
+    #[arg(long, value_parser = parse_timeout, default_value = "500ms")]
+    timeout: Timeout,
+}
+
+/// The command line of `multicast listen`.
+#[derive(Debug, Args)]
+pub struct ListenArgs {
+    /// The group, as in 224.0.0.255:5005
+    #[arg(value_name = "GROUP:PORT", value_parser = parse_group)]
+    group: SocketAddr,
+    /// The address of the interface to listen on
+    #[arg(long, value_name = "IP")]
+    interface: Option<IpAddr>,
+    /// Answer each message with ACK
+    #[arg(long)]
+    ack: bool,
+}
+
+fn parse_group(text: &str) -> Result<SocketAddr, &'static str> {
+    match text.parse::<SocketAddr>() {
+        Ok(group) if !group.ip().is_multicast() => {
+            Err("this is no multicast address; those are 224.0.0.0 to 239.255.255.255, and ff00::/8")
+        }
+        Ok(group) if group.port() > 0 => Ok(group),
+        _ => Err("write a group's address and a port, as in 224.0.0.255:5005"),
+    }
+}
+
+/// Sends or listens.
+pub fn run(command: MulticastCommand) -> Result<(), ClientError> {
+    match command {
+        MulticastCommand::Send(SendArgs { group, message, ttl, interface, timeout }) => {
+            let client = Send { group, message: message.into_vec(), interface, timeout, answers: 0 };
+            run_service("multicast", client, SocketOptions { ttl, ..SocketOptions::default() })
+        }
+        MulticastCommand::Listen(ListenArgs { group, interface, ack }) => {
+            run_service("multicast", Listen { group, interface, ack }, SocketOptions::default())
+        }
+    }
+}
+
+struct Send {
+    group: SocketAddr,
+    message: Vec<u8>,
+    interface: Option<IpAddr>,
+    timeout: Timeout,
+    answers: u64,
+}
+
+impl Service for Send {
+    type Session = ();
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let multicast = Multicast { group: self.group.ip(), interface: self.interface, join: false };
+        let spec = DatagramSpec::bound(any_address(self.group.ip()));
+        cx.open_socket(DatagramSpec { multicast: Some(multicast), ..spec });
+    }
+
+    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        match opened {
+            Ok(socket) => {
+                cx.send_to(socket, self.group, &self.message);
+                if let Some(limit) = self.timeout.limit() {
+                    cx.set_tick(cx.now() + limit);
+                }
+            }
+            Err(error) => {
+                cx.fail(format!("nothing can be sent to {}: {error}; check --interface", self.group));
+            }
+        }
+    }
+
+    fn datagram(&mut self, _: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        self.answers += 1;
+        // If nobody reads it any more, the client ends by itself.
+        let _ = print_line(&[format!("from {from}: ").as_bytes(), datagram].concat(), cx);
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        let Send { group, timeout, .. } = self;
+        if self.answers > 0 {
+            cx.stop();
+        } else if cx.statistics().datagrams_sent == 0 {
+            cx.fail(format!("the message to {group} could not be sent: check its length and --interface"));
+        } else {
+            cx.fail(format!(
+                "nobody in {group} answered within {timeout}: check that a member listens, and --interface"
+            ));
+        }
+    }
+}
+
+/// It leaves the group when its socket closes, however the client ends: the
+/// kernel sees to that.
+struct Listen {
+    group: SocketAddr,
+    interface: Option<IpAddr>,
+    ack: bool,
+}
+
+impl Service for Listen {
+    type Session = ();
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        let group = self.group.ip();
+        // Bound to the group, it hears nothing else of that port. An IPv6
+        // group needs its interface's number for that, so there it is the
+        // membership alone that decides.
+        let bind = if group.is_ipv4() { group } else { any_address(group).ip() };
+        let multicast = Multicast { group, interface: self.interface, join: true };
+        let spec = DatagramSpec::bound((bind, self.group.port()).into());
+        cx.open_socket(DatagramSpec { multicast: Some(multicast), listens_only: !self.ack, ..spec });
+    }
+
+    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        match opened {
+            Ok(_) => remark(&format!("listening to {}; Ctrl-C ends it", self.group)),
+            Err(error) => cx.fail(not_bound(self.group.port(), &error)),
+        }
+    }
+
+    fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        if print_line(&[format!("from {from}: ").as_bytes(), datagram].concat(), cx) && self.ack {
+            cx.send_to(on, from, b"ACK");
+        }
+    }
+}
