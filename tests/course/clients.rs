@@ -46,6 +46,7 @@ pub const TESTS: &[(&str, fn())] = &[
         asks("hello_server", &["hello"], &[], "Hello UDP Client\n");
     }),
     ("onepoll chat against chat_server", chat_meets_the_courses_chat_client),
+    ("onepoll chat, leaving, against chat_server", leaving_the_chat_is_no_failure),
     ("onepoll discover against discovery_server", discover_finds_the_server),
     ("onepoll broadcast listen against broadcast_sender", listen_hears_the_broadcast),
     ("onepoll broadcast send against broadcast_receiver", the_receiver_hears_our_broadcast),
@@ -92,6 +93,16 @@ fn chat_meets_the_courses_chat_client() {
     server.shows(&seen);
     theirs.types("bye");
     theirs.ends_with("입장: 학생\n[우리] 안녕하세요\n");
+}
+
+/// The server closes as soon as it reads "bye", while the client is still ending.
+fn leaving_the_chat_is_no_failure() {
+    let server = Program::python("chat_server", "127.0.0.1", 0, &[]);
+    for _ in 0..30 {
+        let mut client = Program::onepoll(&["chat", &format!("127.0.0.1:{}", server.port())]);
+        client.types("bye");
+        client.ends_with("");
+    }
 }
 
 fn discover_finds_the_server() {
