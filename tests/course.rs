@@ -171,7 +171,7 @@ const STUDENTS: &[Student] = &[
     Student::new("mistake_half_closes_at_once", "number", Tcp, "b''\n"),
     Student::new("mistake_half_closes_at_once", "json", Tcp, "b''\n"),
     Student::new("mistake_half_closes_at_once", "chat", Tcp, "b''\n"),
-    Student::new("mistake_cuts_a_character", "upper", Tcp, "ABC가나\n"),
+    Student::new("mistake_cuts_a_character", "upper", Tcp, "한글 É\n"),
     Student::new("mistake_cuts_a_character", "number", Tcp, "Try again\n"),
     Student::new(
         "mistake_sends_line_ends",

@@ -6,10 +6,10 @@ import time
 socket.setdefaulttimeout(20)
 host, port = sys.argv[1], int(sys.argv[2])
 
-text = "abc가나".encode()
+text = "한글 é".encode()
 client = socket.create_connection((host, port))
-client.send(text[:5])  # "abc" and two thirds of the next
-time.sleep(0.2)
-client.send(text[5:])
+client.send(text[:2])  # two thirds of the first
+time.sleep(0.05)
+client.send(text[2:])
 print(client.recv(1024).decode())
 client.close()
