@@ -11,5 +11,9 @@ client = socket.create_connection((host, port))
 client.send(text[:2])  # two thirds of the first
 time.sleep(0.05)
 client.send(text[2:])
-print(client.recv(1024).decode())
+client.shutdown(socket.SHUT_WR)
+answer = b""
+while data := client.recv(1024):
+    answer += data
+print(answer.decode())
 client.close()
