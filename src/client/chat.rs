@@ -47,6 +47,7 @@ pub fn run(arguments: ChatArgs) -> Result<(), ClientError> {
         messages: Messages::from_keyboard(),
         server: None,
         is_pausing: false,
+        has_left: false,
     };
     run_service("chat", client, SocketOptions::default())
 }
@@ -59,12 +60,14 @@ struct Chat {
     server: Option<ConnectionId>,
     /// A message went out just now.
     is_pausing: bool,
+    /// `bye` is said, and the loop ends once it has gone out.
+    has_left: bool,
 }
 
 impl Chat {
     fn go_on(&mut self, cx: &mut Context<'_>) {
         let Some(server) = self.server else { return };
-        if self.is_pausing {
+        if self.is_pausing || self.has_left {
             return;
         }
         match self.messages.next(cx) {
@@ -76,13 +79,18 @@ impl Chat {
             Next::NotYet => {}
             Next::End => {
                 cx.tell(server, b"bye");
-                // What is unsent goes out first.
+                // The server may close before what is unsent has gone out, which
+                // is no failure any more.
+                self.has_left = true;
                 cx.stop();
             }
         }
     }
 
     fn ended(&self, how: &str, cx: &mut Context<'_>) {
+        if self.has_left {
+            return;
+        }
         cx.fail(format!("{} {how}: you are no longer in the chat; start again to come back", self.route));
     }
 }
@@ -130,6 +138,7 @@ impl Service for Chat {
 
     fn end_of_input(&mut self, session: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
         self.timeout(session, input, cx);
+        cx.close();
         self.ended("closed the connection", cx);
     }
 
