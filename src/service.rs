@@ -129,8 +129,6 @@ pub enum Farewell {
     MessageTimeout,
     /// More was left unread than the line length allows.
     TooLong,
-    /// The daemon ends.
-    ShuttingDown,
 }
 
 impl fmt::Display for Farewell {
@@ -141,7 +139,6 @@ impl fmt::Display for Farewell {
             Farewell::Idle => "nothing was sent for too long",
             Farewell::MessageTimeout => "the message took too long to arrive",
             Farewell::TooLong => "the line is too long",
-            Farewell::ShuttingDown => "the server is shutting down",
         })
     }
 }

@@ -392,3 +392,46 @@ fn one_address_cannot_take_every_place() {
     let outcome = (&other).read(&mut [0; 100]);
     assert!(matches!(&outcome, Err(error) if error.kind() == ErrorKind::WouldBlock), "{outcome:?}");
 }
+
+/// Remembers one connection and passes on to it what others say.
+#[derive(Default)]
+struct Switchboard {
+    remembered: Option<onepoll::reactor::ConnectionId>,
+}
+
+impl Service for Switchboard {
+    type Session = ();
+
+    fn receive(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
+        let bytes = input.unread();
+        input.consume_all();
+        match bytes {
+            b"remember me" => self.remembered = cx.connection(),
+            b"tell" => cx.tell(self.remembered.unwrap(), b"for the first one"),
+            _ => {}
+        }
+        cx.send(b"ok");
+    }
+}
+
+/// The slab gives the successor the same key, the kernel the same descriptor.
+#[test]
+fn what_is_for_a_connection_that_is_gone_does_not_reach_its_successor() {
+    let running = Running::start(|reactor| host(reactor, Switchboard::default()));
+    let asks = |mut stream: &TcpStream, text: &[u8]| {
+        stream.write_all(text).unwrap();
+        assert_eq!(read_exactly(stream, 2), b"ok");
+    };
+    let other = connect(running.made);
+    asks(&other, b"hello");
+    let first = connect(running.made);
+    asks(&first, b"remember me");
+    asks(&other, b"tell");
+    assert_eq!(read_exactly(&first, 17), b"for the first one");
+    first.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&first), b"");
+    let successor = connect(running.made);
+    asks(&successor, b"hello");
+    asks(&other, b"tell");
+    asks(&successor, b"still nothing else");
+}

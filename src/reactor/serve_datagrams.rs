@@ -115,7 +115,12 @@ impl Reactor {
             let Some(socket) = net.datagram(datagram.to.socket.0) else { return false };
             let slot = &hosts[socket.host as usize];
             let source = datagram.to.address.ip();
-            let admitted = answer_limit.admits(source.to_canonical(), slot.limits.datagrams_per_second, *now);
+            let admitted = answer_limit.admits(
+                socket.host,
+                source.to_canonical(),
+                slot.limits.datagrams_per_second,
+                *now,
+            );
             if !admitted {
                 let (at, name) = (net.now, &slot.name);
                 net.statistics.datagrams_dropped += 1;
