@@ -62,6 +62,8 @@ struct Connection<T> {
     kept: Vec<u8>,
     deadline: Option<Instant>,
     paused_until: Option<Instant>,
+    /// It half-closed in a pause, which is seen when the pause ends.
+    ended_in_pause: bool,
     more_to_send: bool,
 }
 
@@ -135,6 +137,7 @@ impl<S: Service> Rehearsal<S> {
             kept: Vec::new(),
             deadline: None,
             paused_until: None,
+            ended_in_pause: false,
             more_to_send: false,
         };
         self.clients.insert(client, connection);
@@ -150,12 +153,20 @@ impl<S: Service> Rehearsal<S> {
 
     /// A client signals that it will send no more.
     pub fn half_close(&mut self, client: Client) {
-        self.turn(Moment::EndOfInput(client));
+        match self.clients.get_mut(&client) {
+            Some(connection) if connection.paused_until.is_some() => connection.ended_in_pause = true,
+            _ => self.turn(Moment::EndOfInput(client)),
+        }
     }
 
     /// A client is gone.
     pub fn hang_up(&mut self, client: Client) {
-        self.close(client, CloseReason::ByPeer);
+        self.lose(client, CloseReason::ByPeer);
+    }
+
+    /// A client's connection ends for a reason that the reactor has.
+    pub fn lose(&mut self, client: Client, why: CloseReason) {
+        self.close(client, why);
         self.fan_out();
     }
 
@@ -190,6 +201,13 @@ impl<S: Service> Rehearsal<S> {
         std::mem::take(&mut self.posts)
     }
 
+    /// Time passes in one leap, as for a process that was suspended: what was
+    /// due in it happens afterwards, late.
+    pub fn oversleep(&mut self, time: Duration) {
+        self.now += time;
+        self.pass(Duration::ZERO);
+    }
+
     /// Lets time pass; everything due in it happens at its moment.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
@@ -212,19 +230,22 @@ impl<S: Service> Rehearsal<S> {
         clients.chain([self.tick]).flatten().min()
     }
 
+    /// A deadline comes before the end of a pause, as in the reactor.
     fn wake(&mut self, client: Client) {
         let now = self.now;
-        let Some(connection) = self.clients.get_mut(&client) else { return };
-        if connection.paused_until.is_some_and(|at| at <= now) {
-            connection.paused_until = None;
-            if !connection.kept.is_empty() {
-                self.turn(Moment::Receive(client, &[]));
-            }
-        }
         let Some(connection) = self.clients.get_mut(&client) else { return };
         if connection.deadline.is_some_and(|at| at <= now) {
             connection.deadline = None;
             self.turn(Moment::Timeout(client));
+        }
+        let Some(connection) = self.clients.get_mut(&client) else { return };
+        if connection.paused_until.is_some_and(|at| at <= now) {
+            connection.paused_until = None;
+            if std::mem::take(&mut connection.ended_in_pause) {
+                self.turn(Moment::EndOfInput(client));
+            } else if !connection.kept.is_empty() {
+                self.turn(Moment::Receive(client, &[]));
+            }
         }
     }
 
@@ -358,8 +379,9 @@ impl<S: Service> Rehearsal<S> {
         let Some(connection) = self.clients.remove(&client) else { return };
         self.statistics.connections -= 1;
         self.rooms.leave_all(0, client.0);
-        let session = connection.session;
-        self.with_context(None, None, |service, cx| service.closed(session, &why, cx));
+        let Connection { session, peer, .. } = connection;
+        self.with_context(Some((client, peer)), None, |service, cx| service.closed(session, &why, cx));
+        self.apply_others();
     }
 
     fn take_outgoing(&mut self) {
@@ -372,7 +394,9 @@ impl<S: Service> Rehearsal<S> {
 
     fn fan_out(&mut self) {
         let mut inboxes = Inboxes { outputs: &mut self.outputs, datagrams: &mut self.datagrams };
-        self.rooms.fan_out(&mut inboxes, &mut Vec::new());
+        while self.rooms.has_work() {
+            self.rooms.fan_out(&mut inboxes, &mut Vec::new());
+        }
     }
 }
 
@@ -396,4 +420,20 @@ impl Deliver for Inboxes<'_> {
         }
         true
     }
+}
+
+/// `bytes` in pieces, cut at some places: a split of a client's input for a
+/// property test.
+#[cfg(test)]
+pub(crate) fn splits<'a>(bytes: &'a [u8], cuts: &[proptest::sample::Index]) -> Vec<&'a [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    places.sort_unstable();
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for place in places {
+        pieces.push(&bytes[start..place]);
+        start = place;
+    }
+    pieces.push(&bytes[start..]);
+    pieces
 }

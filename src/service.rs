@@ -129,8 +129,6 @@ pub enum Farewell {
     MessageTimeout,
     /// More was left unread than the line length allows.
     TooLong,
-    /// The daemon ends.
-    ShuttingDown,
 }
 
 impl fmt::Display for Farewell {
@@ -141,7 +139,6 @@ impl fmt::Display for Farewell {
             Farewell::Idle => "nothing was sent for too long",
             Farewell::MessageTimeout => "the message took too long to arrive",
             Farewell::TooLong => "the line is too long",
-            Farewell::ShuttingDown => "the server is shutting down",
         })
     }
 }
@@ -447,6 +444,12 @@ impl Context<'_> {
     /// Ends another connection in order.
     pub fn close_other(&mut self, connection: ConnectionId) {
         self.effects.others.push(Effect::CloseOther(connection));
+    }
+
+    /// Logs a line about a limit that was hit or somebody who was dropped, at
+    /// info and with the service's name; a flood of them is cut short.
+    pub fn report(&mut self, line: impl Into<String>) {
+        self.effects.others.push(Effect::Report(line.into()));
     }
 
     /// Reads standard input; it comes as [`Service::keyboard`].

@@ -177,3 +177,30 @@ fn step4_select_echo_holds_up() {
 fn step5_selectors_echo_holds_up() {
     holds_up("step5_selectors_echo");
 }
+
+#[test]
+fn step6_reactor_echo_holds_up() {
+    holds_up("step6_reactor_echo");
+}
+
+#[test]
+fn step7_your_service_numbers_lines_however_they_arrive() {
+    let example = Example::start("step7_your_service");
+    let (first, second) = (example.connect(), example.connect());
+    let answers = |mut stream: &TcpStream, sent: &[&str], expected: &str| {
+        for part in sent {
+            stream.write_all(part.as_bytes()).unwrap();
+        }
+        let mut answer = vec![0; expected.len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), expected);
+    };
+    answers(&first, &["안녕\n하"], "1/1: 안녕\n");
+    answers(&second, &["a\nb\n"], "1/2: a\n2/3: b\n");
+    answers(&first, &["세", "요\n"], "2/4: 하세요\n");
+}
+
+#[test]
+fn step8_async_echo_holds_up() {
+    holds_up("step8_async_echo");
+}

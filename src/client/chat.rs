@@ -60,7 +60,7 @@ struct Chat {
     server: Option<ConnectionId>,
     /// A message went out just now.
     is_pausing: bool,
-    /// "bye" is sent: however the server takes it, all is well.
+    /// `bye` is said, and the loop ends once it has gone out.
     has_left: bool,
 }
 
@@ -79,8 +79,9 @@ impl Chat {
             Next::NotYet => {}
             Next::End => {
                 cx.tell(server, b"bye");
+                // The server may close before what is unsent has gone out, which
+                // is no failure any more.
                 self.has_left = true;
-                // What is unsent goes out first.
                 cx.stop();
             }
         }
@@ -137,6 +138,7 @@ impl Service for Chat {
 
     fn end_of_input(&mut self, session: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
         self.timeout(session, input, cx);
+        cx.close();
         self.ended("closed the connection", cx);
     }
 

@@ -50,15 +50,8 @@ fn transports(service: &ServiceConfig) -> Result<(), Refusal> {
 }
 
 fn families(service: &ServiceConfig) -> Result<(), Refusal> {
-    let ServiceConfig { name, bind, .. } = service;
+    let name = &service.name;
     match &service.kind {
-        Kind::Beacon(_) if bind.is_ipv6() => Err((
-            "bind",
-            format!(
-                "{name} is bound to {bind}, but IPv6 has no broadcast; \
-                 give it an IPv4 address with bind in [services.{name}], or leave it out"
-            ),
-        )),
         Kind::Multicast(multicast) if multicast.group.is_ipv4() != multicast.interface.is_ipv4() => {
             let (group, interface) = (multicast.group, multicast.interface);
             Err((

@@ -1,6 +1,6 @@
 //! From the text of a file to a [`Config`].
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use super::check::check;
 use super::error::{ConfigError, Source};
 use super::table::Table;
-use super::{Config, Kind, Overrides, ServiceConfig, Transport, values};
+use super::{Config, Kind, MulticastConfig, Overrides, ServiceConfig, Transport, values};
 use crate::reactor::{Limits, SocketOptions};
 use crate::services::catalog::{self, CATALOG, Entry};
 
@@ -151,7 +151,7 @@ fn service(name: &str, table: &Table<'_>, config: &Config) -> Result<ServiceConf
 
     let bind = table.get("bind", values::bind)?.unwrap_or(config.bind);
     let mut service = ServiceConfig::new(name, entry, bind, config);
-    own_keys(table, &mut service.kind)?;
+    own_keys(table, &mut service.kind, bind)?;
     limits(table, &mut service.limits)?;
     socket(table, &mut service.socket)?;
     for (transport, port) in [(Transport::Tcp, tcp), (Transport::Udp, udp)] {
@@ -162,7 +162,7 @@ fn service(name: &str, table: &Table<'_>, config: &Config) -> Result<ServiceConf
     Ok(service)
 }
 
-fn own_keys(table: &Table<'_>, kind: &mut Kind) -> Result<(), ConfigError> {
+fn own_keys(table: &Table<'_>, kind: &mut Kind, bind: IpAddr) -> Result<(), ConfigError> {
     match kind {
         Kind::Time | Kind::Number => Ok(()),
         Kind::Echo(echo) => table.set("end_command", &mut echo.end_command, values::text),
@@ -181,6 +181,7 @@ fn own_keys(table: &Table<'_>, kind: &mut Kind) -> Result<(), ConfigError> {
         Kind::Discovery(discovery) => table.set("message", &mut discovery.message, values::message),
         Kind::Multicast(multicast) => {
             table.set("group", &mut multicast.group, values::group)?;
+            multicast.interface = MulticastConfig::interface_for(multicast.group, bind);
             table.set("interface", &mut multicast.interface, values::interface)?;
             table.set("message", &mut multicast.message, values::message)
         }

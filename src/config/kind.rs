@@ -114,7 +114,8 @@ pub struct BeaconConfig {
 
 impl BeaconConfig {
     /// The defaults: the whole loopback network for a service that is bound
-    /// there, else everybody on the local network.
+    /// there, else everybody on the local network. IPv6 has no broadcast, so a
+    /// service bound to an IPv6 address sends to the IPv4 counterpart.
     pub fn bound_to(bind: IpAddr) -> Self {
         let address = if bind.is_loopback() { LOOPBACK_BROADCAST } else { Ipv4Addr::BROADCAST };
         BeaconConfig { message: "broadcast message".into(), interval: Duration::from_secs(1), address }
@@ -151,10 +152,18 @@ pub struct MulticastConfig {
 impl MulticastConfig {
     /// The defaults: the course's group, on the interface of the bind address.
     pub fn bound_to(bind: IpAddr) -> Self {
-        MulticastConfig {
-            group: Ipv4Addr::new(224, 0, 0, 255).into(),
-            interface: bind,
-            message: "ACK".into(),
+        let group = Ipv4Addr::new(224, 0, 0, 255).into();
+        MulticastConfig { group, interface: Self::interface_for(group, bind), message: "ACK".into() }
+    }
+
+    /// The interface of a service that is bound to `bind`, unless it names one:
+    /// that address itself. An IPv6 address cannot name the interface of an
+    /// IPv4 group; loopback and "every network" have a counterpart that can.
+    pub(super) fn interface_for(group: IpAddr, bind: IpAddr) -> IpAddr {
+        match (group, bind) {
+            (IpAddr::V4(_), IpAddr::V6(bind)) if bind.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            (IpAddr::V4(_), IpAddr::V6(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            _ => bind,
         }
     }
 }

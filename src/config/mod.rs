@@ -27,7 +27,6 @@ mod tests;
 mod units;
 mod values;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub use describe::{describe, example, reachable};
@@ -38,6 +37,8 @@ pub use kind::{
 };
 pub use overrides::{Overrides, PortOverride};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
+
+pub use crate::reactor::Transport;
 
 use crate::reactor::{Limits, SocketOptions};
 use crate::services::catalog::{CATALOG, Entry};
@@ -73,24 +74,6 @@ pub struct ServiceConfig {
     pub limits: Limits,
     /// The options of its sockets.
     pub socket: SocketOptions,
-}
-
-/// How bytes come: in a stream or in datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// A stream of bytes.
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-        })
-    }
 }
 
 impl Default for Config {

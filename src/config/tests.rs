@@ -164,8 +164,6 @@ fn a_beacon_needs_an_interval_and_somewhere_to_send() {
         ("[services.beacon]\nudp = 1\naddress = \"::1\"", (3, 11), "IPv6, which has no broadcast"),
         ("[services.beacon]\nudp = 1\naddress = \"224.0.0.1\"", (3, 11), "multicast group"),
         ("[services.beacon]\nudp = 1\naddress = \"0.0.0.0\"", (3, 11), "nobody's address"),
-        ("bind = \"::1\"\n[services.beacon]\nudp = 1", (2, 11), "IPv6 has no broadcast"),
-        ("[services.beacon]\nudp = 1\nbind = \"::\"", (3, 8), "IPv6 has no broadcast"),
     ]);
     let long = format!("[services.beacon]\nudp = 1\nmessage = \"{}\"", "가".repeat(22_000));
     refused(&[(&long, (3, 11), "66000 bytes do not fit a datagram")]);
@@ -182,10 +180,36 @@ fn a_group_and_its_interface_must_agree() {
             "224.0.0.255 is IPv4, the interface ::1",
         ),
         ("[services.multicast]\nudp = 1\ninterface = \"224.0.0.1\"", (3, 13), "is many hosts"),
-        ("bind = \"::1\"\n[services.multicast]\nudp = 1", (2, 11), "is IPv4, the interface ::1 is IPv6"),
+        (
+            "[services.multicast]\nudp = 1\ngroup = \"ff02::114\"",
+            (1, 11),
+            "is IPv6, the interface 127.0.0.1 is IPv4",
+        ),
     ]);
     let six = one("bind = \"::1\"\n[services.multicast]\nudp = 5005\ngroup = \"ff02::114\"");
     assert_eq!(six.udp, Some("[ff02::114]:5005".parse().unwrap()));
+    let Kind::Multicast(multicast) = six.kind else { panic!("{:?}", six.kind) };
+    assert_eq!(multicast.interface, "::1".parse::<IpAddr>().unwrap());
+}
+
+#[test]
+fn bound_to_ipv6_what_is_ipv4_only_goes_to_the_counterpart() {
+    for (bind, broadcast, interface) in [
+        ("::1", "127.255.255.255:2", "127.0.0.1"),
+        ("::", "255.255.255.255:2", "0.0.0.0"),
+        ("2001:db8::1", "255.255.255.255:2", "0.0.0.0"),
+    ] {
+        let beacon = one(&format!("bind = \"{bind}\"\n[services.beacon]\nudp = 2"));
+        assert_eq!(beacon.udp, Some(broadcast.parse().unwrap()));
+        let multicast = one(&format!("[services.multicast]\nudp = 1\nbind = \"{bind}\""));
+        let Kind::Multicast(multicast) = multicast.kind else { panic!("{:?}", multicast.kind) };
+        assert_eq!(multicast.interface, interface.parse::<IpAddr>().unwrap());
+
+        let overrides = Overrides { bind: Some(bind.parse().unwrap()), ..Overrides::default() };
+        let config = built_in(overrides).unwrap();
+        assert_eq!(config.services.len(), CATALOG.len());
+        assert!(reachable(&config)[0].starts_with("Only") == (bind == "::1"), "{:?}", reachable(&config));
+    }
 }
 
 #[test]
@@ -509,8 +533,6 @@ fn a_bind_address_on_the_command_line_moves_who_did_not_name_their_own() {
 
     let group = built_in(Overrides { bind: Some("224.0.0.1".parse().unwrap()), ..Overrides::default() });
     assert!(group.unwrap_err().to_string().starts_with("--bind: 224.0.0.1 is many hosts"));
-    let six = built_in(Overrides { bind: Some("::1".parse().unwrap()), ..Overrides::default() }).unwrap_err();
-    assert!(six.to_string().starts_with("beacon is bound to ::1, but IPv6 has no broadcast"), "{six}");
 }
 
 #[test]

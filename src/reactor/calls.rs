@@ -8,7 +8,7 @@ use super::connector;
 use super::datagram::Datagram;
 use super::effects::{Closing, Effect, Effects};
 use super::host::Call;
-use super::keyboard::{FileRead, Keyboard};
+use super::keyboard::FileRead;
 use super::millis_up;
 use super::net::Entry;
 use super::notices::Notice;
@@ -223,6 +223,10 @@ impl Reactor {
             Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
             Effect::Connect(to) => self.connect(host, to),
             Effect::Tick(at) => self.set_tick(host, at),
+            Effect::Report(line) => {
+                let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+                self.net.notices.say(Notice::Limit, now, format_args!("{name}: {line}"));
+            }
             Effect::ReadKeyboard => self.open_keyboard(host),
             Effect::PauseKeyboard => self.pause_keyboard(host, true),
             Effect::ResumeKeyboard => self.pause_keyboard(host, false),
@@ -236,30 +240,6 @@ impl Reactor {
                 self.ends_now = true;
             }
         }
-    }
-
-    /// Sends to another connection: at once if it is free, else behind what it
-    /// has not taken yet.
-    fn tell(&mut self, handle: Handle, bytes: &[u8]) {
-        let now = self.net.now;
-        let Some(stream) = self.net.stream(handle) else { return };
-        if stream.state != State::Open {
-            return;
-        }
-        let host = stream.host;
-        let piece = super::effects::Piece::Scratch(0..bytes.len());
-        match stream.answer(&[piece], bytes, &[], now) {
-            Ok(written) => self.net.statistics.bytes_sent += written as u64,
-            Err(why) => return self.net.end(handle, why),
-        }
-        self.check_output_limit(handle, host);
-        self.net.arm(handle, &self.hosts);
-    }
-
-    /// Drops a connection whose peer does not take what others send it.
-    pub(super) fn check_output_limit(&mut self, handle: Handle, host: u16) {
-        let limit = self.hosts[host as usize].limits.output_limit;
-        super::serve::drop_if_too_slow(&mut self.net, handle, &self.hosts[host as usize].name, limit);
     }
 
     fn connect(&mut self, host: u16, to: std::net::SocketAddr) {
@@ -284,29 +264,6 @@ impl Reactor {
                     self.apply(host, About::Service, effects, &[]);
                 }
             }
-        }
-    }
-
-    fn open_keyboard(&mut self, host: u16) {
-        let generation = self.net.next_generation();
-        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host, generation)))) {
-            Ok(handle) => {
-                self.net.enqueue(handle);
-            }
-            Err(error) => {
-                self.failure.get_or_insert(format!("cannot read standard input: {error}"));
-                self.ends_now = true;
-            }
-        }
-    }
-
-    fn pause_keyboard(&mut self, host: u16, paused: bool) {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
-        for handle in self.net.handles(is_its) {
-            if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
-                keyboard.paused = paused;
-            }
-            self.net.enqueue(handle);
         }
     }
 

@@ -125,6 +125,12 @@ impl Datagram {
     }
 }
 
+impl Datagram {
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+}
+
 impl Multicast {
     fn apply(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
         match (self.group, self.interface) {
@@ -190,8 +196,8 @@ pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
 }
 
 /// Source ports of services that answer whatever they are sent; answering
-/// them would make an endless loop (CVE-2024-2169): none, echo, discard,
-/// daytime, qotd, chargen, time, dns, tftp, ntp.
+/// them would make an endless loop (CVE-2024-2169): none, echo, daytime, qotd,
+/// chargen, time, dns, tftp, ntp.
 const ANSWERING_PORTS: [u16; 9] = [0, 7, 13, 17, 19, 37, 53, 69, 123];
 
 /// Whether a datagram must be ignored: its answer would go to something that
@@ -209,23 +215,23 @@ pub(crate) fn would_loop(from: SocketAddr, to: Option<IpAddr>, ours: &[SocketAdd
     })
 }
 
-/// Answers a second to each source address.
+/// Answers a second of each service to each source address.
 #[derive(Debug, Default)]
-pub(crate) struct AnswerLimit(HashMap<IpAddr, TokenBucket>);
+pub(crate) struct AnswerLimit(HashMap<(u16, IpAddr), TokenBucket>);
 
 /// Sources remembered at once; with more, all start afresh. It bounds what an
 /// attacker with forged sources can make the daemon hold.
 const SOURCES: usize = 16_384;
 
 impl AnswerLimit {
-    pub fn admits(&mut self, source: IpAddr, rate: Rate, now: Instant) -> bool {
+    pub fn admits(&mut self, host: u16, source: IpAddr, rate: Rate, now: Instant) -> bool {
         if rate.per_second == 0 || (source.is_loopback() && !rate.loopback) {
             return true;
         }
-        if self.0.len() >= SOURCES && !self.0.contains_key(&source) {
+        if self.0.len() >= SOURCES && !self.0.contains_key(&(host, source)) {
             self.0.clear();
         }
-        self.0.entry(source).or_insert_with(|| TokenBucket::new(rate, now)).take(rate, now)
+        self.0.entry((host, source)).or_insert_with(|| TokenBucket::new(rate, now)).take(rate, now)
     }
 }
 
@@ -265,10 +271,10 @@ mod tests {
         let mut limit = AnswerLimit::default();
         let unset = Rate { per_second: 2, burst: 2, loopback: false };
         let loopback = IpAddr::from([127, 0, 0, 1]);
-        assert!((0..100).all(|_| limit.admits(loopback, unset, now)));
-        assert_eq!((0..100).filter(|_| limit.admits([192, 0, 2, 1].into(), unset, now)).count(), 2);
+        assert!((0..100).all(|_| limit.admits(0, loopback, unset, now)));
+        assert_eq!((0..100).filter(|_| limit.admits(0, [192, 0, 2, 1].into(), unset, now)).count(), 2);
         assert_eq!(
-            (0..100).filter(|_| limit.admits(loopback, Rate { loopback: true, ..unset }, now)).count(),
+            (0..100).filter(|_| limit.admits(0, loopback, Rate { loopback: true, ..unset }, now)).count(),
             2
         );
     }

@@ -46,6 +46,7 @@ pub(crate) enum Effect {
     CloseSocket(SocketId),
     Connect(SocketAddr),
     Tick(Option<Instant>),
+    Report(String),
     ReadKeyboard,
     PauseKeyboard,
     ResumeKeyboard,

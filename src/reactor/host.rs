@@ -6,11 +6,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
+use socket2::SockRef;
 
 use super::Reactor;
 use super::datagram::{Datagram, DatagramSpec};
 use super::limits::Limits;
-use super::listener::Listener;
+use super::listener::{Listener, granted};
 use super::net::Entry;
 use super::options::SocketOptions;
 use super::timers::NEVER;
@@ -204,7 +205,8 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         self
     }
 
-    /// Receives datagrams on an address; port 0 takes a free one.
+    /// Receives datagrams on an address; port 0 takes a free one, the same for
+    /// all addresses.
     pub fn udp(self, address: SocketAddr) -> Self {
         self.socket(DatagramSpec::bound(address))
     }
@@ -231,7 +233,10 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             listeners.push(listener);
         }
         let mut datagrams = Vec::new();
-        for spec in udp {
+        for mut spec in udp {
+            if let (0, Some(before)) = (spec.bind.port(), datagrams.last()) {
+                spec.bind.set_port(Datagram::port(before));
+            }
             let generation = reactor.net.next_generation();
             let datagram = Datagram::open(&spec, &options, id, generation)
                 .map_err(|source| failed(Transport::Udp, spec.bind, source))?;
@@ -241,8 +246,9 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         let mut sockets = Vec::new();
         let mut handles = Vec::new();
         let mut failure = None;
-        for listener in listeners {
+        for mut listener in listeners {
             let address = listener.address;
+            log::debug!("{name}: TCP {address}: {}", granted(SockRef::from(&*listener.socket())));
             match reactor.net.insert(Entry::Listener(Box::new(listener))) {
                 Ok(handle) => handles.push(handle),
                 Err(error) => failure = Some(failed(Transport::Tcp, address, error)),
@@ -251,6 +257,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         }
         for datagram in datagrams {
             let address = datagram.address;
+            log::debug!("{name}: UDP {address}: {}", granted(SockRef::from(&datagram.socket)));
             match reactor.net.insert(Entry::Datagram(Box::new(datagram))) {
                 Ok(handle) => {
                     handles.push(handle);

@@ -12,7 +12,11 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::Reactor;
+use super::host::Call;
+use super::net::Entry;
 use super::readiness::Latch;
+use super::token::Handle;
 
 /// Bytes of one read.
 const READ_SIZE: usize = 64 * 1024;
@@ -81,4 +85,79 @@ pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
     };
     typed.truncate(count);
     Ok(typed)
+}
+
+impl Reactor {
+    pub(super) fn open_keyboard(&mut self, host: u16) {
+        let generation = self.net.next_generation();
+        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host, generation)))) {
+            Ok(handle) => {
+                self.net.enqueue(handle);
+            }
+            Err(error) => {
+                self.failure.get_or_insert(format!("cannot read standard input: {error}"));
+                self.ends_now = true;
+            }
+        }
+    }
+
+    pub(super) fn pause_keyboard(&mut self, host: u16, paused: bool) {
+        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+        for handle in self.net.handles(is_its) {
+            if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
+                keyboard.paused = paused;
+            }
+            self.net.enqueue(handle);
+        }
+    }
+
+    pub(super) fn serve_keyboard(&mut self, handle: Handle) {
+        let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) else { return };
+        let host = keyboard.host;
+        if keyboard.paused {
+            return;
+        }
+        if keyboard.is_file {
+            if !std::mem::replace(&mut keyboard.reading, true) {
+                let job = || Box::new(FileRead(read_standard_input())) as Box<dyn std::any::Any + Send>;
+                self.offload.submit(host, None, Box::new(job));
+            }
+            return;
+        }
+        if keyboard.latch.is_readable() {
+            match keyboard.read() {
+                Ok(None) => {}
+                Ok(Some(typed)) => {
+                    self.net.enqueue(handle);
+                    self.keyboard_was_read(handle, host, Ok(typed));
+                }
+                Err(error) => self.keyboard_was_read(handle, host, Err(error)),
+            }
+        }
+    }
+
+    pub(super) fn keyboard_file_was_read(&mut self, host: u16, FileRead(outcome): FileRead) {
+        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+        let Some(handle) = self.net.handles(is_its).pop() else { return };
+        if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
+            keyboard.reading = false;
+        }
+        self.net.enqueue(handle);
+        self.keyboard_was_read(handle, host, outcome);
+    }
+
+    fn keyboard_was_read(&mut self, handle: Handle, host: u16, outcome: io::Result<Vec<u8>>) {
+        match outcome {
+            Ok(typed) if !typed.is_empty() => self.call_host(host, Call::Keyboard(Some(&typed))),
+            Ok(_) => {
+                self.net.remove(handle);
+                self.call_host(host, Call::Keyboard(None));
+            }
+            Err(error) => {
+                self.net.remove(handle);
+                self.failure.get_or_insert(format!("cannot read standard input: {error}"));
+                self.ends_now = true;
+            }
+        }
+    }
 }

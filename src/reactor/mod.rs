@@ -4,11 +4,15 @@
 //! (why events are latched), `stream` (how a byte is read and written),
 //! `rooms` (how one message reaches many) and `outbox` (what backpressure is).
 
+mod accept;
 mod batch;
 mod calls;
 mod connector;
 mod datagram;
+mod deadlines;
 pub(crate) mod effects;
+mod ending;
+mod fan_out;
 mod host;
 mod keyboard;
 mod limits;
@@ -21,6 +25,7 @@ mod outbox;
 mod readiness;
 pub(crate) mod rooms;
 mod serve;
+mod serve_datagrams;
 mod statistics;
 mod stream;
 mod timers;
@@ -306,9 +311,8 @@ impl Reactor {
         log::info!("shutting down: waiting for output that is under way");
         self.net.draining_since = Some(self.net.now);
         self.close_listeners();
-        for (handle, _) in
-            self.net.streams().map(|(handle, stream)| (handle, stream.generation)).collect::<Vec<_>>()
-        {
+        let all: Vec<Handle> = self.net.streams().map(|(handle, _)| handle).collect();
+        for handle in all {
             self.net.arm(handle, &self.hosts);
         }
     }

@@ -180,6 +180,27 @@ impl Net {
         }
     }
 
+    /// Queues what waited for its room.
+    pub fn unpark(&mut self, handle: Handle) {
+        if let Some(entry) = self.get(handle) {
+            entry.latch().unpark();
+            self.enqueue(handle);
+        }
+    }
+
+    /// Queues a connection that is readable still and may be read: no event
+    /// will announce what is latched already.
+    pub fn read_on(&mut self, handle: Handle) {
+        let now = self.now;
+        if let Some(stream) = self.stream(handle)
+            && stream.latch.is_readable()
+            && !stream.holds_back_reading()
+            && !stream.is_paused(now)
+        {
+            self.enqueue(handle);
+        }
+    }
+
     /// The next to serve, which may queue itself again from now on.
     pub fn next_ready(&mut self) -> Option<Handle> {
         loop {

@@ -17,6 +17,8 @@ const WRITABLE: u8 = 2;
 /// so a short read does not mean that there is nothing left to read.
 const READ_CLOSED: u8 = 4;
 const QUEUED: u8 = 8;
+/// Its room is full: it waits there and not in the ready queue.
+const PARKED: u8 = 16;
 
 impl Latch {
     /// Takes in what an event says. Error and hang-up alone latch both
@@ -74,6 +76,17 @@ impl Latch {
 
     pub fn dequeue(&mut self) {
         self.0 &= !QUEUED;
+    }
+
+    /// Marks it as waiting for its room; false if it already was.
+    pub fn park(&mut self) -> bool {
+        let first = self.0 & PARKED == 0;
+        self.0 |= PARKED;
+        first
+    }
+
+    pub fn unpark(&mut self) {
+        self.0 &= !PARKED;
     }
 }
 

@@ -7,6 +7,7 @@
 //! gathers for the next one. This module decides who gets which bytes; it
 //! touches no socket.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
@@ -95,6 +96,8 @@ struct State {
     room: Room,
     connections: Vec<Member<Handle>>,
     peers: Vec<Member<DatagramPeer>>,
+    /// The ids of the peers, so that none is searched for at each datagram.
+    peer_ids: HashMap<(SocketId, SocketAddr), u32>,
     published: u64,
     gathered: BytesMut,
     marks: Vec<Mark>,
@@ -148,10 +151,7 @@ impl Rooms {
     /// Joins a UDP peer under an `id` of its own.
     pub fn join_peer(&mut self, host: u16, room: Room, id: u32, peer: DatagramPeer, how: Membership) {
         let state = self.find_or_make(host, room);
-        if let Some(member) = state.peers.iter_mut().find(|member| same_peer(&member.reach, &peer)) {
-            member.how = how;
-            return;
-        }
+        let id = *state.peer_ids.entry((peer.socket, peer.address)).or_insert(id);
         insert(&mut state.peers, id, peer, state.published, how);
     }
 
@@ -164,7 +164,10 @@ impl Rooms {
 
     pub fn leave_peer(&mut self, host: u16, room: Room, peer: &DatagramPeer) {
         if let Some(at) = self.find(host, room) {
-            self.rooms[at].peers.retain(|member| !same_peer(&member.reach, peer));
+            let state = &mut self.rooms[at];
+            if let Some(id) = state.peer_ids.remove(&(peer.socket, peer.address)) {
+                remove(&mut state.peers, id);
+            }
         }
     }
 
@@ -196,8 +199,7 @@ impl Rooms {
 
     /// The id under which a UDP peer speaks in a room.
     pub fn peer_id(&self, host: u16, room: Room, peer: &DatagramPeer) -> Option<u32> {
-        let state = &self.rooms[self.find(host, room)?];
-        state.peers.iter().find(|member| same_peer(&member.reach, peer)).map(|member| member.id)
+        self.rooms[self.find(host, room)?].peer_ids.get(&(peer.socket, peer.address)).copied()
     }
 
     /// Whether the room has gathered all that it may until it has sent some.
@@ -215,8 +217,8 @@ impl Rooms {
         self.rooms.iter().any(|state| state.turn.is_some() || !state.gathered.is_empty())
     }
 
-    /// Delivers until all is delivered or `to` says that the budget is used
-    /// up. Publishers that may be read again are moved to `readable`.
+    /// Delivers one turn of each room, or until `to` says that the budget is
+    /// used up. Publishers that may be read again are moved to `readable`.
     pub fn fan_out(&mut self, to: &mut impl Deliver, readable: &mut Vec<Handle>) {
         let count = self.rooms.len();
         for step in 0..count {
@@ -232,10 +234,6 @@ impl Rooms {
             }
         }
     }
-}
-
-fn same_peer(a: &DatagramPeer, b: &DatagramPeer) -> bool {
-    a.socket == b.socket && a.address == b.address
 }
 
 fn insert<T>(members: &mut Vec<Member<T>>, id: u32, reach: T, since: u64, how: Membership) {
@@ -258,6 +256,7 @@ impl State {
             room,
             connections: Vec::new(),
             peers: Vec::new(),
+            peer_ids: HashMap::new(),
             published: 0,
             gathered: BytesMut::new(),
             marks: Vec::new(),
@@ -267,19 +266,24 @@ impl State {
         }
     }
 
-    /// True when nothing is left to deliver, false when the budget ended first.
+    /// Delivers the turn that is frozen, else what is gathered. False when the
+    /// budget ended first.
+    ///
+    /// One turn and no more: what its last deliveries bring in shall be
+    /// gathered before the next is frozen. Measured: where a room of 5,000 went
+    /// on with the next turn at once, its messages fell into two halves that
+    /// never met again, and it delivered half as many a second.
     fn fan_out(&mut self, to: &mut impl Deliver) -> bool {
-        loop {
-            let mut turn = match self.turn.take() {
-                Some(turn) => turn,
-                None if self.gathered.is_empty() => return true,
-                None => self.freeze(),
-            };
-            if !self.deliver(&mut turn, to) {
-                self.turn = Some(turn);
-                return false;
-            }
+        let mut turn = match self.turn.take() {
+            Some(turn) => turn,
+            None if self.gathered.is_empty() => return true,
+            None => self.freeze(),
+        };
+        let finished = self.deliver(&mut turn, to);
+        if !finished {
+            self.turn = Some(turn);
         }
+        finished
     }
 
     fn freeze(&mut self) -> Turn {

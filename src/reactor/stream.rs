@@ -250,29 +250,33 @@ impl Stream {
         overflow: Overflow,
         now: u64,
     ) -> Result<usize, CloseReason> {
-        let mut written = 0;
-        if self.outbox.is_none() {
-            let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
-            let count = ranges.len().min(PIECES_A_WRITE);
-            for (slice, range) in slices.iter_mut().zip(ranges) {
-                *slice = IoSlice::new(&bytes[range.clone()]);
+        let mut total = 0;
+        for group in ranges.chunks(PIECES_A_WRITE) {
+            let mut written = 0;
+            // An outbox means that the socket has refused something, so that an
+            // event will come when it takes more.
+            if self.outbox.is_none() {
+                let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+                for (slice, range) in slices.iter_mut().zip(group) {
+                    *slice = IoSlice::new(&bytes[range.clone()]);
+                }
+                written = self.write(&slices[..group.len()], now)?;
+                total += written;
             }
-            written = self.write(&slices[..count], now)?;
-        }
-        let mut sent = written;
-        for range in ranges {
-            let out = sent.min(range.len());
-            sent -= out;
-            if out < range.len() {
-                let rest = bytes.slice(range.start + out..range.end);
-                let outbox = self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
-                match overflow {
-                    Overflow::Disconnect => outbox.push(rest, out > 0),
-                    Overflow::LatestFrame => outbox.push_latest(rest, out > 0),
+            for range in group {
+                let out = written.min(range.len());
+                written -= out;
+                if out < range.len() {
+                    let rest = bytes.slice(range.start + out..range.end);
+                    let outbox = self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
+                    match overflow {
+                        Overflow::Disconnect => outbox.push(rest, out > 0),
+                        Overflow::LatestFrame => outbox.push_latest(rest, out > 0),
+                    }
                 }
             }
         }
-        Ok(written)
+        Ok(total)
     }
 
     /// Queues behind what is unsent already.

@@ -151,6 +151,8 @@ fn a_fan_out_that_runs_out_of_budget_goes_on_at_the_next_member() {
     rooms.publish(0, ROOM, 0, b"two ");
     inboxes.budget = None;
     rooms.fan_out(&mut inboxes, &mut Vec::new());
+    assert_eq!(inboxes.of(10), "one ", "the next turn is not begun in the same call");
+    rooms.fan_out(&mut inboxes, &mut Vec::new());
     for id in [1, 2, 3, 4, 6, 7, 8, 9, 10] {
         assert_eq!(inboxes.of(id), "one two ", "member {id}");
     }

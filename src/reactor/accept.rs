@@ -1,0 +1,156 @@
+//! Accepting connections, turning them away, and surviving without descriptors.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::Reactor;
+use super::host::Call;
+use super::listener::{self, ACCEPTS_A_TURN, is_out_of_descriptors};
+use super::net::Entry;
+use super::notices::Notice;
+use super::stream::{State, Stream};
+use super::token::Handle;
+use crate::service::Farewell;
+
+/// How long a listener that found no free descriptor waits, in milliseconds,
+/// unless a connection closes before.
+const ACCEPT_RETRY: u64 = 100;
+
+impl Reactor {
+    pub(super) fn accept(&mut self, handle: Handle) {
+        let mut starved = false;
+        for _ in 0..ACCEPTS_A_TURN {
+            let now = self.net.now;
+            let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
+            if !listener.latch.is_readable() || listener.retry_at.is_some_and(|at| at > now) {
+                return;
+            }
+            listener.retry_at = None;
+            let host = listener.host;
+            match listener.accept() {
+                Ok(None) => return,
+                Ok(Some((socket, peer))) => self.welcome(host, socket, peer),
+                Err(error) if is_out_of_descriptors(&error) && !starved => {
+                    starved = true;
+                    self.accept_without_descriptors(handle, &error);
+                }
+                Err(error) => {
+                    self.retry_later(handle);
+                    let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+                    self.net.notices.say(Notice::Fault, now, format_args!("{name}: cannot accept: {error}"));
+                    return;
+                }
+            }
+        }
+        self.net.enqueue(handle);
+    }
+
+    /// No descriptor is free: whoever waits is turned away with the spare one,
+    /// and the listener rests until one may be free again.
+    fn accept_without_descriptors(&mut self, handle: Handle, error: &io::Error) {
+        let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
+        let (host, mut turned_away) = (listener.host, 0);
+        let words = self.farewell_of(host, Farewell::Full);
+        self.spare.restore();
+        while turned_away < ACCEPTS_A_TURN {
+            let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
+            let accepted = self.spare.lend(|| match listener.accept() {
+                Ok(Some((socket, _))) => {
+                    listener::turn_away(socket, &words);
+                    true
+                }
+                _ => false,
+            });
+            if accepted != Some(true) {
+                break;
+            }
+            turned_away += 1;
+        }
+        self.net.statistics.refused += turned_away as u64;
+        let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+        self.net.notices.say(
+            Notice::Refused,
+            now,
+            format_args!(
+                "{name}: {turned_away} connections are turned away: no descriptor is free ({error})"
+            ),
+        );
+        self.retry_later(handle);
+    }
+
+    /// Takes a listener out of `work left over` until its retry timer, since
+    /// asking at once would spin.
+    fn retry_later(&mut self, handle: Handle) {
+        let at = self.net.now + ACCEPT_RETRY;
+        if let Some(Entry::Listener(listener)) = self.net.get(handle) {
+            listener.latch.set_readable();
+            listener.retry_at = Some(at);
+            self.net.starved_listeners.push(handle);
+            self.net.timers.arm(at, handle);
+        }
+    }
+
+    /// Lets the listeners that found no descriptor try again.
+    pub(super) fn retry_listeners(&mut self) {
+        for handle in std::mem::take(&mut self.net.starved_listeners) {
+            if let Some(Entry::Listener(listener)) = self.net.get(handle) {
+                listener.retry_at = None;
+                self.net.enqueue(handle);
+            }
+        }
+    }
+
+    fn farewell_of(&self, host: u16, why: Farewell) -> String {
+        self.hosts[host as usize].service.as_ref().map_or(String::new(), |service| service.farewell(why))
+    }
+
+    fn welcome(&mut self, host: u16, socket: mio::net::TcpStream, peer: SocketAddr) {
+        if let Some(why) = self.refusal(host, peer) {
+            return self.refuse(host, socket, peer, why);
+        }
+        let slot = &mut self.hosts[host as usize];
+        let Some(service) = &mut slot.service else { return };
+        let generation = self.net.next_generation();
+        let mut stream = Stream::new(socket, peer, host, State::Open, generation, self.net.now);
+        stream.session = service.new_session();
+        let session = stream.session;
+        stream.counted_peer = slot.limits.connections_per_peer > 0;
+        let counted_peer = stream.counted_peer;
+        match self.net.insert(Entry::Stream(stream)) {
+            Ok(handle) => {
+                slot.connections += 1;
+                if counted_peer {
+                    *slot.per_peer.entry(peer.ip()).or_default() += 1;
+                }
+                self.net.statistics.connections += 1;
+                self.net.statistics.accepted += 1;
+                log::debug!("{}: {peer} connected", slot.name);
+                self.call_stream(handle, host, Call::Open(session), &[]);
+                self.net.arm(handle, &self.hosts);
+            }
+            Err(error) => {
+                log::error!("{}: cannot watch the connection of {peer}: {error}", slot.name);
+                service.drop_session(session);
+            }
+        }
+    }
+
+    fn refusal(&self, host: u16, peer: SocketAddr) -> Option<Farewell> {
+        let over = |limit: usize, count: usize| limit > 0 && count >= limit;
+        let slot = &self.hosts[host as usize];
+        if over(self.max_connections, self.net.statistics.connections)
+            || over(slot.limits.connections, slot.connections)
+        {
+            return Some(Farewell::Full);
+        }
+        let from_peer = slot.per_peer.get(&peer.ip()).copied().unwrap_or(0);
+        over(slot.limits.connections_per_peer, from_peer).then_some(Farewell::TooManyFromPeer)
+    }
+
+    fn refuse(&mut self, host: u16, socket: mio::net::TcpStream, peer: SocketAddr, why: Farewell) {
+        listener::turn_away(socket, &self.farewell_of(host, why));
+        self.net.statistics.refused += 1;
+        let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+        self.net.notices.say(Notice::Refused, now, format_args!("{name}: {peer} is turned away: {why}"));
+    }
+}

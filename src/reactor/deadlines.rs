@@ -1,0 +1,87 @@
+//! What happens when a deadline passes.
+
+use std::io;
+
+use super::Reactor;
+use super::host::Call;
+use super::net::Entry;
+use super::notices::Notice;
+use super::stream::Due;
+use super::timers::NEVER;
+use super::token::Handle;
+use crate::service::{CloseReason, Farewell};
+
+impl Reactor {
+    pub(super) fn fire_timers(&mut self) {
+        let mut due = Vec::new();
+        self.net.timers.take_due(self.net.now, &mut due);
+        for (at, handle) in due {
+            if handle.generation == 0 {
+                self.fire_tick(handle.key as u16, at);
+                continue;
+            }
+            match self.net.get(handle) {
+                Some(Entry::Stream(stream)) if stream.armed == at => {
+                    stream.armed = NEVER;
+                    self.fire_deadline(handle);
+                }
+                Some(Entry::Listener(listener)) if listener.retry_at == Some(at) => self.retry_listeners(),
+                _ => self.net.timers.dropped_stale(),
+            }
+        }
+        self.net.compact_timers(&self.hosts);
+    }
+
+    fn fire_tick(&mut self, host: u16, at: u64) {
+        let slot = &mut self.hosts[host as usize];
+        if slot.tick == at {
+            slot.tick = NEVER;
+            self.call_host(host, Call::Tick);
+        } else {
+            self.net.timers.dropped_stale();
+        }
+    }
+
+    fn fire_deadline(&mut self, handle: Handle) {
+        let now = self.net.now;
+        let draining_since = self.net.draining_since;
+        let Some(stream) = self.net.stream(handle) else { return };
+        let (host, session) = (stream.host, stream.session);
+        let limits = &self.hosts[host as usize].limits;
+        let drain_at =
+            draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
+        let (at, due) = stream.next_due(limits, drain_at);
+        if at > now {
+            return self.net.arm(handle, &self.hosts);
+        }
+        match due {
+            Due::Connect => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "no answer");
+                self.net.end(handle, CloseReason::NotConnected(error));
+            }
+            Due::Linger => self.net.end(handle, CloseReason::ByUs),
+            Due::Drain => self.net.end(handle, CloseReason::ShuttingDown),
+            Due::Send => {
+                let (peer, name) = (stream.peer, &self.hosts[host as usize].name);
+                stream.reset_on_close();
+                let line = format_args!("{name}: {peer} is cut: it takes nothing of its output");
+                self.net.notices.say(Notice::Timeout, now, line);
+                self.net.end(handle, CloseReason::SendTimeout);
+            }
+            Due::Idle => self.part(handle, Farewell::Idle, CloseReason::Idle),
+            Due::Message => self.part(handle, Farewell::MessageTimeout, CloseReason::MessageTimeout),
+            Due::Pause => {
+                stream.paused_until = 0;
+                stream.show_again = stream.kept.is_some();
+                self.net.enqueue(handle);
+            }
+            Due::Service => {
+                stream.deadline = NEVER;
+                let kept = stream.kept.take().map_or(Vec::new(), |kept| kept.bytes);
+                self.show(handle, host, &kept, |input| Call::Timeout(session, input));
+            }
+        }
+        self.net.read_on(handle);
+        self.net.arm(handle, &self.hosts);
+    }
+}

@@ -1,0 +1,139 @@
+//! What goes to other connections than the one that spoke: fan-out of rooms,
+//! and single messages.
+
+use super::Reactor;
+use super::effects::{Outgoings, Piece};
+use super::host::Slot;
+use super::net::Net;
+use super::notices::Notice;
+use super::rooms::{DatagramPeer, Deliver, Delivery, Overflow};
+use super::stream::State;
+use super::token::Handle;
+use crate::service::CloseReason;
+
+/// Writes of one turn's fan-out. Measured: with 128 of them an echo beside a
+/// room of 5,000 keeps a p99 near 1 ms, unbounded it has 30 ms.
+const FANOUT_WRITES_A_TURN: usize = 128;
+/// Bytes of one turn's fan-out.
+const FANOUT_BYTES_A_TURN: usize = 1024 * 1024;
+
+impl Reactor {
+    pub(super) fn fan_out(&mut self) {
+        if !self.rooms.has_work() {
+            return;
+        }
+        let mut readable = Vec::new();
+        let mut fan_out = FanOut {
+            net: &mut self.net,
+            hosts: &self.hosts,
+            outgoing: &mut self.outgoing,
+            writes_left: FANOUT_WRITES_A_TURN,
+            bytes_left: FANOUT_BYTES_A_TURN,
+        };
+        self.rooms.fan_out(&mut fan_out, &mut readable);
+        for handle in readable {
+            self.net.unpark(handle);
+        }
+        self.send_datagrams();
+    }
+
+    /// Sends to another connection: at once if it is free, else behind what it
+    /// has not taken yet.
+    pub(super) fn tell(&mut self, handle: Handle, bytes: &[u8]) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if stream.state != State::Open {
+            return;
+        }
+        let host = stream.host;
+        let piece = Piece::Scratch(0..bytes.len());
+        match stream.answer(&[piece], bytes, &[], now) {
+            Ok(written) => self.net.statistics.bytes_sent += written as u64,
+            Err(why) => return self.net.end(handle, why),
+        }
+        self.check_output_limit(handle, host);
+        self.net.read_on(handle);
+        self.net.arm(handle, &self.hosts);
+    }
+
+    /// Drops a connection whose peer does not take what others send it.
+    pub(super) fn check_output_limit(&mut self, handle: Handle, host: u16) {
+        let limit = self.hosts[host as usize].limits.output_limit;
+        drop_if_too_slow(&mut self.net, handle, &self.hosts[host as usize].name, limit);
+    }
+}
+
+/// Delivers what rooms have gathered, within the turn's budget.
+struct FanOut<'a> {
+    net: &'a mut Net,
+    hosts: &'a [Slot],
+    outgoing: &'a mut Outgoings,
+    writes_left: usize,
+    bytes_left: usize,
+}
+
+impl FanOut<'_> {
+    fn spend(&mut self, writes: usize, bytes: usize) -> bool {
+        self.writes_left = self.writes_left.saturating_sub(writes);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.writes_left > 0 && self.bytes_left > 0
+    }
+}
+
+impl Deliver for FanOut<'_> {
+    fn to_connection(&mut self, handle: Handle, delivery: Delivery<'_>) -> bool {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return true };
+        if stream.state != State::Open {
+            return true;
+        }
+        let host = stream.host as usize;
+        match stream.deliver(delivery.bytes, delivery.ranges, delivery.overflow, now) {
+            Ok(written) => {
+                let is_blocked = stream.outbox.is_some();
+                self.net.statistics.bytes_sent += written as u64;
+                if is_blocked {
+                    if delivery.overflow == Overflow::Disconnect {
+                        drop_if_too_slow(
+                            self.net,
+                            handle,
+                            &self.hosts[host].name,
+                            self.hosts[host].limits.output_limit,
+                        );
+                    }
+                    self.net.arm(handle, self.hosts);
+                }
+                self.spend(1, written)
+            }
+            Err(why) => {
+                self.net.end(handle, why);
+                self.spend(1, 0)
+            }
+        }
+    }
+
+    fn to_peer(&mut self, peer: &DatagramPeer, delivery: Delivery<'_>) -> bool {
+        let mut bytes = 0;
+        for range in delivery.ranges {
+            bytes += range.len();
+            self.outgoing.push(*peer, &delivery.bytes[range.clone()], false);
+        }
+        self.spend(delivery.ranges.len(), bytes)
+    }
+}
+
+/// Drops a connection whose unsent output passes the limit; 0 is no limit.
+pub(super) fn drop_if_too_slow(net: &mut Net, handle: Handle, service: &str, limit: usize) {
+    let now = net.now;
+    let Some(stream) = net.stream(handle) else { return };
+    let cost = stream.outbox.as_ref().map_or(0, |outbox| outbox.cost());
+    if limit == 0 || cost <= limit {
+        return;
+    }
+    let peer = stream.peer;
+    stream.reset_on_close();
+    net.statistics.too_slow += 1;
+    let line = format_args!("{service}: {peer} is dropped: it does not read, and {cost} bytes wait for it");
+    net.notices.say(Notice::TooSlow, now, line);
+    net.end(handle, CloseReason::TooSlow);
+}

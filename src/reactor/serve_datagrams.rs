@@ -1,0 +1,138 @@
+//! Serving UDP sockets: a batch in, the service's answers out in a batch.
+
+use std::io;
+
+use super::Reactor;
+use super::batch::Arrival;
+use super::calls::{About, Pending};
+use super::datagram;
+use super::effects::Outgoings;
+use super::host::Call;
+use super::notices::Notice;
+use super::rooms::DatagramPeer;
+use super::token::{Handle, SocketId};
+
+impl Reactor {
+    pub(super) fn serve_datagrams(&mut self, handle: Handle) {
+        let Some(socket) = self.net.datagram(handle) else { return };
+        let host = socket.host;
+        if let Some(room) = socket.room
+            && self.rooms.is_full(host, room)
+        {
+            if socket.latch.park() {
+                self.rooms.wait_for_space(host, room, handle);
+            }
+            return;
+        }
+        if !socket.latch.is_readable() {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let Some(socket) = self.net.datagram(handle) else { return };
+        let (is_connected, listens_only) = (socket.is_connected, socket.listens_only);
+        match batch.receive(socket) {
+            Ok(()) => {}
+            Err(error) => self.datagram_error(host, is_connected, error),
+        }
+        self.net.statistics.datagrams_received += batch.arrivals.len() as u64;
+        for number in 0..batch.arrivals.len() {
+            let arrival = batch.arrivals[number];
+            if is_connected || listens_only || self.may_answer(host, &arrival) {
+                self.serve_datagram(handle, host, &arrival, batch.datagram(number));
+            }
+        }
+        self.batch = batch;
+        self.send_datagrams();
+        if self.net.datagram(handle).is_some_and(|socket| socket.latch.is_readable()) {
+            self.net.enqueue(handle);
+        }
+    }
+
+    fn serve_datagram(&mut self, handle: Handle, host: u16, arrival: &Arrival, datagram: &[u8]) {
+        let on = SocketId(handle);
+        let about = About::Datagram(DatagramPeer { socket: on, address: arrival.from, local: arrival.to });
+        if let Some(effects) = self.call(host, about, Call::Datagram { on, from: arrival.from, datagram }) {
+            self.apply(host, about, effects, &[]);
+        }
+    }
+
+    /// Counted and bounded, never fatal: the sender of a datagram is no party
+    /// to what an ICMP message says. A connected socket learns of it.
+    fn datagram_error(&mut self, host: u16, is_connected: bool, error: io::Error) {
+        self.net.statistics.datagram_errors += 1;
+        log::debug!("{}: a UDP socket reports: {error}", self.hosts[host as usize].name);
+        if is_connected {
+            self.pending.push_back(Pending::Socket { host, opened: Err(error) });
+        }
+    }
+
+    fn may_answer(&mut self, host: u16, arrival: &Arrival) -> bool {
+        if !datagram::would_loop(arrival.from, arrival.to, &self.net.datagram_addresses) {
+            return true;
+        }
+        self.net.statistics.datagrams_dropped += 1;
+        let (from, now, name) = (arrival.from, self.net.now, &self.hosts[host as usize].name);
+        self.net.notices.say(
+            Notice::LoopGuard,
+            now,
+            format_args!(
+                "{name}: a datagram from {from} is ignored: answering that source could make an endless loop"
+            ),
+        );
+        false
+    }
+
+    /// Hands what the callbacks sent to the kernel, many datagrams a call.
+    pub(super) fn send_datagrams(&mut self) {
+        if self.outgoing.list.is_empty() {
+            return;
+        }
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        self.limit_answers(&mut outgoing);
+        let mut start = 0;
+        while start < outgoing.list.len() {
+            let run = outgoing.next_run(start);
+            start += run.len();
+            if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
+                let (sent, refusal) = self.batch.send(socket, run, &outgoing.bytes);
+                if let Some(error) = refusal.filter(|_| socket.is_connected) {
+                    self.pending.push_back(Pending::Socket { host: socket.host, opened: Err(error) });
+                }
+                self.net.statistics.datagrams_sent += sent as u64;
+                self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
+            }
+        }
+        outgoing.clear();
+        self.outgoing = outgoing;
+    }
+
+    fn limit_answers(&mut self, outgoing: &mut Outgoings) {
+        let Reactor { net, hosts, answer_limit, now, .. } = self;
+        outgoing.list.retain(|datagram| {
+            if !datagram.is_answer {
+                return true;
+            }
+            let Some(socket) = net.datagram(datagram.to.socket.0) else { return false };
+            let slot = &hosts[socket.host as usize];
+            let source = datagram.to.address.ip();
+            let admitted = answer_limit.admits(
+                socket.host,
+                source.to_canonical(),
+                slot.limits.datagrams_per_second,
+                *now,
+            );
+            if !admitted {
+                let (at, name) = (net.now, &slot.name);
+                net.statistics.datagrams_dropped += 1;
+                net.notices.say(
+                    Notice::DatagramLimit,
+                    at,
+                    format_args!(
+                        "{name}: {source} is not answered: it asks more often than datagrams_per_second"
+                    ),
+                );
+            }
+            admitted
+        });
+    }
+}

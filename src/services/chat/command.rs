@@ -1,0 +1,99 @@
+//! What members can say to the server instead of to the others.
+
+use crate::wire::text::strip_line_end;
+
+/// Characters of a nick.
+pub(super) const NICK_LENGTH: usize = 32;
+
+/// What one message is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said<'a> {
+    /// For the others.
+    Text,
+    /// The member leaves.
+    Leave,
+    /// The member wants to be called so.
+    Nick(&'a [u8]),
+    Who,
+    Help,
+}
+
+/// Reads one message. Only a whole message is a command: a course client's
+/// `[name] /who` is text, and so is an unknown `/word`.
+pub(super) fn parse(message: &[u8], is_datagram: bool) -> Said<'_> {
+    let text = strip_line_end(message);
+    match text {
+        b"bye" => return Said::Leave,
+        b"quit" if is_datagram => return Said::Leave,
+        _ => {}
+    }
+    if let Some(nick) = text.strip_prefix(b"/nick ") {
+        return Said::Nick(nick);
+    }
+    match text.trim_ascii_end() {
+        b"/quit" => Said::Leave,
+        b"/nick" => Said::Nick(b""),
+        b"/who" => Said::Who,
+        b"/help" => Said::Help,
+        _ => Said::Text,
+    }
+}
+
+/// `bytes` as a nick, or what is wrong with it.
+pub(super) fn check_nick(bytes: &[u8]) -> Result<&str, &'static str> {
+    let Ok(nick) = std::str::from_utf8(bytes) else { return Err("a nick is text in UTF-8") };
+    let is_line_end = |c: char| matches!(c, '\u{2028}' | '\u{2029}');
+    if nick.is_empty() {
+        Err("write the nick behind it: /nick NAME")
+    } else if nick.chars().count() > NICK_LENGTH {
+        Err("a nick has at most 32 characters")
+    } else if nick.chars().any(|c| c.is_control() || is_line_end(c)) {
+        Err("a nick has no control characters")
+    } else if nick.trim() != nick {
+        Err("a nick neither starts nor ends with a space")
+    } else {
+        Ok(nick)
+    }
+}
+
+pub(super) const HELP: &str = "\
+* /nick NAME  puts [NAME] in front of what you say
+* /who        tells who is here
+* /help       tells this
+* /quit       leaves, as bye does
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_message_is_a_command() {
+        for end in ["", "\n", "\r\n"] {
+            let said = |text: &str| parse(format!("{text}{end}").leak().as_bytes(), false);
+            assert_eq!(said("bye"), Said::Leave);
+            assert_eq!(said("/quit"), Said::Leave);
+            assert_eq!(said("/who "), Said::Who);
+            assert_eq!(said("/help"), Said::Help);
+            assert_eq!(said("/nick 홍 길동"), Said::Nick("홍 길동".as_bytes()));
+            assert_eq!(said("/nick"), Said::Nick(b""));
+            for text in
+                ["quit", "Bye", "bye ", "[a] bye", "[a] /who", " /who", "/whoever", "/nickname", "/", ""]
+            {
+                assert_eq!(said(text), Said::Text, "{text:?}");
+            }
+        }
+        assert_eq!(parse(b"quit", true), Said::Leave);
+    }
+
+    #[test]
+    fn a_nick_is_one_to_32_plain_characters() {
+        for good in ["a", "홍 길동", &"가".repeat(32), "[x]", "😀"] {
+            assert_eq!(check_nick(good.as_bytes()), Ok(good));
+        }
+        for bad in ["", " ", " a", "a ", "a\tb", "a\nb", "a\rb", "a\u{2028}b", "\u{7}", &"a".repeat(33)] {
+            assert!(check_nick(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(check_nick(b"\xFF").is_err());
+    }
+}

@@ -1,0 +1,265 @@
+//! chat: one room, where a message goes to every other member, over TCP and UDP.
+//!
+//! This file knows how members come, speak and go over either transport;
+//! `circle` what they are to each other, `command` what they can say to the
+//! server, `throttle` how often.
+
+mod circle;
+mod command;
+#[cfg(test)]
+mod tests;
+mod throttle;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::conversation::{Conversation, Heard};
+use crate::config::ChatConfig;
+use crate::reactor::{DatagramPeer, Membership, Overflow, Room, SocketId};
+use crate::service::{CloseReason, Context, Farewell, Input, Service};
+use crate::wire::text::Mode;
+use circle::{Circle, Person, Then, say};
+use throttle::Verdict;
+
+const ROOM: Room = Room(0);
+/// UDP members at once. No handshake shows that a sender is real, so forged
+/// sources can join; this bounds what they cost, about 2 MB.
+const UDP_MEMBERS: usize = 10_000;
+/// The least time between two looks for idle UDP members.
+const SWEEP: Duration = Duration::from_secs(1);
+
+const LEFT: &str = "left";
+const DOES_NOT_READ: &str = "was dropped: it does not read";
+const SENDS_TOO_MUCH: &str = "was dropped: it sends too much";
+
+/// The chat service.
+///
+/// A connection is a member from its start to its end. Over UDP, which has
+/// neither, the first datagram makes its sender a member, and one from whom
+/// nothing came for the idle timeout is no longer: also one that only listens,
+/// since nothing else tells it from one that is gone. An empty datagram is
+/// enough to stay.
+#[derive(Debug)]
+pub struct Chat {
+    circle: Circle,
+    peers: HashMap<(SocketId, SocketAddr), Peer>,
+    /// The tick is set.
+    sweeps: bool,
+}
+
+/// One TCP member.
+#[derive(Debug, Default)]
+pub struct ChatSession {
+    conversation: Conversation,
+    person: Person,
+    /// It was counted in, and not yet out.
+    is_member: bool,
+    /// It hears lines.
+    hears_lines: bool,
+    /// It will send no more; what is unread is still to be relayed.
+    has_ended: bool,
+}
+
+/// One UDP member.
+#[derive(Debug)]
+struct Peer {
+    reach: DatagramPeer,
+    person: Person,
+    /// When its last datagram came.
+    heard: Instant,
+}
+
+impl Chat {
+    /// A chat as configured.
+    pub fn new(config: &ChatConfig) -> Chat {
+        Chat { circle: Circle::new(config.echo_to_sender), peers: HashMap::new(), sweeps: false }
+    }
+
+    /// Relays what there is to relay. A member that speaks too often is left
+    /// unread, so that TCP slows it down.
+    fn converse(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        loop {
+            if session.conversation.has_next(input, cx) {
+                match self.circle.may_speak(&mut session.person, cx) {
+                    Verdict::Admitted => {}
+                    Verdict::Refused(until) => {
+                        session.conversation.release(cx);
+                        return cx.pause_until(until);
+                    }
+                    Verdict::Flooding => {
+                        say(&flooded(cx), cx);
+                        input.consume_all();
+                        return self.part(session, SENDS_TOO_MUCH, cx);
+                    }
+                }
+            }
+            let Some(heard) = session.conversation.next(input, cx) else { break };
+            if !session.hears_lines && session.conversation.mode() == Mode::Line {
+                session.hears_lines = true;
+                cx.join(ROOM, membership(true));
+            }
+            let then = match heard {
+                Heard::Message(message) => {
+                    self.circle.hear(&mut session.person, message.text, message.raw, cx)
+                }
+                Heard::TooLong => {
+                    say(&self.farewell(Farewell::TooLong), cx);
+                    Then::Leaves
+                }
+            };
+            if then == Then::Leaves {
+                input.consume_all();
+                return self.part(session, LEFT, cx);
+            }
+        }
+        if session.has_ended {
+            self.flush(session, input, cx);
+            self.part(session, LEFT, cx);
+        }
+    }
+
+    /// Relays what was held back. It comes at most once a second, so that it
+    /// needs no leave of the throttle.
+    fn flush(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        if let Some(message) = session.conversation.flush(input, cx)
+            && self.circle.hear(&mut session.person, message.text, message.raw, cx) == Then::Leaves
+        {
+            self.part(session, LEFT, cx);
+        }
+    }
+
+    /// A TCP member goes.
+    fn part(&mut self, session: &mut ChatSession, how: &str, cx: &mut Context<'_>) {
+        if std::mem::take(&mut session.is_member) {
+            self.circle.depart(&mut session.person, how, cx);
+            cx.leave(ROOM);
+        }
+        cx.close();
+    }
+
+    /// Makes the sender of a first datagram a member, unless it is there to leave.
+    fn admit(&mut self, reach: DatagramPeer, cx: &mut Context<'_>) -> bool {
+        if self.peers.len() >= UDP_MEMBERS {
+            log::debug!("chat: {} is turned away: {UDP_MEMBERS} members use UDP already", reach.address);
+            say(&self.farewell(Farewell::Full), cx);
+            return false;
+        }
+        let peer = Peer { reach, person: Person::default(), heard: cx.now() };
+        self.peers.insert((reach.socket, reach.address), peer);
+        self.circle.enter();
+        cx.join(ROOM, membership(false));
+        if let Some(limit) = cx.limits().idle_timeout
+            && !std::mem::replace(&mut self.sweeps, true)
+        {
+            cx.set_tick(cx.now() + limit);
+        }
+        true
+    }
+
+    /// A UDP member goes.
+    fn remove(&mut self, key: (SocketId, SocketAddr), how: &str, cx: &mut Context<'_>) {
+        if let Some(mut peer) = self.peers.remove(&key) {
+            self.circle.depart(&mut peer.person, how, cx);
+            cx.leave_peer(ROOM, &peer.reach);
+        }
+    }
+}
+
+impl Service for Chat {
+    type Session = ChatSession;
+
+    fn open(&mut self, session: &mut ChatSession, cx: &mut Context<'_>) {
+        session.is_member = true;
+        self.circle.enter();
+        cx.join(ROOM, membership(false));
+    }
+
+    fn receive(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        self.converse(session, input, cx);
+    }
+
+    fn timeout(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        self.flush(session, input, cx);
+    }
+
+    fn end_of_input(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        session.has_ended = true;
+        self.converse(session, input, cx);
+    }
+
+    fn closed(&mut self, mut session: ChatSession, why: &CloseReason, cx: &mut Context<'_>) {
+        let how = match why {
+            CloseReason::TooSlow | CloseReason::SendTimeout => DOES_NOT_READ,
+            _ => LEFT,
+        };
+        self.part(&mut session, how, cx);
+    }
+
+    fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        let Some(reach) = cx.datagram_peer() else { return };
+        let key = (on, from);
+        let leaves = command::parse(datagram, true) == command::Said::Leave;
+        if !self.peers.contains_key(&key) && (leaves || !self.admit(reach, cx)) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.heard = cx.now();
+        if datagram.is_empty() {
+            return;
+        }
+        if leaves {
+            return self.remove(key, LEFT, cx);
+        }
+        match self.circle.may_speak(&mut peer.person, cx) {
+            Verdict::Admitted => {
+                self.circle.hear(&mut peer.person, datagram, datagram, cx);
+            }
+            Verdict::Refused(_) => {}
+            Verdict::Flooding => {
+                say(&flooded(cx), cx);
+                self.remove(key, SENDS_TOO_MUCH, cx);
+            }
+        }
+    }
+
+    /// Takes out the UDP members from whom nothing came for the idle timeout.
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        self.sweeps = false;
+        let Some(limit) = cx.limits().idle_timeout else { return };
+        let now = cx.now();
+        let is_idle = |peer: &Peer| now.duration_since(peer.heard) >= limit;
+        let idle: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| is_idle(peer))
+            .map(|(key, peer)| (*key, peer.reach))
+            .collect();
+        let words = self.farewell(Farewell::Idle);
+        for (key, reach) in idle {
+            cx.send_to_peer(reach, words.as_bytes());
+            self.remove(key, LEFT, cx);
+        }
+        if let Some(heard) = self.peers.values().map(|peer| peer.heard).min() {
+            self.sweeps = true;
+            cx.set_tick((heard + limit).max(now + SWEEP));
+        }
+    }
+
+    fn farewell(&self, why: Farewell) -> String {
+        format!("* {why}\n")
+    }
+}
+
+fn membership(lines: bool) -> Membership {
+    Membership { overflow: Overflow::Disconnect, lines }
+}
+
+/// What a member is told that is dropped for its flood.
+fn flooded(cx: &mut Context<'_>) -> String {
+    let rate = cx.limits().messages_per_second.per_second;
+    if let Some(peer) = cx.peer() {
+        cx.report(format!("{peer} is dropped: it sent more than {rate} messages a second for 10 s"));
+    }
+    format!("* you are dropped: you send more than {rate} messages a second\n")
+}

@@ -1,0 +1,282 @@
+//! json: sends every JSON value back in the form of Python's `json.dumps`.
+
+use std::time::{Duration, Instant};
+
+use crate::config::JsonConfig;
+use crate::service::{Context, Farewell, Input, Service};
+use crate::wire::json::{self, JsonError, JsonStep, JsonStream, JsonText, Pending};
+
+/// A bare number has ended when this long nothing more came of it.
+const NUMBER_WAIT: Duration = Duration::from_millis(200);
+/// What the answer buffer may keep: more is a waste after one large value.
+const WORTH_KEEPING: usize = 64 * 1024;
+
+/// The json service.
+#[derive(Debug)]
+pub struct Json {
+    ensure_ascii: bool,
+    value_size: usize,
+    /// The answers of one call.
+    answers: Vec<u8>,
+}
+
+/// One connection of the json service.
+#[derive(Debug, Default)]
+pub struct JsonSession {
+    stream: JsonStream,
+    /// When the first byte of the unfinished value came.
+    begun: Option<Instant>,
+}
+
+impl Json {
+    /// A json service as configured.
+    pub fn new(config: &JsonConfig) -> Json {
+        Json { ensure_ascii: config.ensure_ascii, value_size: config.value_size, answers: Vec::new() }
+    }
+
+    fn answer(&mut self, session: &mut JsonSession, result: Result<JsonText<'_>, JsonError>) {
+        match result {
+            Ok(value) => value.dumps(self.ensure_ascii, &mut self.answers),
+            Err(error) => error.write_answer(&mut self.answers),
+        }
+        self.answers.extend_from_slice(session.stream.mode().terminator());
+        session.begun = None;
+    }
+
+    fn finish(&mut self, session: &mut JsonSession) {
+        if let Some(result) = session.stream.finish() {
+            self.answer(session, result);
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) {
+        cx.send(&self.answers);
+        self.answers.clear();
+        self.answers.shrink_to(WORTH_KEEPING);
+    }
+}
+
+impl JsonSession {
+    /// Sets the deadline of what is pending. That of a value counts from its
+    /// first byte, so that sending it slowly gains no time.
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        let pending = self.stream.pending();
+        if pending == Pending::Nothing {
+            self.begun = None;
+            return cx.clear_deadline();
+        }
+        let begun = *self.begun.get_or_insert(cx.now());
+        let end_of_number = (pending == Pending::Number).then_some(cx.now() + NUMBER_WAIT);
+        let end_of_message = cx.limits().message_timeout.map(|limit| begun + limit);
+        match end_of_number.into_iter().chain(end_of_message).min() {
+            Some(deadline) => cx.set_deadline(deadline),
+            None => cx.clear_deadline(),
+        }
+    }
+}
+
+impl Service for Json {
+    type Session = JsonSession;
+
+    fn receive(&mut self, session: &mut JsonSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        loop {
+            let (used, step) = session.stream.next(input.unread(), self.value_size);
+            input.consume(used);
+            match step {
+                JsonStep::Value(value) => self.answer(session, Ok(value)),
+                JsonStep::Error(error) => self.answer(session, Err(error)),
+                JsonStep::Incomplete => break,
+            }
+        }
+        self.send(cx);
+        session.wait(cx);
+    }
+
+    fn timeout(&mut self, session: &mut JsonSession, _: &mut Input<'_>, cx: &mut Context<'_>) {
+        if session.stream.pending() == Pending::Value {
+            cx.send(error(Farewell::MessageTimeout).as_bytes());
+            cx.send(session.stream.mode().terminator());
+            return cx.close();
+        }
+        self.finish(session);
+        self.send(cx);
+        session.wait(cx);
+    }
+
+    fn end_of_input(&mut self, session: &mut JsonSession, _: &mut Input<'_>, cx: &mut Context<'_>) {
+        self.finish(session);
+        self.send(cx);
+        cx.close();
+    }
+
+    fn farewell(&self, why: Farewell) -> String {
+        error(why) + "\n"
+    }
+}
+
+fn error(why: Farewell) -> String {
+    let mut quoted = Vec::new();
+    json::quote(&why.to_string(), &mut quoted);
+    format!("{{\"error\": {}}}", String::from_utf8_lossy(&quoted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::Limits;
+    use crate::rehearsal::{Rehearsal, splits};
+    use proptest::prelude::*;
+
+    fn stage() -> Rehearsal<Json> {
+        Rehearsal::new(Json::new(&JsonConfig::default()))
+    }
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_value_comes_back_in_pythons_form() {
+        let mut stage = stage();
+        let client = stage.connect();
+        stage.send(client, r#"{"이름":"홍길동","n":[1,2.50]}"#.as_bytes());
+        assert_eq!(text(stage.received(client)), r#"{"\uc774\ub984": "\ud64d\uae38\ub3d9", "n": [1, 2.50]}"#);
+        assert!(!stage.is_closed(client));
+    }
+
+    #[test]
+    fn without_ensure_ascii_it_comes_back_raw() {
+        let mut stage =
+            Rehearsal::new(Json::new(&JsonConfig { ensure_ascii: false, ..JsonConfig::default() }));
+        let client = stage.connect();
+        stage.send(client, r#"["한글"]"#.as_bytes());
+        assert_eq!(text(stage.received(client)), r#"["한글"]"#);
+    }
+
+    #[test]
+    fn values_that_run_together_are_answered_each_and_lines_with_lines() {
+        let mut stage = stage();
+        let (program, person) = (stage.connect(), stage.connect());
+        stage.send(program, b"{}[]\"a\"");
+        assert_eq!(text(stage.received(program)), "{}[]\"a\"");
+        stage.send(person, b"{} []\n7\n");
+        assert_eq!(text(stage.received(person)), "{}\n[]\n7\n");
+    }
+
+    #[test]
+    fn a_bare_number_ends_when_nothing_more_came_for_200_ms() {
+        let mut stage = stage();
+        let client = stage.connect();
+        stage.send(client, b"1");
+        stage.pass(Duration::from_millis(199));
+        stage.send(client, b"2");
+        stage.pass(Duration::from_millis(199));
+        assert_eq!(text(stage.received(client)), "");
+        stage.pass(Duration::from_millis(1));
+        assert_eq!(text(stage.received(client)), "12");
+        stage.send(client, b"[]");
+        stage.pass(Duration::from_secs(60));
+        assert_eq!(text(stage.received(client)), "[]");
+        assert!(!stage.is_closed(client));
+    }
+
+    #[test]
+    fn an_unfinished_value_has_the_message_timeout_from_its_first_byte() {
+        let mut stage = stage();
+        let client = stage.connect();
+        stage.send(client, b"1\n");
+        stage.pass(Duration::from_secs(5));
+        stage.send(client, b"[");
+        for _ in 0..9 {
+            stage.pass(Duration::from_secs(1));
+            stage.send(client, b"1,");
+        }
+        assert_eq!(text(stage.received(client)), "1\n");
+        stage.pass(Duration::from_secs(1));
+        assert_eq!(text(stage.received(client)), "{\"error\": \"the message took too long to arrive\"}\n");
+        assert!(stage.is_closed(client));
+    }
+
+    #[test]
+    fn each_value_has_its_own_message_timeout() {
+        let mut stage = stage();
+        let client = stage.connect();
+        stage.send(client, b"[");
+        for _ in 0..5 {
+            stage.pass(Duration::from_secs(9));
+            stage.send(client, b"][");
+        }
+        assert_eq!(text(stage.received(client)), "[]".repeat(5));
+    }
+
+    #[test]
+    fn without_a_message_timeout_a_value_may_take_for_ever() {
+        let limits = Limits { message_timeout: None, ..Limits::default() };
+        let mut stage = Rehearsal::with_limits(Json::new(&JsonConfig::default()), limits);
+        let client = stage.connect();
+        stage.send(client, b"[");
+        stage.pass(Duration::from_secs(86_400));
+        stage.send(client, b"]");
+        assert_eq!(text(stage.received(client)), "[]");
+    }
+
+    #[test]
+    fn bad_json_is_answered_with_its_place_and_the_connection_goes_on() {
+        let mut stage = stage();
+        let client = stage.connect();
+        stage.send(client, b"[1,\n x] [0]");
+        let answer = text(stage.received(client));
+        assert!(
+            answer.starts_with("{\"error\": \"") && answer.ends_with(", \"line\": 2, \"column\": 2}"),
+            "{answer}"
+        );
+        stage.send(client, b"[2]");
+        assert_eq!(text(stage.received(client)), "[2]");
+    }
+
+    #[test]
+    fn a_half_close_ends_a_number_and_tells_an_unfinished_value() {
+        let mut stage = stage();
+        let (number, value) = (stage.connect(), stage.connect());
+        stage.send(number, b"42");
+        stage.half_close(number);
+        assert_eq!(text(stage.received(number)), "42");
+        stage.send(value, b"[1,");
+        stage.half_close(value);
+        assert!(text(stage.received(value)).starts_with("{\"error\": \"unfinished value\""));
+        assert!(stage.is_closed(number) && stage.is_closed(value));
+    }
+
+    #[test]
+    fn a_value_over_the_size_limit_is_refused() {
+        let mut stage = Rehearsal::new(Json::new(&JsonConfig { value_size: 64, ..JsonConfig::default() }));
+        let client = stage.connect();
+        stage.send(client, &[b'['; 65]);
+        assert!(text(stage.received(client)).contains("error"));
+    }
+
+    #[test]
+    fn farewells_are_json() {
+        let words = stage().service().farewell(Farewell::Full);
+        assert!(JsonText::parse(words.as_bytes()).is_ok(), "{words}");
+        assert!(words.starts_with("{\"error\": \"too many connections"), "{words}");
+    }
+
+    proptest! {
+        #[test]
+        fn values_are_answered_the_same_at_any_split(
+            values in prop::collection::vec("\\[[0-9]{1,3}(,\"[가-하a]{0,3}\"){0,2}\\]|\\{\\}|tru|\"😀\"|[0-9]{1,2} ", 1..12),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        ) {
+            let text = values.join("\n") + "\n";
+            let talk = |pieces: Vec<&[u8]>| {
+                let mut stage = stage();
+                let client = stage.connect();
+                stage.send(client, b"[]\n");
+                pieces.into_iter().for_each(|piece| stage.send(client, piece));
+                stage.received(client)
+            };
+            prop_assert_eq!(talk(splits(text.as_bytes(), &cuts)), talk(vec![text.as_bytes()]));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The command line: exit statuses, what goes to which stream, and errors that
+//! a person can act on.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::process::{Command, Output, Stdio};
+
+use support::{Daemon, config_file, connect, read_exactly, read_to_end};
+
+fn onepoll(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_onepoll")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn wrong_usage_is_explained_with_status_2() {
+    for (arguments, fragment) in [
+        (&["no-such-command"][..], "Usage"),
+        (&["serve", "--no-such-option"], "Usage"),
+        (&["serve", "--port", "echo"], "NAME=PORT"),
+        (&["serve", "--port", "echo=70000"], "0 to 65535"),
+        (&["serve", "--bind", "not-an-address"], "--bind"),
+        (&["serve", "--only", "nonsense"], "there is no service \"nonsense\""),
+        (&["serve", "--port", "json/udp=1"], "json does not speak udp"),
+        (&["serve", "--config", "/no/such/file.toml"], "/no/such/file.toml"),
+        (&["config", "check"], "Usage"),
+        (&["config", "check", "/no/such/file.toml"], "/no/such/file.toml"),
+    ] {
+        let output = onepoll(arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(fragment), "{arguments:?}: {error}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        assert!(!error.contains("panicked"), "{error}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_config_is_named_with_line_and_column() {
+    for (config, place, fragment) in [
+        ("[services.echo]\ntcp = 0\ncolour = 1\n", ":3:1", "colour"),
+        ("[services.echo]\ntcp = \"many\"\n", ":2:7", "tcp"),
+        ("bind = \"300.1.1.1\"\n[services.echo]\ntcp = 0\n", ":1:8", "300.1.1.1"),
+        ("[limits]\nidle_timeout = \"soon\"\n[services.echo]\ntcp = 0\n", ":2:16", "soon"),
+        ("[services.hello]\nudp = 0\nnodelay = true\n", ":3:1", "nodelay"),
+    ] {
+        let file = config_file("mistake", config);
+        for arguments in [&["config", "check", &file][..], &["serve", "--config", &file]] {
+            let output = onepoll(arguments);
+            let error = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{config}: {error}");
+            assert!(error.contains(&format!("{file}{place}")), "{config}: {error}");
+            assert!(error.contains(fragment), "{config}: {error}");
+        }
+    }
+}
+
+#[test]
+fn the_example_config_is_what_is_served_without_one() {
+    let example = onepoll(&["config", "example"]);
+    assert!(example.status.success());
+    let file = config_file("example", text(&example.stdout));
+    let checked = onepoll(&["config", "check", &file]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let listing = text(&checked.stdout);
+    let catalog = onepoll(&["services"]);
+    let names: Vec<&str> =
+        text(&catalog.stdout).lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(names.len(), 10);
+    for name in names {
+        assert!(listing.contains(name), "{name} is missing:\n{listing}");
+    }
+}
+
+#[test]
+fn a_taken_port_is_an_error_that_names_service_address_and_cause() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = onepoll(&[
+        "serve",
+        "--announce",
+        "--only",
+        "upper,echo",
+        "--port",
+        "upper=0",
+        "--port",
+        &format!("echo/tcp={port}"),
+    ]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(text(&output.stdout), "", "nothing is announced");
+    for fragment in ["echo", &format!("TCP 127.0.0.1:{port}"), "another program uses this port"] {
+        assert!(error.contains(fragment), "{error}");
+    }
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output =
+        onepoll(&["serve", "--only", "echo", "--port", "echo/tcp=0", "--port", &format!("echo/udp={port}")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(&format!("UDP 127.0.0.1:{port}")), "{}", text(&output.stderr));
+}
+
+#[test]
+fn two_services_of_one_kind_run_under_two_names() {
+    let config =
+        "[services.echo]\ntcp = 0\n[services.quiet]\nkind = \"echo\"\ntcp = 0\nend_command = \"그만\"\n";
+    let daemon = Daemon::with_config("two", config);
+    let quiet = connect(daemon.tcp("quiet"));
+    (&quiet).write_all("/end".as_bytes()).unwrap();
+    assert_eq!(read_exactly(&quiet, 4), b"/end");
+    (&quiet).write_all("그만".as_bytes()).unwrap();
+    assert_eq!(read_to_end(&quiet), "그만".as_bytes());
+    assert_ne!(daemon.tcp("echo"), daemon.tcp("quiet"));
+}
+
+/// Runs the daemon with a log, talks to it, and returns what it logged.
+fn log_of(arguments: &[&str], environment: &[(&str, &str)], conversation: impl FnOnce(&Daemon)) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+    command.args(["serve", "--announce", "--only", "echo", "--port", "echo=0"]).args(arguments);
+    command.envs(environment.iter().copied()).stderr(Stdio::piped());
+    let mut daemon = Daemon::spawn(command);
+    conversation(&daemon);
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    let log = BufReader::new(daemon.process.stderr.take().unwrap());
+    let log = log.lines().map(|line| line.unwrap() + "\n").collect();
+    assert_eq!(daemon.wait().0.code(), Some(0));
+    log
+}
+
+fn echo_once(daemon: &Daemon) {
+    let stream = connect(daemon.tcp("echo"));
+    (&stream).write_all(b"secret words").unwrap();
+    assert_eq!(read_exactly(&stream, 12), b"secret words");
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&stream), b"");
+}
+
+#[test]
+fn the_log_tells_the_services_at_info_and_connections_at_debug() {
+    let quiet = log_of(&[], &[], echo_once);
+    assert!(quiet.contains("echo") && quiet.contains("127.0.0.1:"), "{quiet}");
+    assert!(!quiet.contains("connected"), "{quiet}");
+    let verbose = log_of(&["-v"], &[], echo_once);
+    assert!(verbose.contains("connected"), "{verbose}");
+    assert!(
+        verbose.contains("ended: closed by") && verbose.contains("12 bytes in, 12 bytes out"),
+        "{verbose}"
+    );
+    assert!(!verbose.contains("secret"), "no payload is logged:\n{verbose}");
+    let silent = log_of(&[], &[("RUST_LOG", "error")], echo_once);
+    assert_eq!(silent, "");
+}

@@ -1,0 +1,19 @@
+# Words for numbers, while the client asks.
+import socket
+import sys
+
+host, port = sys.argv[1], int(sys.argv[2])
+server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind((host, port))
+server.listen()
+print(server.getsockname()[1])
+words = {"1": "one", "2": "two", "3": "three"}
+while True:
+    conn, address = server.accept()
+    while True:
+        data = conn.recv(1024)
+        if not data:
+            break
+        conn.send(words.get(data.decode(), "Try again").encode())
+    conn.close()

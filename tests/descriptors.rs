@@ -1,0 +1,104 @@
+//! Running out of file descriptors: the daemon survives, does not spin, and
+//! serves again when there are some.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use support::{Daemon, connect, eventually, read_exactly, read_to_end};
+
+const CHAT: &[&str] = &["--only", "echo,chat", "--port", "echo=0", "--port", "chat=0"];
+
+/// Sets the daemon's soft limit from outside; the highest descriptor is one less.
+fn set_limit(daemon: &Daemon, limit: u64) {
+    let pid = Pid::from_raw(daemon.process.id() as i32).unwrap();
+    let hard = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(limit), maximum: None });
+    // The hard limit cannot be raised, so the old one has to be handed back.
+    if hard.is_err() {
+        let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: Some(limit), maximum: hard };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+}
+
+/// The limit that leaves so many descriptors free: the kernel hands out the
+/// lowest free number, and there may be gaps.
+fn limit_that_leaves(free: usize, daemon: &Daemon) -> u64 {
+    let list = std::fs::read_dir(format!("/proc/{}/fd", daemon.process.id())).unwrap();
+    let taken: Vec<u64> =
+        list.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    (0..).filter(|number| !taken.contains(number)).nth(free).unwrap()
+}
+
+fn is_served(stream: &TcpStream) -> bool {
+    let mut answer = [0; 1];
+    matches!((&mut &*stream).write_all(b"x").and_then(|()| (&mut &*stream).read_exact(&mut answer)), Ok(()))
+}
+
+#[test]
+fn without_descriptors_clients_are_turned_away_and_later_served_again() {
+    let daemon = Daemon::start(CHAT);
+    let kept = connect(daemon.tcp("echo"));
+    assert!(is_served(&kept));
+    set_limit(&daemon, limit_that_leaves(4, &daemon));
+    let more: Vec<TcpStream> = (0..20).map(|_| connect(daemon.tcp("echo"))).collect();
+    let served: Vec<&TcpStream> = more.iter().filter(|stream| is_served(stream)).collect();
+    assert!((3..=5).contains(&served.len()), "{} served", served.len());
+    assert!(is_served(&kept), "those who are in are not disturbed");
+    // Who is turned away is told so where the protocol has words for it.
+    let words = read_to_end(&connect(daemon.tcp("chat")));
+    assert!(String::from_utf8(words).unwrap().contains("too many connections"));
+    let before = daemon.cpu_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = daemon.cpu_time() - before;
+    assert!(spent < Duration::from_millis(200), "it spun: {spent:?} of CPU in a second");
+    drop(more);
+    eventually("clients are served again", || is_served(&connect(daemon.tcp("echo"))));
+}
+
+#[test]
+fn without_even_a_spare_descriptor_it_waits_without_spinning() {
+    let daemon = Daemon::start(CHAT);
+    let kept = connect(daemon.tcp("echo"));
+    assert!(is_served(&kept));
+    set_limit(&daemon, 3);
+    let waiting: Vec<TcpStream> = (0..5).map(|_| connect(daemon.tcp("echo"))).collect();
+    (&waiting[0]).write_all(b"x").unwrap();
+    let before = daemon.cpu_time();
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = daemon.cpu_time() - before;
+    assert!(spent < Duration::from_millis(200), "it spun: {spent:?} of CPU in a second");
+    waiting[0].set_nonblocking(true).unwrap();
+    let nothing = (&waiting[0]).read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(nothing, Err(ErrorKind::WouldBlock), "it must not have been accepted");
+    waiting[0].set_nonblocking(false).unwrap();
+    assert!(is_served(&kept));
+    set_limit(&daemon, 1000);
+    assert_eq!(read_exactly(&waiting[0], 1), b"x");
+    for stream in &waiting[1..] {
+        assert!(is_served(stream), "who waited in the backlog is served now");
+    }
+    eventually("new clients are served", || is_served(&connect(daemon.tcp("echo"))));
+}
+
+#[test]
+fn the_connection_limit_is_lowered_to_what_the_descriptors_allow() {
+    let mut command = std::process::Command::new("sh");
+    let config = support::config_file("few", "[limits]\nconnections = 500\n[services.echo]\ntcp = 0\n");
+    let serve = format!(
+        "ulimit -n 60; exec '{}' serve --announce --config '{config}'",
+        env!("CARGO_BIN_EXE_onepoll")
+    );
+    command.args(["-c", &serve]);
+    let log = std::fs::File::create(format!("{config}.log")).unwrap();
+    command.stderr(log);
+    let daemon = Daemon::spawn(command);
+    let all: Vec<TcpStream> = (0..60).map(|_| connect(daemon.tcp("echo"))).collect();
+    let served = all.iter().filter(|stream| is_served(stream)).count();
+    assert!((5..60).contains(&served), "{served} served");
+    let log = std::fs::read_to_string(format!("{config}.log")).unwrap();
+    assert!(log.contains("connections = 500 is lowered to"), "{log}");
+}

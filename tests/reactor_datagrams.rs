@@ -1,0 +1,197 @@
+//! UDP on the reactor: batches, empty datagrams, errors, the loop guard, and
+//! answers from the address that was asked.
+
+mod support;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use onepoll::reactor::{DatagramSpec, Limits, Rate, Reactor, SocketId};
+use onepoll::service::{Context, Service};
+use support::{PATIENCE, Running, udp};
+
+struct Echo;
+
+impl Service for Echo {
+    type Session = ();
+
+    fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        cx.send_to(on, from, datagram);
+    }
+}
+
+fn host_at(reactor: &mut Reactor, name: &str, at: SocketAddr, limits: Limits) -> SocketAddr {
+    reactor.host(name, Echo).limits(limits).udp(at).start().unwrap().1[0].address
+}
+
+fn host(reactor: &mut Reactor) -> SocketAddr {
+    host_at(reactor, "test", ([127, 0, 0, 1], 0).into(), Limits::default())
+}
+
+#[test]
+fn a_burst_comes_back_whole_empty_and_largest_datagrams_too() {
+    let running = Running::start(host);
+    let client = udp(running.made);
+    socket2::SockRef::from(&client).set_recv_buffer_size(4 << 20).unwrap();
+    let sizes = [0, 1, 3, 100, 1472, 9000, 65_507];
+    for round in 0..20 {
+        let sent: Vec<Vec<u8>> =
+            (0..40).map(|number| vec![(round * number) as u8; sizes[number % sizes.len()]]).collect();
+        for datagram in &sent {
+            client.send(datagram).unwrap();
+        }
+        for datagram in &sent {
+            let mut buffer = vec![0; 70_000];
+            let count = client.recv(&mut buffer).unwrap();
+            assert!(buffer[..count] == datagram[..], "{count} bytes instead of {}", datagram.len());
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_gone_does_not_disturb_the_others() {
+    let running = Running::start(host);
+    for _ in 0..20 {
+        // Its answers meet a closed port, which the kernel reports to the server.
+        let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        gone.send_to(b"bye", running.made).unwrap();
+        drop(gone);
+        let client = udp(running.made);
+        client.send("여전히".as_bytes()).unwrap();
+        let mut buffer = [0; 100];
+        assert_eq!(client.recv(&mut buffer).unwrap(), 9);
+    }
+}
+
+/// Echoes, and begins a conversation with others by itself.
+struct Instigator {
+    others: Vec<SocketAddr>,
+}
+
+impl Service for Instigator {
+    type Session = ();
+
+    fn socket(&mut self, opened: std::io::Result<SocketId>, cx: &mut Context<'_>) {
+        for other in &self.others {
+            cx.send_to(*opened.as_ref().unwrap(), *other, b"ping");
+        }
+    }
+
+    fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        cx.send_to(on, from, datagram);
+    }
+}
+
+/// Services that echo would answer each other for ever, once one began.
+#[test]
+fn services_of_one_reactor_do_not_answer_each_other() {
+    let running = Running::start(|reactor| {
+        let one = host(reactor);
+        let wildcard = host_at(reactor, "wildcard", ([0, 0, 0, 0], 0).into(), Limits::default());
+        let wildcard = SocketAddr::from(([127, 0, 0, 1], wildcard.port()));
+        let instigator = Instigator { others: vec![one, wildcard] };
+        reactor.host("instigator", instigator).udp(([127, 0, 0, 1], 0).into()).start().unwrap();
+        one
+    });
+    let client = udp(running.made);
+    client.send(b"x").unwrap();
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 1);
+    let counted = running.finish();
+    assert_eq!(counted.datagrams_dropped, 2, "{counted:?}");
+}
+
+#[test]
+fn ports_that_answer_by_themselves_are_not_answered() {
+    let running = Running::start(host);
+    // Low ports need privilege; where it is missing there is nothing to test from.
+    let Ok(chargen) = UdpSocket::bind("127.0.0.1:19") else {
+        eprintln!("port 19 cannot be bound here");
+        return;
+    };
+    chargen.send_to(b"loop", running.made).unwrap();
+    let client = udp(running.made);
+    client.send(b"x").unwrap();
+    assert_eq!(client.recv(&mut [0; 10]).unwrap(), 1);
+    assert_eq!(running.finish().datagrams_dropped, 1);
+}
+
+#[test]
+fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
+    let running =
+        Running::start(|reactor| host_at(reactor, "test", ([0, 0, 0, 0], 0).into(), Limits::default()));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    for last in [1, 2, 77] {
+        let asked = SocketAddr::from(([127, 0, 0, last], running.made.port()));
+        client.send_to(b"who?", asked).unwrap();
+        let (_, from) = client.recv_from(&mut [0; 10]).unwrap();
+        assert_eq!(from, asked);
+    }
+}
+
+#[test]
+fn a_wildcard_socket_answers_a_broadcast_from_an_address_of_its_own() {
+    let running =
+        Running::start(|reactor| host_at(reactor, "test", ([0, 0, 0, 0], 0).into(), Limits::default()));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_broadcast(true).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"anybody?", ("127.255.255.255", running.made.port())).unwrap();
+    let (_, from) = client.recv_from(&mut [0; 10]).unwrap();
+    assert_eq!(from.ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
+}
+
+#[test]
+fn ipv6_speaks_too() {
+    let running = Running::start(|reactor| {
+        let at = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], 0));
+        host_at(reactor, "test", at, Limits::default()).port()
+    });
+    let four = udp(([127, 0, 0, 1], running.made).into());
+    let own = udp((std::net::Ipv6Addr::LOCALHOST, running.made).into());
+    for client in [four, own] {
+        client.send("육".as_bytes()).unwrap();
+        assert_eq!(client.recv(&mut [0; 10]).unwrap(), 3);
+    }
+}
+
+#[test]
+fn answers_to_one_source_are_limited_where_the_limit_is_set() {
+    let limits = Limits {
+        datagrams_per_second: Rate { per_second: 1, burst: 3, loopback: true },
+        ..Limits::default()
+    };
+    let running = Running::start(|reactor| host_at(reactor, "test", ([127, 0, 0, 1], 0).into(), limits));
+    let client = udp(running.made);
+    for _ in 0..10 {
+        client.send(b"x").unwrap();
+    }
+    for _ in 0..3 {
+        assert_eq!(client.recv(&mut [0; 10]).unwrap(), 1);
+    }
+    client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(client.recv(&mut [0; 10]).is_err(), "a fourth answer came");
+}
+
+#[test]
+fn a_connected_socket_learns_that_nobody_listens() {
+    struct Connected(std::sync::mpsc::Sender<String>, SocketAddr);
+    impl Service for Connected {
+        type Session = ();
+        fn start(&mut self, cx: &mut Context<'_>) {
+            cx.open_socket(DatagramSpec::connected(self.1));
+        }
+        fn socket(&mut self, opened: std::io::Result<SocketId>, cx: &mut Context<'_>) {
+            match opened {
+                Ok(own) => cx.send_to(own, self.1, b"anybody?"),
+                Err(error) => self.0.send(error.kind().to_string()).unwrap(),
+            }
+        }
+    }
+    let (report, heard) = std::sync::mpsc::channel();
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let _running = Running::start(move |reactor| {
+        reactor.host("connected", Connected(report, nobody)).start().unwrap();
+    });
+    assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "connection refused");
+}
