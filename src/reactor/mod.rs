@@ -5,6 +5,7 @@
 //! `rooms` (how one message reaches many) and `outbox` (what backpressure is).
 
 mod accept;
+mod alarm;
 mod batch;
 mod calls;
 mod connector;
@@ -42,6 +43,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Waker};
 use signal_hook_mio::v1_0::Signals;
 
+use alarm::Alarm;
 use batch::Batch;
 use calls::Pending;
 use effects::{Effects, Outgoings};
@@ -82,6 +84,7 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     signals: Option<Signals>,
+    alarm: Alarm,
     commands: (Sender<Command>, Receiver<Command>),
     offload: Offload,
     waker: Arc<Waker>,
@@ -156,6 +159,7 @@ impl Reactor {
         let start = Instant::now();
         Ok(Reactor {
             net: Net::new(poll.registry().try_clone()?),
+            alarm: Alarm::new(poll.registry())?,
             poll,
             events: Events::with_capacity(EVENTS_A_TURN),
             signals: None,
@@ -249,11 +253,15 @@ impl Reactor {
     }
 
     fn wait_for_events(&mut self, at_most: Option<Duration>) -> io::Result<()> {
-        let timeout = if self.has_work() {
-            Some(Duration::ZERO)
-        } else {
-            let next = self.net.timers.next().map(|at| self.until(at));
-            next.into_iter().chain(at_most).min()
+        let timeout = match self.net.timers.next() {
+            _ if self.has_work() => Some(Duration::ZERO),
+            None => at_most,
+            Some(at) => {
+                let deadline = self.start + Duration::from_millis(at);
+                // From this very moment, since the turn's own time is past.
+                let left = || deadline.saturating_duration_since(Instant::now());
+                self.alarm.timeout(at, left)?.into_iter().chain(at_most).min()
+            }
         };
         match self.poll.poll(&mut self.events, timeout) {
             // A signal: its token comes with the next poll.
@@ -273,11 +281,6 @@ impl Reactor {
             || self.rooms.has_work()
     }
 
-    /// From this very moment, since the turn's own time is past.
-    fn until(&self, at: u64) -> Duration {
-        (self.start + Duration::from_millis(at)).saturating_duration_since(Instant::now())
-    }
-
     fn latch_events(&mut self) {
         let mut woken = false;
         let mut signalled = false;
@@ -285,6 +288,7 @@ impl Reactor {
             match event.token() {
                 token::WAKER => woken = true,
                 token::SIGNALS => signalled = true,
+                token::ALARM => self.alarm.rang(),
                 _ => self.net.latch(event),
             }
         }

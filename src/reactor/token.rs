@@ -13,6 +13,8 @@ const _: () = assert!(usize::BITS == 64, "a token holds 32 bits of key and 32 of
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The token of the signal pipe.
 pub(crate) const SIGNALS: Token = Token(usize::MAX - 1);
+/// The token of the timer that wakes the poll for a deadline.
+pub(crate) const ALARM: Token = Token(usize::MAX - 2);
 
 /// An entry of the reactor's slab, of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,11 +51,11 @@ mod tests {
     fn a_handle_survives_the_way_through_a_token() {
         for handle in [
             Handle { generation: 0, key: 0 },
-            Handle { generation: 7, key: u32::MAX - 1 },
+            Handle { generation: 7, key: u32::MAX - 3 },
             Handle { generation: u32::MAX, key: 12 },
         ] {
             assert_eq!(Handle::from_token(handle.token()), handle);
-            assert!(handle.token() != WAKER && handle.token() != SIGNALS);
+            assert!(![WAKER, SIGNALS, ALARM].contains(&handle.token()));
         }
     }
 }
