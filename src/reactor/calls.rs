@@ -2,7 +2,9 @@
 //! what it asked for is carried out here.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use super::connector;
 use super::datagram::Datagram;
@@ -32,7 +34,7 @@ pub(crate) enum Pending {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum About {
     Service,
-    Connection(Handle),
+    Connection { handle: Handle, peer: SocketAddr },
     Datagram(DatagramPeer),
 }
 
@@ -40,15 +42,15 @@ impl Reactor {
     /// The only way into a service. The effects come back by value, so that
     /// none can leak into another connection's; `None` after a panic, whose
     /// effects are dropped (what it published stays).
-    pub(super) fn call(&mut self, host: u16, about: About, call: Call<'_, '_>) -> Option<Effects> {
+    pub(super) fn call(&mut self, host: u16, about: About, call: Call<'_, '_>) -> Option<Box<Effects>> {
         let (connection, datagram) = match about {
             About::Service => (None, None),
-            About::Connection(handle) => (Some((ConnectionId(handle), self.net.stream(handle)?.peer)), None),
+            About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
             About::Datagram(peer) => (None, Some(peer)),
         };
         let slot = &mut self.hosts[host as usize];
         let service = slot.service.as_mut()?;
-        let mut effects = std::mem::take(&mut self.effects);
+        let mut effects = self.effects.take().unwrap_or_default();
         let outgoing_before = self.outgoing.mark();
         let (next_id, statistics) = self.net.generation_counter();
         let mut context = Context {
@@ -69,7 +71,7 @@ impl Reactor {
             Err(_) => {
                 self.outgoing.roll_back(outgoing_before);
                 effects.clear();
-                self.effects = effects;
+                self.effects = Some(effects);
                 self.panicked(host);
                 None
             }
@@ -108,7 +110,8 @@ impl Reactor {
 
     /// A call about a connection. `input` is what ranges of input refer to.
     pub(super) fn call_stream(&mut self, handle: Handle, host: u16, call: Call<'_, '_>, input: &[u8]) {
-        let about = About::Connection(handle);
+        let Some(stream) = self.net.stream(handle) else { return };
+        let about = About::Connection { handle, peer: stream.peer };
         match self.call(host, about, call) {
             Some(effects) => self.apply(host, about, effects, input),
             None => self.end_after_panic(handle),
@@ -129,9 +132,9 @@ impl Reactor {
     }
 
     /// Carries out what a call asked for.
-    pub(super) fn apply(&mut self, host: u16, about: About, mut effects: Effects, input: &[u8]) {
+    pub(super) fn apply(&mut self, host: u16, about: About, mut effects: Box<Effects>, input: &[u8]) {
         match about {
-            About::Connection(handle) => self.apply_to_stream(handle, &effects, input),
+            About::Connection { handle, .. } => self.apply_to_stream(handle, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
                 if let Some(socket) = self.net.datagram(peer.socket.0) {
                     socket.room = effects.room;
@@ -147,7 +150,7 @@ impl Reactor {
             effects.others = others;
         }
         effects.clear();
-        self.effects = effects;
+        self.effects = Some(effects);
     }
 
     fn apply_to_stream(&mut self, handle: Handle, effects: &Effects, input: &[u8]) {
@@ -160,14 +163,20 @@ impl Reactor {
             return;
         }
         if !effects.answer.is_empty() {
-            match stream.answer(&effects.answer, &effects.scratch, input, now) {
-                Ok(written) => self.net.statistics.bytes_sent += written as u64,
+            let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
+                Ok(written) => written,
                 Err(why) => return self.net.end(handle, why),
+            };
+            // Then its deadlines have only moved away: there is nothing to arm.
+            let is_done = effects.is_only_answer() && stream.outbox.is_none() && stream.kept.is_none();
+            self.net.statistics.bytes_sent += written as u64;
+            if is_done {
+                return;
             }
         }
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {
-            let after = |at: std::time::Instant| millis_up(at.saturating_duration_since(self.start));
+            let after = |at: Instant| millis_up(at.saturating_duration_since(self.start));
             stream.deadline = deadline.map_or(NEVER, after);
         }
         if let Some(until) = effects.pause_until {
@@ -208,7 +217,7 @@ impl Reactor {
             }
             Effect::Offload(job) => {
                 let connection = match about {
-                    About::Connection(handle) => Some(handle),
+                    About::Connection { handle, .. } => Some(handle),
                     _ => None,
                 };
                 self.offload.submit(host, connection, job);
@@ -242,7 +251,7 @@ impl Reactor {
         }
     }
 
-    fn connect(&mut self, host: u16, to: std::net::SocketAddr) {
+    fn connect(&mut self, host: u16, to: SocketAddr) {
         let Some(service) = &mut self.hosts[host as usize].service else { return };
         let session = service.new_session();
         let generation = self.net.next_generation();

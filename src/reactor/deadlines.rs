@@ -6,6 +6,7 @@ use super::Reactor;
 use super::host::Call;
 use super::net::Entry;
 use super::notices::Notice;
+use super::serve::Shown;
 use super::stream::Due;
 use super::timers::NEVER;
 use super::token::Handle;
@@ -77,8 +78,9 @@ impl Reactor {
             }
             Due::Service => {
                 stream.deadline = NEVER;
-                let kept = stream.kept.take().map_or(Vec::new(), |kept| kept.bytes);
-                self.show(handle, host, &kept, |input| Call::Timeout(session, input));
+                let kept = stream.kept.as_ref().map_or(Vec::new(), |kept| kept.bytes.clone());
+                let shown = Shown { handle, host, peer: stream.peer, kept: kept.len() };
+                self.show(shown, &kept, |input| Call::Timeout(session, input));
             }
         }
         self.net.read_on(handle);

@@ -101,6 +101,14 @@ impl Effects {
         }
     }
 
+    /// Whether nothing was asked for that could bring a deadline closer.
+    pub fn is_only_answer(&self) -> bool {
+        self.closing == Closing::No
+            && self.deadline.is_none()
+            && self.pause_until.is_none()
+            && !self.more_to_send
+    }
+
     /// Empties it for the next callback and keeps what is allocated, unless
     /// one large answer made it so large that keeping it would be a waste.
     pub fn clear(&mut self) {

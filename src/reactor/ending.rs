@@ -23,7 +23,8 @@ impl Reactor {
                 log::debug!("{}: {peer} ended: {why}; {obituary}", self.hosts[host as usize].name);
             }
             if session != u32::MAX
-                && let Some(effects) = self.call(host, About::Connection(handle), Call::Closed(session, &why))
+                && let Some(effects) =
+                    self.call(host, About::Connection { handle, peer }, Call::Closed(session, &why))
             {
                 self.apply(host, About::Service, effects, &[]);
             }

@@ -91,7 +91,8 @@ pub struct Reactor {
     net: Net,
     hosts: Vec<Slot>,
     rooms: Rooms,
-    effects: Effects,
+    /// Boxed, since it changes hands twice a call; `None` during one.
+    effects: Option<Box<Effects>>,
     outgoing: Outgoings,
     batch: Batch,
     answer_limit: datagram::AnswerLimit,
@@ -168,7 +169,7 @@ impl Reactor {
             waker,
             hosts: Vec::new(),
             rooms: Rooms::default(),
-            effects: Effects::default(),
+            effects: None,
             outgoing: Outgoings::default(),
             batch: Batch::default(),
             answer_limit: datagram::AnswerLimit::default(),

@@ -26,7 +26,24 @@ pub(crate) enum Entry {
     Keyboard(Box<Keyboard>),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Listener,
+    Stream,
+    Datagram,
+    Keyboard,
+}
+
 impl Entry {
+    fn kind(&self) -> Kind {
+        match self {
+            Entry::Listener(_) => Kind::Listener,
+            Entry::Stream(_) => Kind::Stream,
+            Entry::Datagram(_) => Kind::Datagram,
+            Entry::Keyboard(_) => Kind::Keyboard,
+        }
+    }
+
     fn generation(&self) -> u32 {
         match self {
             Entry::Listener(listener) => listener.generation,
@@ -169,9 +186,13 @@ impl Net {
     /// Takes in an event: it latches what it says and queues its entry.
     pub fn latch(&mut self, event: &Event) {
         let handle = Handle::from_token(event.token());
-        let Some(entry) = self.get(handle) else { return };
-        entry.latch().set(event);
-        self.enqueue(handle);
+        if let Some(entry) = self.get(handle) {
+            let latch = entry.latch();
+            latch.set(event);
+            if latch.enqueue() {
+                self.ready.push_back(handle);
+            }
+        }
     }
 
     pub fn enqueue(&mut self, handle: Handle) {
@@ -202,12 +223,12 @@ impl Net {
     }
 
     /// The next to serve, which may queue itself again from now on.
-    pub fn next_ready(&mut self) -> Option<Handle> {
+    pub fn next_ready(&mut self) -> Option<(Handle, Kind)> {
         loop {
             let handle = self.ready.pop_front()?;
             if let Some(entry) = self.get(handle) {
                 entry.latch().dequeue();
-                return Some(handle);
+                return Some((handle, entry.kind()));
             }
         }
     }

@@ -1,26 +1,36 @@
 //! Serving what is ready: the ready queue, and connections in it.
 
+use std::net::SocketAddr;
+
 use super::calls::About;
 use super::effects::Piece;
 use super::host::Call;
-use super::net::Entry;
+use super::net::Kind;
 use super::notices::Notice;
 use super::stream::{Kept, ReadOutcome, State, Stream};
 use super::token::Handle;
 use super::{CALLS_A_TURN, Reactor};
 use crate::service::{CloseReason, Farewell, Input};
 
+/// Whose input is shown to a service.
+pub(super) struct Shown {
+    pub handle: Handle,
+    pub host: u16,
+    pub peer: SocketAddr,
+    /// How much of the input was left unread before.
+    pub kept: usize,
+}
+
 impl Reactor {
     /// Serves each that is ready once; who is still ready goes to the back.
     pub(super) fn serve_ready(&mut self) {
         for _ in 0..self.net.ready.len().min(CALLS_A_TURN) {
-            let Some(handle) = self.net.next_ready() else { return };
-            match self.net.get(handle) {
-                Some(Entry::Stream(_)) => self.serve_stream(handle),
-                Some(Entry::Datagram(_)) => self.serve_datagrams(handle),
-                Some(Entry::Listener(_)) => self.accept(handle),
-                Some(Entry::Keyboard(_)) => self.serve_keyboard(handle),
-                None => {}
+            match self.net.next_ready() {
+                Some((handle, Kind::Stream)) => self.serve_stream(handle),
+                Some((handle, Kind::Datagram)) => self.serve_datagrams(handle),
+                Some((handle, Kind::Listener)) => self.accept(handle),
+                Some((handle, Kind::Keyboard)) => self.serve_keyboard(handle),
+                None => return,
             }
         }
     }
@@ -30,11 +40,13 @@ impl Reactor {
     fn serve_stream(&mut self, handle: Handle) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
-        if stream.state == State::Connecting {
-            return self.finish_connecting(handle);
+        match stream.state {
+            State::Connecting => return self.finish_connecting(handle),
+            State::Closed => return,
+            State::Open | State::Finishing | State::Lingering => {}
         }
-        if stream.state == State::Closed {
-            return;
+        if stream.is_plainly_open() {
+            return self.read_stream(handle);
         }
         if stream.outbox.is_some() && stream.latch.is_writable() {
             match stream.flush(now) {
@@ -88,7 +100,7 @@ impl Reactor {
         if stream.is_paused(now) {
             return;
         }
-        let (host, session) = (stream.host, stream.session);
+        let (host, session, peer) = (stream.host, stream.session, stream.peer);
         if let Some(room) = stream.room
             && self.rooms.is_full(host, room)
         {
@@ -108,42 +120,50 @@ impl Reactor {
         } else {
             ReadOutcome::Blocked
         };
+        let is_drained = !stream.latch.is_readable();
+        let shown = Shown { handle, host, peer, kept };
         match outcome {
             ReadOutcome::Bytes(count) => {
                 self.net.statistics.bytes_received += count as u64;
-                self.show(handle, host, &buffer[..kept + count], |input| Call::Receive(session, input));
+                self.show(shown, &buffer[..kept + count], |input| Call::Receive(session, input));
             }
             ReadOutcome::Blocked if kept > 0 => {
-                self.show(handle, host, &buffer[..kept], |input| Call::Receive(session, input));
+                self.show(shown, &buffer[..kept], |input| Call::Receive(session, input));
             }
             ReadOutcome::Blocked => {}
             ReadOutcome::EndOfInput => {
-                self.show(handle, host, &buffer[..kept], |input| Call::EndOfInput(session, input));
+                self.show(shown, &buffer[..kept], |input| Call::EndOfInput(session, input));
             }
             ReadOutcome::Failed(why) => self.net.end(handle, why),
         }
         self.buffer = buffer;
-        self.net.read_on(handle);
+        if !is_drained {
+            self.net.read_on(handle);
+        }
     }
 
     /// Calls the service with its unread input and keeps what it leaves.
-    pub(super) fn show<'b, F>(&mut self, handle: Handle, host: u16, bytes: &'b [u8], call: F)
+    pub(super) fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F)
     where
         F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
     {
+        let Shown { handle, host, peer, kept } = shown;
         let mut input = Input::new(bytes);
-        let about = About::Connection(handle);
+        let about = About::Connection { handle, peer };
         let Some(effects) = self.call(host, about, call(&mut input)) else {
             return self.end_after_panic(handle);
         };
         let consumed = input.consumed();
-        let now = self.net.now;
-        if let Some(stream) = self.net.stream(handle) {
-            keep_unread(stream, &bytes[consumed..], consumed, now);
+        let rest = &bytes[consumed..];
+        if kept > 0 || !rest.is_empty() {
+            let now = self.net.now;
+            if let Some(stream) = self.net.stream(handle) {
+                keep_unread(stream, rest, consumed, now);
+            }
         }
         self.apply(host, about, effects, bytes);
         let line_length = self.hosts[host as usize].limits.line_length;
-        if bytes.len() - consumed > line_length {
+        if rest.len() > line_length {
             self.check_unread(handle, line_length);
         }
     }

@@ -350,6 +350,11 @@ impl Stream {
         self.why.take().map_or(CloseReason::ByPeer, |why| *why)
     }
 
+    /// Open, with nothing to send: it only wants to be read.
+    pub fn is_plainly_open(&self) -> bool {
+        self.state == State::Open && self.outbox.is_none() && !self.more_to_send
+    }
+
     /// Output that must be out before the connection is read: an accepted peer
     /// which does not take its answers cannot ask for more.
     pub fn holds_back_reading(&self) -> bool {
