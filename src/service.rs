@@ -236,9 +236,10 @@ impl<'a> Input<'a> {
 pub struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) system_time: Option<SystemTime>,
-    pub(crate) host: u16,
+    pub(crate) host: u32,
     pub(crate) connection: Option<(ConnectionId, SocketAddr)>,
     pub(crate) datagram: Option<DatagramPeer>,
+    pub(crate) input_length: usize,
     pub(crate) limits: &'a Limits,
     pub(crate) effects: &'a mut Effects,
     pub(crate) outgoing: &'a mut Outgoings,
@@ -284,14 +285,23 @@ impl Context<'_> {
     }
 
     /// Sends bytes to this connection: they are copied once, and all that a
-    /// callback sends goes out in one write.
+    /// callback sends goes out in one write. As with everything else that is
+    /// about this connection, nothing happens in a callback that is about
+    /// none, such as [`Service::tick`]: there, [`Context::tell`] names one.
     pub fn send(&mut self, bytes: &[u8]) {
         self.effects.send(bytes);
     }
 
     /// Sends bytes of this callback's input, by the range that
     /// [`Input::consume`] returned: they are not copied at all.
+    ///
+    /// # Panics
+    /// If the range is not within the input of this callback.
     pub fn send_input(&mut self, range: Range<usize>) {
+        assert!(
+            range.start <= range.end && range.end <= self.input_length,
+            "no such range of the input: {range:?}"
+        );
         self.effects.send_input(range);
     }
 
@@ -330,8 +340,11 @@ impl Context<'_> {
             self.rooms.join(self.host, room, handle, how);
             self.effects.room = Some(room);
         } else if let Some(peer) = self.datagram {
-            *self.next_id = self.next_id.wrapping_add(1).max(1);
-            self.rooms.join_peer(self.host, room, *self.next_id, peer, how);
+            let id = self.rooms.peer_id(self.host, room, &peer).unwrap_or_else(|| {
+                *self.next_id = self.next_id.wrapping_add(1).max(1);
+                *self.next_id
+            });
+            self.rooms.join_peer(self.host, room, id, peer, how);
         }
     }
 
@@ -350,21 +363,22 @@ impl Context<'_> {
     }
 
     /// Sends a message to all members of a room but this connection, or the
-    /// sender of this datagram. It goes out at the end of the turn.
-    pub fn publish(&mut self, room: Room, message: &[u8]) {
+    /// sender of this datagram. It goes out at the end of the turn. False if
+    /// the room holds so much already that the message is dropped.
+    pub fn publish(&mut self, room: Room, message: &[u8]) -> bool {
         let speaker = match (self.connection, self.datagram) {
             (Some((ConnectionId(handle), _)), _) => handle.generation,
             (None, Some(peer)) => self.rooms.peer_id(self.host, room, &peer).unwrap_or(0),
             (None, None) => 0,
         };
-        self.rooms.publish(self.host, room, speaker, message);
         self.effects.room = Some(room);
+        self.rooms.publish(self.host, room, speaker, message)
     }
 
-    /// Sends a message to all members of a room.
-    pub fn publish_to_all(&mut self, room: Room, message: &[u8]) {
-        self.rooms.publish(self.host, room, 0, message);
+    /// As [`Context::publish`], to all members of a room.
+    pub fn publish_to_all(&mut self, room: Room, message: &[u8]) -> bool {
         self.effects.room = Some(room);
+        self.rooms.publish(self.host, room, 0, message)
     }
 
     /// Sends something to the service of that name; it gets it in

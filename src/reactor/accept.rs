@@ -100,20 +100,15 @@ impl Reactor {
         }
     }
 
-    fn farewell_of(&self, host: u16, why: Farewell) -> String {
-        self.hosts[host as usize].service.as_ref().map_or(String::new(), |service| service.farewell(why))
-    }
-
-    fn welcome(&mut self, host: u16, socket: mio::net::TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, host: u32, socket: mio::net::TcpStream, peer: SocketAddr) {
         if let Some(why) = self.refusal(host, peer) {
             return self.refuse(host, socket, peer, why);
         }
+        let Some(session) = self.new_session(host) else { return };
         let slot = &mut self.hosts[host as usize];
-        let Some(service) = &mut slot.service else { return };
         let generation = self.net.next_generation();
         let mut stream = Stream::new(socket, peer, host, State::Open, generation, self.net.now);
-        stream.session = service.new_session();
-        let session = stream.session;
+        stream.session = session;
         stream.counted_peer = slot.limits.connections_per_peer > 0;
         let counted_peer = stream.counted_peer;
         match self.net.insert(Entry::Stream(stream)) {
@@ -130,12 +125,12 @@ impl Reactor {
             }
             Err(error) => {
                 log::error!("{}: cannot watch the connection of {peer}: {error}", slot.name);
-                service.drop_session(session);
+                self.drop_session(host, session);
             }
         }
     }
 
-    fn refusal(&self, host: u16, peer: SocketAddr) -> Option<Farewell> {
+    fn refusal(&self, host: u32, peer: SocketAddr) -> Option<Farewell> {
         let over = |limit: usize, count: usize| limit > 0 && count >= limit;
         let slot = &self.hosts[host as usize];
         if over(self.max_connections, self.net.statistics.connections)
@@ -147,8 +142,9 @@ impl Reactor {
         over(slot.limits.connections_per_peer, from_peer).then_some(Farewell::TooManyFromPeer)
     }
 
-    fn refuse(&mut self, host: u16, socket: mio::net::TcpStream, peer: SocketAddr, why: Farewell) {
-        listener::turn_away(socket, &self.farewell_of(host, why));
+    fn refuse(&mut self, host: u32, socket: mio::net::TcpStream, peer: SocketAddr, why: Farewell) {
+        let words = self.farewell_of(host, why);
+        listener::turn_away(socket, &words);
         self.net.statistics.refused += 1;
         let (now, name) = (self.net.now, &self.hosts[host as usize].name);
         self.net.notices.say(Notice::Refused, now, format_args!("{name}: {peer} is turned away: {why}"));

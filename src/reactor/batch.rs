@@ -68,18 +68,22 @@ impl Batch {
         let mut taken = 0;
         let mut refusal = None;
         let mut rest = list;
+        // The address of ours that the kernel would not send from.
+        let mut unusable = None;
         while !rest.is_empty() {
             // One control message serves a whole call, so only datagrams from
             // one address of ours go together.
             let local = rest[0].to.local;
             let together = rest.iter().take_while(|outgoing| outgoing.to.local == local).count();
             let group = &rest[..together.min(DATAGRAMS_A_TURN)];
-            match self.kernel.send(on, group, bytes) {
+            match self.kernel.send(on, group, local.filter(|_| local != unusable), bytes) {
                 Ok(sent) => {
                     taken += sent;
                     rest = &rest[sent.max(1)..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It was asked by broadcast, which no datagram can come from.
+                Err(_) if local.is_some() && local != unusable => unusable = local,
                 Err(error) => {
                     log::debug!(
                         "UDP {}: a datagram to {} was not sent: {error}",
@@ -166,7 +170,13 @@ mod kernel {
             Ok(())
         }
 
-        pub fn send(&mut self, on: &Datagram, group: &[Outgoing], bytes: &[u8]) -> io::Result<usize> {
+        pub fn send(
+            &mut self,
+            on: &Datagram,
+            group: &[Outgoing],
+            local: Option<IpAddr>,
+            bytes: &[u8],
+        ) -> io::Result<usize> {
             let slices: [_; DATAGRAMS_A_TURN] = array::from_fn(|at| {
                 [IoSlice::new(group.get(at).map_or(&[], |outgoing| &bytes[outgoing.start..outgoing.end]))]
             });
@@ -178,7 +188,7 @@ mod kernel {
             }
             let (v4, v6);
             let mut control = Vec::new();
-            match group[0].to.local {
+            match local {
                 Some(IpAddr::V4(local)) if on.address.is_ipv4() => {
                     v4 = libc::in_pktinfo {
                         ipi_ifindex: 0,
@@ -238,6 +248,7 @@ mod kernel {
 #[cfg(not(target_os = "linux"))]
 mod kernel {
     use std::io;
+    use std::net::IpAddr;
 
     use super::{Arrival, DATAGRAMS_A_TURN, Datagram, Outgoing, STRIDE};
 
@@ -261,7 +272,13 @@ mod kernel {
             Ok(())
         }
 
-        pub fn send(&mut self, on: &Datagram, group: &[Outgoing], bytes: &[u8]) -> io::Result<usize> {
+        pub fn send(
+            &mut self,
+            on: &Datagram,
+            group: &[Outgoing],
+            _: Option<IpAddr>,
+            bytes: &[u8],
+        ) -> io::Result<usize> {
             let datagram = &bytes[group[0].start..group[0].end];
             if on.is_connected {
                 on.socket.send(datagram)?;

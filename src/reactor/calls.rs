@@ -19,15 +19,18 @@ use super::stream::{State, Stream};
 use super::timers::NEVER;
 use super::token::{ConnectionId, Handle, SocketId};
 use super::{CALLS_A_TURN, Reactor};
-use crate::service::{CloseReason, Context, Message};
+use crate::service::{CloseReason, Context, Farewell, Message};
 
 /// A service's shared state is suspect after this many panics.
 const PANICS_BEFORE_STOP: u32 = 3;
+/// Finished jobs told to their services in one turn.
+const ANSWERS_A_TURN: usize = 256;
 
 /// A call that waits until the present one has returned.
 pub(crate) enum Pending {
-    Message { host: u16, message: Message },
-    Socket { host: u16, opened: io::Result<SocketId> },
+    Message { host: u32, message: Message },
+    Socket { host: u32, opened: io::Result<SocketId> },
+    NotConnected { host: u32, session: u32, error: io::Error },
 }
 
 /// Whom a call is about.
@@ -42,7 +45,7 @@ impl Reactor {
     /// The only way into a service. The effects come back by value, so that
     /// none can leak into another connection's; `None` after a panic, whose
     /// effects are dropped (what it published stays).
-    pub(super) fn call(&mut self, host: u16, about: About, call: Call<'_, '_>) -> Option<Box<Effects>> {
+    pub(super) fn call(&mut self, host: u32, about: About, call: Call<'_, '_>) -> Option<Box<Effects>> {
         let (connection, datagram) = match about {
             About::Service => (None, None),
             About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
@@ -52,6 +55,7 @@ impl Reactor {
         let service = slot.service.as_mut()?;
         let mut effects = self.effects.take().unwrap_or_default();
         let outgoing_before = self.outgoing.mark();
+        let input_length = call.input_length();
         let (next_id, statistics) = self.net.generation_counter();
         let mut context = Context {
             now: self.now,
@@ -59,6 +63,7 @@ impl Reactor {
             host,
             connection,
             datagram,
+            input_length,
             limits: &slot.limits,
             effects: &mut effects,
             outgoing: &mut self.outgoing,
@@ -78,7 +83,39 @@ impl Reactor {
         }
     }
 
-    fn panicked(&mut self, host: u16) {
+    /// Runs code of a service that is no callback; `None` after a panic.
+    pub(super) fn guarded<T>(&mut self, host: u32, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(self))).ok();
+        if outcome.is_none() {
+            self.panicked(host);
+        }
+        outcome
+    }
+
+    /// A session for a new connection; `None` if its service is stopped or failed.
+    pub(super) fn new_session(&mut self, host: u32) -> Option<u32> {
+        let make = |reactor: &mut Self| Some(reactor.hosts[host as usize].service.as_mut()?.new_session());
+        self.guarded(host, make).flatten()
+    }
+
+    /// Drops the session of a connection that was never told to its service.
+    pub(super) fn drop_session(&mut self, host: u32, session: u32) {
+        self.guarded(host, |reactor| {
+            if let Some(service) = &mut reactor.hosts[host as usize].service {
+                service.drop_session(session);
+            }
+        });
+    }
+
+    /// The protocol's words for why somebody is turned away or given up.
+    pub(super) fn farewell_of(&mut self, host: u32, why: Farewell) -> String {
+        let words = |reactor: &mut Self| {
+            reactor.hosts[host as usize].service.as_ref().map(|service| service.farewell(why))
+        };
+        self.guarded(host, words).flatten().unwrap_or_default()
+    }
+
+    fn panicked(&mut self, host: u32) {
         let slot = &mut self.hosts[host as usize];
         slot.panics += 1;
         self.net.statistics.panics += 1;
@@ -101,7 +138,7 @@ impl Reactor {
     }
 
     /// A call about no connection.
-    pub(super) fn call_host(&mut self, host: u16, call: Call<'_, '_>) {
+    pub(super) fn call_host(&mut self, host: u32, call: Call<'_, '_>) {
         if let Some(effects) = self.call(host, About::Service, call) {
             self.apply(host, About::Service, effects, &[]);
             self.send_datagrams();
@@ -109,7 +146,7 @@ impl Reactor {
     }
 
     /// A call about a connection. `input` is what ranges of input refer to.
-    pub(super) fn call_stream(&mut self, handle: Handle, host: u16, call: Call<'_, '_>, input: &[u8]) {
+    pub(super) fn call_stream(&mut self, handle: Handle, host: u32, call: Call<'_, '_>, input: &[u8]) {
         let Some(stream) = self.net.stream(handle) else { return };
         let about = About::Connection { handle, peer: stream.peer };
         match self.call(host, about, call) {
@@ -119,22 +156,19 @@ impl Reactor {
     }
 
     pub(super) fn end_after_panic(&mut self, handle: Handle) {
-        let hosts = &mut self.hosts;
         if let Some(stream) = self.net.stream(handle) {
             stream.reset_on_close();
-            if let Some(service) = &mut hosts[stream.host as usize].service {
-                service.drop_session(stream.session);
-            }
             // The service is not told: it has failed on this session already.
-            stream.session = u32::MAX;
+            let (host, session) = (stream.host, std::mem::replace(&mut stream.session, u32::MAX));
+            self.drop_session(host, session);
             self.net.end(handle, CloseReason::Failed(io::Error::other("the service failed inside")));
         }
     }
 
     /// Carries out what a call asked for.
-    pub(super) fn apply(&mut self, host: u16, about: About, mut effects: Box<Effects>, input: &[u8]) {
+    pub(super) fn apply(&mut self, host: u32, about: About, mut effects: Box<Effects>, input: &[u8]) {
         match about {
-            About::Connection { handle, .. } => self.apply_to_stream(handle, &effects, input),
+            About::Connection { handle, .. } => self.apply_to_stream(handle, host, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
                 if let Some(socket) = self.net.datagram(peer.socket.0) {
                     socket.room = effects.room;
@@ -153,7 +187,7 @@ impl Reactor {
         self.effects = Some(effects);
     }
 
-    fn apply_to_stream(&mut self, handle: Handle, effects: &Effects, input: &[u8]) {
+    fn apply_to_stream(&mut self, handle: Handle, host: u32, effects: &Effects, input: &[u8]) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
         if effects.room.is_some() {
@@ -162,6 +196,7 @@ impl Reactor {
         if matches!(stream.state, State::Closed | State::Lingering) {
             return;
         }
+        let was_blocked = stream.outbox.is_some();
         if !effects.answer.is_empty() {
             let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
                 Ok(written) => written,
@@ -172,6 +207,10 @@ impl Reactor {
             self.net.statistics.bytes_sent += written as u64;
             if is_done {
                 return;
+            }
+            if was_blocked {
+                // It goes on sending to a peer that does not take it.
+                self.check_output_limit(handle, host);
             }
         }
         let Some(stream) = self.net.stream(handle) else { return };
@@ -202,7 +241,7 @@ impl Reactor {
         self.net.arm(handle, &self.hosts);
     }
 
-    fn apply_other(&mut self, host: u16, about: About, effect: Effect, scratch: &[u8]) {
+    fn apply_other(&mut self, host: u32, about: About, effect: Effect, scratch: &[u8]) {
         match effect {
             Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
             Effect::CloseOther(ConnectionId(handle)) => {
@@ -211,7 +250,7 @@ impl Reactor {
             }
             Effect::Post { service, message } => {
                 match self.hosts.iter().position(|slot| slot.name == service && slot.service.is_some()) {
-                    Some(to) => self.pending.push_back(Pending::Message { host: to as u16, message }),
+                    Some(to) => self.pending.push_back(Pending::Message { host: to as u32, message }),
                     None => log::debug!("a message to service {service} is dropped: it does not run"),
                 }
             }
@@ -251,9 +290,8 @@ impl Reactor {
         }
     }
 
-    fn connect(&mut self, host: u16, to: SocketAddr) {
-        let Some(service) = &mut self.hosts[host as usize].service else { return };
-        let session = service.new_session();
+    fn connect(&mut self, host: u32, to: SocketAddr) {
+        let Some(session) = self.new_session(host) else { return };
         let generation = self.net.next_generation();
         let now = self.net.now;
         let connected = connector::connect(to, &self.hosts[host as usize].options).and_then(|socket| {
@@ -267,18 +305,18 @@ impl Reactor {
                 self.net.statistics.connections += 1;
                 self.net.arm(handle, &self.hosts);
             }
-            Err(error) => {
-                let why = CloseReason::NotConnected(error);
-                if let Some(effects) = self.call(host, About::Service, Call::Closed(session, &why)) {
-                    self.apply(host, About::Service, effects, &[]);
-                }
-            }
+            Err(error) => self.pending.push_back(Pending::NotConnected { host, session, error }),
         }
     }
 
-    /// Takes in what the offload threads have finished.
+    /// Takes in what the offload threads have finished. What is over the turn's
+    /// budget waits, since a service may answer an answer with the next job.
     pub(super) fn take_answers(&mut self) {
-        while let Some(finished) = self.offload.next_answer() {
+        for _ in 0..ANSWERS_A_TURN {
+            let Some(finished) = self.offload.next_answer() else {
+                self.has_answers = false;
+                return;
+            };
             match finished.answer.result {
                 Ok(result) if result.is::<FileRead>() => {
                     if let Ok(read) = result.downcast::<FileRead>() {
@@ -300,6 +338,9 @@ impl Reactor {
             match self.pending.pop_front() {
                 Some(Pending::Message { host, message }) => self.call_host(host, Call::Message(message)),
                 Some(Pending::Socket { host, opened }) => self.call_host(host, Call::Socket(opened)),
+                Some(Pending::NotConnected { host, session, error }) => {
+                    self.call_host(host, Call::Closed(session, &CloseReason::NotConnected(error)));
+                }
                 None => return,
             }
         }

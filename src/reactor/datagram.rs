@@ -66,7 +66,7 @@ pub(crate) fn any_address(like: SocketAddr) -> SocketAddr {
 pub(crate) struct Datagram {
     pub socket: UdpSocket,
     pub generation: u32,
-    pub host: u16,
+    pub host: u32,
     pub address: SocketAddr,
     pub is_connected: bool,
     pub listens_only: bool,
@@ -81,7 +81,7 @@ impl Datagram {
     pub fn open(
         spec: &DatagramSpec,
         options: &SocketOptions,
-        host: u16,
+        host: u32,
         generation: u32,
     ) -> io::Result<Datagram> {
         let socket = Socket::new(Domain::for_address(spec.bind), Type::DGRAM, Some(Protocol::UDP))?;
@@ -217,14 +217,14 @@ pub(crate) fn would_loop(from: SocketAddr, to: Option<IpAddr>, ours: &[SocketAdd
 
 /// Answers a second of each service to each source address.
 #[derive(Debug, Default)]
-pub(crate) struct AnswerLimit(HashMap<(u16, IpAddr), TokenBucket>);
+pub(crate) struct AnswerLimit(HashMap<(u32, IpAddr), TokenBucket>);
 
 /// Sources remembered at once; with more, all start afresh. It bounds what an
 /// attacker with forged sources can make the daemon hold.
 const SOURCES: usize = 16_384;
 
 impl AnswerLimit {
-    pub fn admits(&mut self, host: u16, source: IpAddr, rate: Rate, now: Instant) -> bool {
+    pub fn admits(&mut self, host: u32, source: IpAddr, rate: Rate, now: Instant) -> bool {
         if rate.per_second == 0 || (source.is_loopback() && !rate.loopback) {
             return true;
         }

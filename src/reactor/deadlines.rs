@@ -18,7 +18,7 @@ impl Reactor {
         self.net.timers.take_due(self.net.now, &mut due);
         for (at, handle) in due {
             if handle.generation == 0 {
-                self.fire_tick(handle.key as u16, at);
+                self.fire_tick(handle.key, at);
                 continue;
             }
             match self.net.get(handle) {
@@ -33,7 +33,7 @@ impl Reactor {
         self.net.compact_timers(&self.hosts);
     }
 
-    fn fire_tick(&mut self, host: u16, at: u64) {
+    fn fire_tick(&mut self, host: u32, at: u64) {
         let slot = &mut self.hosts[host as usize];
         if slot.tick == at {
             slot.tick = NEVER;
@@ -48,10 +48,7 @@ impl Reactor {
         let draining_since = self.net.draining_since;
         let Some(stream) = self.net.stream(handle) else { return };
         let (host, session) = (stream.host, stream.session);
-        let limits = &self.hosts[host as usize].limits;
-        let drain_at =
-            draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
-        let (at, due) = stream.next_due(limits, drain_at);
+        let (at, due) = stream.next_due(&self.hosts[host as usize].terms(draining_since));
         if at > now {
             return self.net.arm(handle, &self.hosts);
         }
@@ -73,6 +70,7 @@ impl Reactor {
             Due::Message => self.part(handle, Farewell::MessageTimeout, CloseReason::MessageTimeout),
             Due::Pause => {
                 stream.paused_until = 0;
+                stream.restart_message_clock(now);
                 stream.show_again = stream.kept.is_some();
                 self.net.enqueue(handle);
             }

@@ -142,7 +142,8 @@ impl Outgoings {
     pub fn clear(&mut self) {
         self.list.clear();
         self.bytes.clear();
-        self.bytes.shrink_to(4 * 1024 * 1024);
+        self.list.shrink_to(1024);
+        self.bytes.shrink_to(1024 * 1024);
     }
 
     /// How much is noted, to go back to when a callback panics.

@@ -7,6 +7,10 @@ use super::net::Entry;
 use super::stream::{State, Stream};
 use crate::service::CloseReason;
 
+/// How long, in a drain, a connection that was busy waits for its peer's end, in
+/// milliseconds, unless the `linger` option says otherwise.
+pub(crate) const DRAIN_GRACE: u64 = 250;
+
 impl Reactor {
     /// Takes out what closed in this turn and tells the services.
     pub(super) fn reap(&mut self) {
@@ -15,9 +19,6 @@ impl Reactor {
             let Some(Entry::Stream(stream)) = self.net.get(handle) else { continue };
             let (host, session, peer) = (stream.host, stream.session, stream.peer);
             let why = stream.close_reason();
-            if stream.room.is_some() {
-                self.rooms.leave_all(host, handle);
-            }
             if log::log_enabled!(log::Level::Debug) {
                 let obituary = stream.obituary(now);
                 log::debug!("{}: {peer} ended: {why}; {obituary}", self.hosts[host as usize].name);
@@ -28,6 +29,8 @@ impl Reactor {
             {
                 self.apply(host, About::Service, effects, &[]);
             }
+            // Last, since the service may join it to a room until now.
+            self.rooms.leave_all(host, handle);
             let Some(Entry::Stream(stream)) = self.net.take(handle) else { continue };
             let slot = &mut self.hosts[host as usize];
             slot.connections -= 1;
@@ -55,31 +58,43 @@ impl Reactor {
         }
     }
 
-    /// In a drain: ends the connections that have nothing to send any more.
+    /// In a drain: ends the connections that have nothing to send any more. One
+    /// that was busy a moment ago may have output on its way in the kernel, which
+    /// a plain close and a late byte of the peer would destroy: it is half-closed
+    /// and waits for its peer a little longer.
     pub(super) fn close_idle(&mut self) {
+        let now = self.net.now;
         let is_idle = |stream: &Stream| match stream.state {
             State::Open => stream.outbox.is_none() && !stream.more_to_send,
             State::Connecting => true,
-            // With unread input in the kernel, closing would send RST.
-            State::Lingering => !stream.latch.is_readable(),
-            State::Finishing | State::Closed => false,
+            State::Finishing | State::Lingering | State::Closed => false,
         };
-        let idle: Vec<_> =
-            self.net.streams().filter(|(_, stream)| is_idle(stream)).map(|(handle, _)| handle).collect();
-        for handle in idle {
-            self.net.end(handle, CloseReason::ShuttingDown);
+        let idle: Vec<_> = self
+            .net
+            .streams()
+            .filter(|(_, stream)| is_idle(stream))
+            .map(|(handle, stream)| (handle, stream.host, stream.active()))
+            .collect();
+        for (handle, host, active) in idle {
+            if now - active < self.hosts[host as usize].terms(self.net.draining_since).linger {
+                self.net.finish(handle, CloseReason::ShuttingDown);
+                self.net.arm(handle, &self.hosts);
+            } else {
+                self.net.end(handle, CloseReason::ShuttingDown);
+            }
         }
     }
 
     /// Ends a service and everything of it.
-    pub(super) fn stop_service(&mut self, host: u16) {
+    pub(super) fn stop_service(&mut self, host: u32) {
         let its = self.net.handles(|entry| match entry {
             Entry::Listener(listener) => listener.host == host,
             Entry::Datagram(datagram) => datagram.host == host,
             Entry::Keyboard(keyboard) => keyboard.host == host,
             Entry::Stream(stream) => stream.host == host,
         });
-        self.hosts[host as usize].service = None;
+        let service = self.hosts[host as usize].service.take();
+        self.guarded(host, |_| drop(service));
         self.rooms.close_rooms(host);
         self.set_tick(host, None);
         for handle in its {

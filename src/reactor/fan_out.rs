@@ -57,7 +57,7 @@ impl Reactor {
     }
 
     /// Drops a connection whose peer does not take what others send it.
-    pub(super) fn check_output_limit(&mut self, handle: Handle, host: u16) {
+    pub(super) fn check_output_limit(&mut self, handle: Handle, host: u32) {
         let limit = self.hosts[host as usize].limits.output_limit;
         drop_if_too_slow(&mut self.net, handle, &self.hosts[host as usize].name, limit);
     }
@@ -112,13 +112,9 @@ impl Deliver for FanOut<'_> {
         }
     }
 
-    fn to_peer(&mut self, peer: &DatagramPeer, delivery: Delivery<'_>) -> bool {
-        let mut bytes = 0;
-        for range in delivery.ranges {
-            bytes += range.len();
-            self.outgoing.push(*peer, &delivery.bytes[range.clone()], false);
-        }
-        self.spend(delivery.ranges.len(), bytes)
+    fn to_peer(&mut self, peer: &DatagramPeer, message: &[u8]) -> bool {
+        self.outgoing.push(*peer, message, false);
+        self.spend(1, message.len())
     }
 }
 

@@ -10,10 +10,12 @@ use socket2::SockRef;
 
 use super::Reactor;
 use super::datagram::{Datagram, DatagramSpec};
+use super::ending::DRAIN_GRACE;
 use super::limits::Limits;
 use super::listener::{Listener, granted};
 use super::net::Entry;
 use super::options::SocketOptions;
+use super::stream::{LINGER, Terms, later};
 use super::timers::NEVER;
 use super::token::SocketId;
 use crate::service::{Answer, CloseReason, Context, Farewell, Input, Message, Service};
@@ -33,6 +35,18 @@ pub(crate) enum Call<'a, 'b> {
     Finished(Answer),
     Message(Message),
     Keyboard(Option<&'a [u8]>),
+}
+
+impl Call<'_, '_> {
+    /// How many bytes of input the call can refer to.
+    pub fn input_length(&self) -> usize {
+        match self {
+            Call::Receive(_, input) | Call::EndOfInput(_, input) | Call::Timeout(_, input) => {
+                input.unread().len()
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// A service of any type.
@@ -95,9 +109,24 @@ pub(crate) struct Slot {
     pub tick: u64,
 }
 
+impl Slot {
+    /// What the deadlines of its connections are worked out from.
+    pub fn terms(&self, draining_since: Option<u64>) -> Terms<'_> {
+        let unless_set = if draining_since.is_some() { DRAIN_GRACE } else { LINGER };
+        let linger = self.options.linger.map_or(unless_set, |linger| later(0, linger));
+        match draining_since {
+            None => Terms { limits: &self.limits, linger, drain_at: NEVER },
+            Some(since) => {
+                let drain_at = self.limits.drain_timeout.map_or(NEVER, |limit| later(since, limit));
+                Terms { limits: &self.limits, linger, drain_at }
+            }
+        }
+    }
+}
+
 /// Names a service of a reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServiceId(pub(crate) u16);
+pub struct ServiceId(pub(crate) u32);
 
 /// The two transports that a service can be reached over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -222,7 +251,8 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
     /// be opened, none is.
     pub fn start(self) -> Result<(ServiceId, Vec<Bound>), BindError> {
         let HostBuilder { reactor, name, service, limits, options, tcp, udp } = self;
-        let id = reactor.hosts.len() as u16;
+        reactor.refresh_clock();
+        let id = reactor.hosts.len() as u32;
         let failed =
             |transport, address, source| BindError { service: name.clone(), transport, address, source };
         let mut listeners = Vec::new();

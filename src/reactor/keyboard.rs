@@ -24,7 +24,7 @@ const READ_SIZE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Keyboard {
     pub generation: u32,
-    pub host: u16,
+    pub host: u32,
     pub latch: Latch,
     pub paused: bool,
     /// It is a file: an offload thread reads it.
@@ -37,7 +37,7 @@ pub(crate) struct Keyboard {
 pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
-    pub fn new(host: u16, generation: u32) -> Keyboard {
+    pub fn new(host: u32, generation: u32) -> Keyboard {
         Keyboard { generation, host, latch: Latch::default(), paused: false, is_file: false, reading: false }
     }
 
@@ -88,7 +88,11 @@ pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
 }
 
 impl Reactor {
-    pub(super) fn open_keyboard(&mut self, host: u16) {
+    pub(super) fn open_keyboard(&mut self, host: u32) {
+        if !self.net.handles(|entry| matches!(entry, Entry::Keyboard(_))).is_empty() {
+            // There is one standard input, and it is read already.
+            return self.pause_keyboard(host, false);
+        }
         let generation = self.net.next_generation();
         match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host, generation)))) {
             Ok(handle) => {
@@ -101,7 +105,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn pause_keyboard(&mut self, host: u16, paused: bool) {
+    pub(super) fn pause_keyboard(&mut self, host: u32, paused: bool) {
         let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
         for handle in self.net.handles(is_its) {
             if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
@@ -136,7 +140,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn keyboard_file_was_read(&mut self, host: u16, FileRead(outcome): FileRead) {
+    pub(super) fn keyboard_file_was_read(&mut self, host: u32, FileRead(outcome): FileRead) {
         let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
         let Some(handle) = self.net.handles(is_its).pop() else { return };
         if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
@@ -146,7 +150,7 @@ impl Reactor {
         self.keyboard_was_read(handle, host, outcome);
     }
 
-    fn keyboard_was_read(&mut self, handle: Handle, host: u16, outcome: io::Result<Vec<u8>>) {
+    fn keyboard_was_read(&mut self, handle: Handle, host: u32, outcome: io::Result<Vec<u8>>) {
         match outcome {
             Ok(typed) if !typed.is_empty() => self.call_host(host, Call::Keyboard(Some(&typed))),
             Ok(_) => {

@@ -30,6 +30,13 @@ pub struct Limits {
     pub drain_timeout: Option<Duration>,
 }
 
+impl Limits {
+    /// How much a service may leave unread, of at most `longest` that can be kept.
+    pub(crate) fn longest_unread(&self, longest: usize) -> usize {
+        if self.line_length == 0 { longest } else { self.line_length.min(longest) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {

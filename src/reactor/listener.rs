@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -21,7 +22,7 @@ const READS_BEFORE_REFUSAL: usize = 16;
 pub(crate) struct Listener {
     socket: TcpListener,
     pub generation: u32,
-    pub host: u16,
+    pub host: u32,
     pub address: SocketAddr,
     pub latch: Latch,
     /// Out of descriptors: it stays latched, but is not tried before then,
@@ -35,7 +36,7 @@ impl Listener {
     pub fn bind(
         address: SocketAddr,
         options: &SocketOptions,
-        host: u16,
+        host: u32,
         generation: u32,
     ) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -128,8 +129,10 @@ impl SocketOptions {
         if self.keepalive {
             socket.set_keepalive(true)?;
         }
-        if let Some(linger) = self.linger {
-            socket.set_linger(Some(linger))?;
+        // Only with zero, for a reset. With more, close(2) would hold up the whole
+        // loop; the wait is that of a connection which we half-closed.
+        if self.linger == Some(Duration::ZERO) {
+            socket.set_linger(Some(Duration::ZERO))?;
         }
         #[cfg(any(target_os = "linux", target_os = "freebsd"))]
         if let Some(name) = &self.congestion {

@@ -69,6 +69,8 @@ use crate::service::Service;
 /// the same time. Measured: an echo of 256 KiB costs a quarter less than with
 /// 64 KiB.
 const READ_BUFFER: usize = 256 * 1024;
+/// The longest line that is kept, whatever the limit says.
+const LONGEST_LINE: usize = 16 * 1024 * 1024;
 /// Events taken from the kernel in one turn.
 const EVENTS_A_TURN: usize = 1024;
 /// Connections and sockets served in one turn before the poll is asked again:
@@ -99,12 +101,16 @@ pub struct Reactor {
     pending: VecDeque<Pending>,
     spare: listener::Spare,
     buffer: Vec<u8>,
+    /// The most that can be kept of a connection's input and still be read on.
+    longest_input: usize,
     max_connections: usize,
     start: Instant,
     /// The time of this turn.
     now: Instant,
     /// A second request to end came: what is unsent is cut.
     ends_now: bool,
+    /// More jobs may have finished than were taken in.
+    has_answers: bool,
     failure: Option<String>,
 }
 
@@ -176,10 +182,12 @@ impl Reactor {
             pending: VecDeque::new(),
             spare: listener::Spare::new(),
             buffer: vec![0; READ_BUFFER],
+            longest_input: READ_BUFFER - 1,
             max_connections: 0,
             start,
             now: start,
             ends_now: false,
+            has_answers: false,
             failure: None,
         })
     }
@@ -208,6 +216,7 @@ impl Reactor {
 
     /// Takes a service out: its sockets close and its connections are cut.
     pub fn remove(&mut self, service: ServiceId) {
+        self.refresh_clock();
         self.stop_service(service.0);
         self.reap();
     }
@@ -240,8 +249,7 @@ impl Reactor {
     /// When the poll fails.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         self.wait_for_events(at_most)?;
-        self.now = Instant::now();
-        self.net.now = millis(self.now.duration_since(self.start));
+        self.refresh_clock();
         self.net.statistics.turns += 1;
         self.latch_events();
         self.fire_timers();
@@ -251,6 +259,12 @@ impl Reactor {
         self.reap();
         self.go_on_draining();
         Ok(())
+    }
+
+    /// The only clock read of a turn, but for the one that sets the alarm.
+    fn refresh_clock(&mut self) {
+        self.now = Instant::now();
+        self.net.now = millis(self.now.duration_since(self.start));
     }
 
     fn wait_for_events(&mut self, at_most: Option<Duration>) -> io::Result<()> {
@@ -279,6 +293,7 @@ impl Reactor {
         !self.net.ready.is_empty()
             || !self.net.closing.is_empty()
             || !self.pending.is_empty()
+            || self.has_answers
             || self.rooms.has_work()
     }
 
@@ -293,8 +308,11 @@ impl Reactor {
                 _ => self.net.latch(event),
             }
         }
-        if woken {
+        if woken || self.has_answers {
+            self.has_answers = true;
             self.take_answers();
+        }
+        if woken {
             while let Ok(Command::Drain) = self.commands.1.try_recv() {
                 self.drain();
             }
@@ -313,6 +331,7 @@ impl Reactor {
             self.ends_now = true;
             return;
         }
+        self.refresh_clock();
         log::info!("shutting down: waiting for output that is under way");
         self.net.draining_since = Some(self.net.now);
         self.close_listeners();
@@ -330,19 +349,22 @@ impl Reactor {
         }
     }
 
-    fn has_ended(&self) -> bool {
+    /// Whether [`Reactor::run`] would return: for those who call
+    /// [`Reactor::turn`] themselves.
+    pub fn has_ended(&self) -> bool {
         self.ends_now
             || self.net.draining_since.is_some() && self.net.statistics.connections == 0 && !self.has_work()
     }
 
     fn make_room_for_lines(&mut self, line_length: usize) {
-        let needed = line_length + READ_BUFFER / 4;
+        let needed = line_length.min(LONGEST_LINE) + READ_BUFFER / 4;
         if self.buffer.len() < needed {
             self.buffer.resize(needed, 0);
+            self.longest_input = needed - 1;
         }
     }
 
-    fn set_tick(&mut self, host: u16, at: Option<Instant>) {
+    fn set_tick(&mut self, host: u32, at: Option<Instant>) {
         let slot = &mut self.hosts[host as usize];
         if slot.tick != NEVER {
             self.net.timers.abandon();
@@ -351,7 +373,7 @@ impl Reactor {
         if let Some(at) = at {
             let at = millis_up(at.saturating_duration_since(self.start));
             self.hosts[host as usize].tick = at;
-            self.net.timers.arm(at, token::Handle { generation: 0, key: u32::from(host) });
+            self.net.timers.arm(at, token::Handle { generation: 0, key: host });
         }
     }
 }

@@ -203,8 +203,12 @@ impl Net {
 
     /// Queues what waited for its room.
     pub fn unpark(&mut self, handle: Handle) {
+        let now = self.now;
         if let Some(entry) = self.get(handle) {
             entry.latch().unpark();
+            if let Entry::Stream(stream) = entry {
+                stream.restart_message_clock(now);
+            }
             self.enqueue(handle);
         }
     }
@@ -238,10 +242,7 @@ impl Net {
     pub fn arm(&mut self, handle: Handle, hosts: &[Slot]) {
         let draining_since = self.draining_since;
         let Some(stream) = self.stream(handle) else { return };
-        let limits = &hosts[stream.host as usize].limits;
-        let drain_at =
-            draining_since.zip(limits.drain_timeout).map(|(at, limit)| at + limit.as_millis() as u64);
-        let (at, _) = stream.next_due(limits, drain_at);
+        let (at, _) = stream.next_due(&hosts[stream.host as usize].terms(draining_since));
         if at < stream.armed {
             let superseded = stream.armed != NEVER;
             stream.armed = at;
@@ -267,6 +268,10 @@ impl Net {
     pub fn finish(&mut self, handle: Handle, why: CloseReason) {
         let now = self.now;
         let Some(stream) = self.stream(handle) else { return };
+        let why = match why {
+            CloseReason::ByUs if stream.end_of_input => CloseReason::ByPeer,
+            why => why,
+        };
         match stream.state {
             State::Connecting => return self.end(handle, why),
             State::Open => {

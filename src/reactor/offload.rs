@@ -18,14 +18,14 @@ const THREADS: usize = 2;
 const QUEUE: usize = 1024;
 
 struct Task {
-    host: u16,
+    host: u32,
     connection: Option<Handle>,
     job: Job,
 }
 
 /// An answer on its way to its service.
 pub(crate) struct Finished {
-    pub host: u16,
+    pub host: u32,
     pub answer: Answer,
 }
 
@@ -42,7 +42,7 @@ impl Offload {
     }
 
     /// Queues a job; its answer comes through [`Offload::next_answer`].
-    pub fn submit(&mut self, host: u16, connection: Option<Handle>, job: Job) {
+    pub fn submit(&mut self, host: u32, connection: Option<Handle>, job: Job) {
         let tasks = self.tasks.get_or_insert_with(|| start_threads(&self.answers.0, &self.waker));
         let refused = match tasks.try_send(Task { host, connection, job }) {
             Ok(()) => return,
@@ -79,7 +79,7 @@ fn start_threads(answers: &Sender<Finished>, waker: &Arc<Waker>) -> SyncSender<T
 fn answer(
     answers: &Sender<Finished>,
     waker: &Waker,
-    host: u16,
+    host: u32,
     connection: Option<Handle>,
     result: Result<Box<dyn std::any::Any + Send>, OffloadError>,
 ) {

@@ -20,7 +20,9 @@ pub struct SocketOptions {
     pub send_buffer: Option<usize>,
     /// SO_KEEPALIVE: probe a peer that has been silent for hours.
     pub keepalive: bool,
-    /// SO_LINGER: `None` is off; zero makes a close send RST and drop unsent output.
+    /// SO_LINGER, as far as a non-blocking loop can have it: how long a connection
+    /// that we closed waits for its peer to take the rest and close too (`None`:
+    /// ten seconds). Zero makes a close send RST and drop unsent output.
     pub linger: Option<Duration>,
     /// TCP_NODELAY: do not wait to fill a segment (Nagle's algorithm, RFC 896).
     pub nodelay: bool,

@@ -85,6 +85,10 @@ impl Latch {
         first
     }
 
+    pub fn is_parked(self) -> bool {
+        self.0 & PARKED != 0
+    }
+
     pub fn unpark(&mut self) {
         self.0 &= !PARKED;
     }

@@ -20,6 +20,10 @@ use super::token::{Handle, SocketId};
 /// where a room gathers without bound.
 pub(crate) const ROOM_CAPACITY: usize = 256 * 1024;
 
+/// What a room holds at the very most, in bytes. Leaving publishers unread keeps
+/// it far below; only a service that publishes by itself can reach it.
+pub(crate) const ROOM_LIMIT: usize = 64 * 1024 * 1024;
+
 /// A service's own number for one of its rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Room(pub u16);
@@ -86,13 +90,15 @@ struct Turn {
     speakers: Vec<u32>,
     first: u64,
     /// Members with a lower id have been served.
-    next_connection: u32,
-    next_peer: u32,
+    next_connection: u64,
+    next_peer: u64,
+    /// How many of its messages that peer has been sent.
+    messages_to_peer: usize,
 }
 
 #[derive(Debug)]
 struct State {
-    host: u16,
+    host: u32,
     room: Room,
     connections: Vec<Member<Handle>>,
     peers: Vec<Member<DatagramPeer>>,
@@ -124,16 +130,15 @@ pub(crate) struct Delivery<'a> {
 /// Receives a room's deliveries and says whether the budget allows another.
 pub(crate) trait Deliver {
     fn to_connection(&mut self, handle: Handle, delivery: Delivery<'_>) -> bool;
-    /// One datagram a message: `delivery.ranges` are message by message here.
-    fn to_peer(&mut self, peer: &DatagramPeer, delivery: Delivery<'_>) -> bool;
+    fn to_peer(&mut self, peer: &DatagramPeer, message: &[u8]) -> bool;
 }
 
 impl Rooms {
-    fn find(&self, host: u16, room: Room) -> Option<usize> {
+    fn find(&self, host: u32, room: Room) -> Option<usize> {
         self.rooms.iter().position(|state| state.host == host && state.room == room)
     }
 
-    fn find_or_make(&mut self, host: u16, room: Room) -> &mut State {
+    fn find_or_make(&mut self, host: u32, room: Room) -> &mut State {
         let at = self.find(host, room).unwrap_or_else(|| {
             self.rooms.push(State::new(host, room));
             self.rooms.len() - 1
@@ -143,26 +148,26 @@ impl Rooms {
 
     /// Joins a connection, or changes how it hears; it hears what is published
     /// from now on.
-    pub fn join(&mut self, host: u16, room: Room, handle: Handle, how: Membership) {
+    pub fn join(&mut self, host: u32, room: Room, handle: Handle, how: Membership) {
         let state = self.find_or_make(host, room);
         insert(&mut state.connections, handle.generation, handle, state.published, how);
     }
 
     /// Joins a UDP peer under an `id` of its own.
-    pub fn join_peer(&mut self, host: u16, room: Room, id: u32, peer: DatagramPeer, how: Membership) {
+    pub fn join_peer(&mut self, host: u32, room: Room, id: u32, peer: DatagramPeer, how: Membership) {
         let state = self.find_or_make(host, room);
         let id = *state.peer_ids.entry((peer.socket, peer.address)).or_insert(id);
         insert(&mut state.peers, id, peer, state.published, how);
     }
 
     /// A member leaves and loses what it has not been sent.
-    pub fn leave(&mut self, host: u16, room: Room, handle: Handle) {
+    pub fn leave(&mut self, host: u32, room: Room, handle: Handle) {
         if let Some(at) = self.find(host, room) {
             remove(&mut self.rooms[at].connections, handle.generation);
         }
     }
 
-    pub fn leave_peer(&mut self, host: u16, room: Room, peer: &DatagramPeer) {
+    pub fn leave_peer(&mut self, host: u32, room: Room, peer: &DatagramPeer) {
         if let Some(at) = self.find(host, room) {
             let state = &mut self.rooms[at];
             if let Some(id) = state.peer_ids.remove(&(peer.socket, peer.address)) {
@@ -172,43 +177,48 @@ impl Rooms {
     }
 
     /// A connection ended: it leaves every room of its service.
-    pub fn leave_all(&mut self, host: u16, handle: Handle) {
+    pub fn leave_all(&mut self, host: u32, handle: Handle) {
         for state in self.rooms.iter_mut().filter(|state| state.host == host) {
             remove(&mut state.connections, handle.generation);
         }
     }
 
     /// A service ended: its rooms go with it.
-    pub fn close_rooms(&mut self, host: u16) {
+    pub fn close_rooms(&mut self, host: u32) {
         self.rooms.retain(|state| state.host != host);
         self.first = 0;
     }
 
     /// Adds a message of `speaker`, who will not hear it itself; 0 is nobody.
-    pub fn publish(&mut self, host: u16, room: Room, speaker: u32, message: &[u8]) {
+    /// False if the room holds too much already: then it is dropped.
+    pub fn publish(&mut self, host: u32, room: Room, speaker: u32, message: &[u8]) -> bool {
         if message.is_empty() {
-            return;
+            return true;
         }
         let state = self.find_or_make(host, room);
+        if state.gathered.len() + message.len() > ROOM_LIMIT {
+            return false;
+        }
         state.gathered.extend_from_slice(message);
         state.published += 1;
         state.unterminated += u32::from(!matches!(message.last(), Some(b'\n' | b'\r')));
         let end = state.gathered.len() as u32;
         state.marks.push(Mark { end, lines_end: end + state.unterminated, speaker });
+        true
     }
 
     /// The id under which a UDP peer speaks in a room.
-    pub fn peer_id(&self, host: u16, room: Room, peer: &DatagramPeer) -> Option<u32> {
+    pub fn peer_id(&self, host: u32, room: Room, peer: &DatagramPeer) -> Option<u32> {
         self.rooms[self.find(host, room)?].peer_ids.get(&(peer.socket, peer.address)).copied()
     }
 
     /// Whether the room has gathered all that it may until it has sent some.
-    pub fn is_full(&self, host: u16, room: Room) -> bool {
+    pub fn is_full(&self, host: u32, room: Room) -> bool {
         self.find(host, room).is_some_and(|at| self.rooms[at].gathered.len() >= ROOM_CAPACITY)
     }
 
     /// Leaves a publisher of a full room unread until the room has sent.
-    pub fn wait_for_space(&mut self, host: u16, room: Room, handle: Handle) {
+    pub fn wait_for_space(&mut self, host: u32, room: Room, handle: Handle) {
         self.find_or_make(host, room).waiting.push(handle);
     }
 
@@ -250,7 +260,7 @@ fn remove<T>(members: &mut Vec<Member<T>>, id: u32) {
 }
 
 impl State {
-    fn new(host: u16, room: Room) -> State {
+    fn new(host: u32, room: Room) -> State {
         State {
             host,
             room,
@@ -296,31 +306,36 @@ impl State {
         let lines = if wanted { terminate_lines(&plain, &marks) } else { plain.clone() };
         self.unterminated = 0;
         let first = self.published - marks.len() as u64;
-        Turn { plain, lines, marks, speakers, first, next_connection: 0, next_peer: 0 }
+        Turn { plain, lines, marks, speakers, first, next_connection: 0, next_peer: 0, messages_to_peer: 0 }
     }
 
     fn deliver(&self, turn: &mut Turn, to: &mut impl Deliver) -> bool {
         let mut ranges = Vec::new();
-        let start = self.connections.partition_point(|member| member.id < turn.next_connection);
+        let start = self.connections.partition_point(|member| u64::from(member.id) < turn.next_connection);
         let mut speakers = turn.speakers.iter().copied().peekable();
         for member in &self.connections[start..] {
             while speakers.next_if(|id| *id < member.id).is_some() {}
             let speaks = speakers.peek() == Some(&member.id);
             turn.select(member, speaks, false, &mut ranges);
-            turn.next_connection = member.id + 1;
+            turn.next_connection = u64::from(member.id) + 1;
             let bytes = if member.how.lines { &turn.lines } else { &turn.plain };
             let delivery = Delivery { bytes, ranges: &ranges, overflow: member.how.overflow };
             if !ranges.is_empty() && !to.to_connection(member.reach, delivery) {
                 return false;
             }
         }
-        let start = self.peers.partition_point(|member| member.id < turn.next_peer);
+        let start = self.peers.partition_point(|member| u64::from(member.id) < turn.next_peer);
         for member in &self.peers[start..] {
+            if turn.next_peer != u64::from(member.id) {
+                turn.next_peer = u64::from(member.id);
+                turn.messages_to_peer = 0;
+            }
             turn.select(member, turn.speakers.binary_search(&member.id).is_ok(), true, &mut ranges);
-            turn.next_peer = member.id + 1;
-            let delivery = Delivery { bytes: &turn.plain, ranges: &ranges, overflow: member.how.overflow };
-            if !ranges.is_empty() && !to.to_peer(&member.reach, delivery) {
-                return false;
+            while let Some(range) = ranges.get(turn.messages_to_peer) {
+                turn.messages_to_peer += 1;
+                if !to.to_peer(&member.reach, &turn.plain[range.clone()]) {
+                    return false;
+                }
             }
         }
         true

@@ -15,7 +15,7 @@ use crate::service::{CloseReason, Farewell, Input};
 /// Whose input is shown to a service.
 pub(super) struct Shown {
     pub handle: Handle,
-    pub host: u16,
+    pub host: u32,
     pub peer: SocketAddr,
     /// How much of the input was left unread before.
     pub kept: usize,
@@ -50,7 +50,7 @@ impl Reactor {
         }
         if stream.outbox.is_some() && stream.latch.is_writable() {
             match stream.flush(now) {
-                Ok(written) => self.net.statistics.bytes_sent += written as u64,
+                Ok(written) => self.flushed(handle, written),
                 Err(why) => return self.net.end(handle, why),
             }
         }
@@ -59,7 +59,8 @@ impl Reactor {
             return;
         }
         if stream.state == State::Finishing {
-            return self.net.finish(handle, CloseReason::ByUs);
+            self.net.finish(handle, CloseReason::ByUs);
+            return self.net.arm(handle, &self.hosts);
         }
         if stream.more_to_send && stream.outbox.is_none() && stream.state == State::Open {
             stream.more_to_send = false;
@@ -67,6 +68,18 @@ impl Reactor {
             self.call_stream(handle, host, Call::RoomToSend(session), &[]);
         }
         self.read_stream(handle);
+    }
+
+    /// Some of what was unsent is out. Once all is, other deadlines hold.
+    fn flushed(&mut self, handle: Handle, written: usize) {
+        let now = self.net.now;
+        self.net.statistics.bytes_sent += written as u64;
+        if let Some(stream) = self.net.stream(handle)
+            && stream.outbox.is_none()
+        {
+            stream.restart_message_clock(now);
+            self.net.arm(handle, &self.hosts);
+        }
     }
 
     fn finish_connecting(&mut self, handle: Handle) {
@@ -162,28 +175,29 @@ impl Reactor {
             }
         }
         self.apply(host, about, effects, bytes);
-        let line_length = self.hosts[host as usize].limits.line_length;
-        if rest.len() > line_length {
-            self.check_unread(handle, line_length);
+        let limit = self.hosts[host as usize].limits.longest_unread(self.longest_input);
+        if rest.len() > limit {
+            self.check_unread(handle, limit);
         }
     }
 
-    fn check_unread(&mut self, handle: Handle, line_length: usize) {
+    fn check_unread(&mut self, handle: Handle, limit: usize) {
         if let Some(stream) = self.net.stream(handle)
             && stream.state == State::Open
             && stream.paused_until == 0
-            && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > line_length)
+            && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > limit)
         {
             self.part(handle, Farewell::TooLong, CloseReason::TooLong);
         }
     }
 
-    /// Reads on after our half-close, until the peer's end.
+    /// Reads on after our half-close, until the peer's end. What comes does not
+    /// move the deadline, or a drip could hold the connection for ever.
     fn discard(&mut self, handle: Handle) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let active = self.net.now;
         if let Some(stream) = self.net.stream(handle) {
-            match stream.read(&mut buffer, active) {
+            let lingering_since = stream.active();
+            match stream.read(&mut buffer, lingering_since) {
                 ReadOutcome::Bytes(_) if stream.latch.is_readable() => self.net.enqueue(handle),
                 ReadOutcome::Bytes(_) | ReadOutcome::Blocked => {}
                 ReadOutcome::EndOfInput | ReadOutcome::Failed(_) => self.net.end(handle, CloseReason::ByUs),
@@ -196,17 +210,18 @@ impl Reactor {
     pub(super) fn part(&mut self, handle: Handle, farewell: Farewell, why: CloseReason) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
-        let slot = &self.hosts[stream.host as usize];
-        let kind = if farewell == Farewell::TooLong { Notice::Limit } else { Notice::Timeout };
-        let peer = stream.peer;
-        let words = slot.service.as_ref().map_or(String::new(), |service| service.farewell(farewell));
-        if !words.is_empty() && stream.state == State::Open {
-            let piece = Piece::Scratch(0..words.len());
-            if let Err(why) = stream.answer(&[piece], words.as_bytes(), &[], now) {
-                return self.net.end(handle, why);
+        let (host, peer, is_open) = (stream.host, stream.peer, stream.state == State::Open);
+        let words = if is_open { self.farewell_of(host, farewell) } else { String::new() };
+        let Some(stream) = self.net.stream(handle) else { return };
+        if !words.is_empty() {
+            match stream.answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now) {
+                Ok(written) => self.net.statistics.bytes_sent += written as u64,
+                Err(why) => return self.net.end(handle, why),
             }
         }
-        self.net.notices.say(kind, now, format_args!("{}: {peer} is closed: {farewell}", slot.name));
+        let kind = if farewell == Farewell::TooLong { Notice::Limit } else { Notice::Timeout };
+        let name = &self.hosts[host as usize].name;
+        self.net.notices.say(kind, now, format_args!("{name}: {peer} is closed: {farewell}"));
         self.net.finish(handle, why);
         self.net.arm(handle, &self.hosts);
     }

@@ -37,6 +37,10 @@ impl Reactor {
         self.net.statistics.datagrams_received += batch.arrivals.len() as u64;
         for number in 0..batch.arrivals.len() {
             let arrival = batch.arrivals[number];
+            if self.net.datagram(handle).is_none() {
+                // The service closed it at one of those before.
+                break;
+            }
             if is_connected || listens_only || self.may_answer(host, &arrival) {
                 self.serve_datagram(handle, host, &arrival, batch.datagram(number));
             }
@@ -48,7 +52,7 @@ impl Reactor {
         }
     }
 
-    fn serve_datagram(&mut self, handle: Handle, host: u16, arrival: &Arrival, datagram: &[u8]) {
+    fn serve_datagram(&mut self, handle: Handle, host: u32, arrival: &Arrival, datagram: &[u8]) {
         let on = SocketId(handle);
         let about = About::Datagram(DatagramPeer { socket: on, address: arrival.from, local: arrival.to });
         if let Some(effects) = self.call(host, about, Call::Datagram { on, from: arrival.from, datagram }) {
@@ -58,7 +62,7 @@ impl Reactor {
 
     /// Counted and bounded, never fatal: the sender of a datagram is no party
     /// to what an ICMP message says. A connected socket learns of it.
-    fn datagram_error(&mut self, host: u16, is_connected: bool, error: io::Error) {
+    fn datagram_error(&mut self, host: u32, is_connected: bool, error: io::Error) {
         self.net.statistics.datagram_errors += 1;
         log::debug!("{}: a UDP socket reports: {error}", self.hosts[host as usize].name);
         if is_connected {
@@ -66,7 +70,7 @@ impl Reactor {
         }
     }
 
-    fn may_answer(&mut self, host: u16, arrival: &Arrival) -> bool {
+    fn may_answer(&mut self, host: u32, arrival: &Arrival) -> bool {
         if !datagram::would_loop(arrival.from, arrival.to, &self.net.datagram_addresses) {
             return true;
         }

@@ -18,8 +18,9 @@ use super::timers::NEVER;
 use super::token::Handle;
 use crate::service::CloseReason;
 
-/// How long a connection that we closed waits for its peer to close too.
-const LINGER: u64 = 10_000;
+/// How long a connection that we closed waits for its peer to close too, unless
+/// the `linger` option says otherwise.
+pub(crate) const LINGER: u64 = 10_000;
 /// How long a connection may take to be established.
 const CONNECT_TIMEOUT: u64 = 10_000;
 
@@ -51,7 +52,7 @@ pub(crate) struct Stream {
     socket: TcpStream,
     pub generation: u32,
     pub session: u32,
-    pub host: u16,
+    pub host: u32,
     /// The room that it publishes to: while that is full, it is left unread.
     pub room: Option<Room>,
     pub latch: Latch,
@@ -92,6 +93,19 @@ pub(crate) enum ReadOutcome {
     Failed(CloseReason),
 }
 
+/// What the deadlines of a connection are worked out from, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub limits: &'a Limits,
+    pub linger: u64,
+    pub drain_at: u64,
+}
+
+/// A time in the reactor's milliseconds and what is added to it.
+pub(crate) fn later(start: u64, by: Duration) -> u64 {
+    start.saturating_add(u64::try_from(by.as_millis()).unwrap_or(NEVER))
+}
+
 /// Which of a connection's deadlines has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -109,7 +123,7 @@ impl Stream {
     pub fn new(
         socket: TcpStream,
         peer: SocketAddr,
-        host: u16,
+        host: u32,
         state: State,
         generation: u32,
         now: u64,
@@ -210,22 +224,24 @@ impl Stream {
             Piece::Scratch(range) => IoSlice::new(&scratch[range.clone()]),
             Piece::Input(range) => IoSlice::new(&input[range.clone()]),
         };
-        if self.outbox.is_none() {
-            if let [piece] = pieces {
-                return self.write_or_keep(&[slice(piece)], now);
-            }
-            if pieces.len() <= PIECES_A_WRITE {
+        if let ([piece], None) = (pieces, &self.outbox) {
+            return self.write_or_keep(&[slice(piece)], now);
+        }
+        let mut total = 0;
+        for group in pieces.chunks(PIECES_A_WRITE) {
+            // An outbox means that the socket has refused something, so that an
+            // event will come when it takes more.
+            if self.outbox.is_none() {
                 let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
-                for (target, piece) in slices.iter_mut().zip(pieces) {
+                for (target, piece) in slices.iter_mut().zip(group) {
                     *target = slice(piece);
                 }
-                return self.write_or_keep(&slices[..pieces.len()], now);
+                total += self.write_or_keep(&slices[..group.len()], now)?;
+            } else {
+                group.iter().for_each(|piece| self.keep(Bytes::copy_from_slice(&slice(piece)), false, now));
             }
         }
-        for piece in pieces {
-            self.keep(Bytes::copy_from_slice(&slice(piece)), false, now);
-        }
-        self.flush(now)
+        Ok(total)
     }
 
     /// Writes what the socket takes and keeps a copy of the rest.
@@ -253,8 +269,6 @@ impl Stream {
         let mut total = 0;
         for group in ranges.chunks(PIECES_A_WRITE) {
             let mut written = 0;
-            // An outbox means that the socket has refused something, so that an
-            // event will come when it takes more.
             if self.outbox.is_none() {
                 let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
                 for (slice, range) in slices.iter_mut().zip(group) {
@@ -361,19 +375,25 @@ impl Stream {
         self.outbox.is_some() && !(self.is_outbound && self.state == State::Open)
     }
 
+    /// When a byte last moved, or lingering began.
+    pub fn active(&self) -> u64 {
+        self.active
+    }
+
     pub fn is_paused(&self, now: u64) -> bool {
         self.paused_until > now
     }
 
     /// The next time at which something is due, and what.
-    pub fn next_due(&self, limits: &Limits, drain_at: Option<u64>) -> (u64, Due) {
+    pub fn next_due(&self, terms: &Terms<'_>) -> (u64, Due) {
+        let Terms { limits, linger, drain_at } = *terms;
         let after = |start: u64, limit: Option<Duration>| {
-            limit.map_or(NEVER, |limit| start.saturating_add(limit.as_millis() as u64).saturating_add(1))
+            limit.map_or(NEVER, |limit| later(start, limit).saturating_add(1))
         };
         let mut next = match self.state {
             State::Closed => return (NEVER, Due::Idle),
             State::Connecting => (self.opened + CONNECT_TIMEOUT, Due::Connect),
-            State::Lingering => (self.active + LINGER, Due::Linger),
+            State::Lingering => (self.active.saturating_add(linger), Due::Linger),
             State::Open | State::Finishing => match &self.outbox {
                 Some(outbox) => (after(outbox.progress, limits.send_timeout), Due::Send),
                 None => (after(self.active, limits.idle_timeout), Due::Idle),
@@ -386,7 +406,7 @@ impl Stream {
         };
         if self.state == State::Open {
             if let Some(kept) = &self.kept
-                && self.paused_until == 0
+                && !self.is_left_unread()
             {
                 also(after(kept.since, limits.message_timeout), Due::Message);
             }
@@ -395,8 +415,20 @@ impl Stream {
                 also(self.paused_until, Due::Pause);
             }
         }
-        also(drain_at.unwrap_or(NEVER), Due::Drain);
+        also(drain_at, Due::Drain);
         next
+    }
+
+    /// It is we who do not read it now, so that its message cannot be late.
+    fn is_left_unread(&self) -> bool {
+        self.paused_until != 0 || self.outbox.is_some() || self.latch.is_parked()
+    }
+
+    /// It is read again: its unfinished message has all its time.
+    pub fn restart_message_clock(&mut self, now: u64) {
+        if let Some(kept) = &mut self.kept {
+            kept.since = now;
+        }
     }
 
     /// One line for the log at debug.

@@ -39,9 +39,8 @@ impl Deliver for Inboxes {
         self.spend()
     }
 
-    fn to_peer(&mut self, peer: &DatagramPeer, delivery: Delivery<'_>) -> bool {
-        let inbox = self.datagrams.entry(peer.address.port()).or_default();
-        inbox.extend(delivery.ranges.iter().map(|range| delivery.bytes[range.clone()].to_vec()));
+    fn to_peer(&mut self, peer: &DatagramPeer, message: &[u8]) -> bool {
+        self.datagrams.entry(peer.address.port()).or_default().push(message.to_vec());
         self.spend()
     }
 }
@@ -185,4 +184,35 @@ fn rooms_of_different_services_do_not_hear_each_other() {
     let inboxes = fan_out(&mut rooms);
     assert_eq!(inboxes.of(1), "");
     assert_eq!(inboxes.of(2), "for the second");
+}
+
+#[test]
+fn a_datagram_peer_is_sent_no_more_of_a_turn_than_the_budget_allows() {
+    let mut rooms = Rooms::default();
+    for id in [5, 6] {
+        rooms.join_peer(0, ROOM, id, peer(1000 + id as u16), PLAIN);
+    }
+    let messages: Vec<Vec<u8>> = (0..10u8).map(|number| vec![b'a' + number]).collect();
+    for message in &messages {
+        rooms.publish(0, ROOM, 0, message);
+    }
+    let mut inboxes = Inboxes::default();
+    for sent in [3, 6, 9, 12, 15, 18, 20] {
+        inboxes.budget = Some(3);
+        rooms.fan_out(&mut inboxes, &mut Vec::new());
+        assert_eq!(inboxes.datagrams.values().map(Vec::len).sum::<usize>(), sent);
+    }
+    assert_eq!(inboxes.datagrams[&1005], messages);
+    assert_eq!(inboxes.datagrams[&1006], messages);
+    inboxes.budget = None;
+    rooms.fan_out(&mut inboxes, &mut Vec::new());
+    assert!(!rooms.has_work());
+}
+
+#[test]
+fn a_room_that_nobody_empties_refuses_what_is_too_much() {
+    let mut rooms = Rooms::default();
+    let message = vec![b'x'; 1 << 20];
+    let taken = (0..1000).take_while(|_| rooms.publish(0, ROOM, 0, &message)).count();
+    assert_eq!(taken, ROOM_LIMIT >> 20);
 }
