@@ -34,7 +34,7 @@ pub struct ServeArgs {
     /// Print one line of JSON with the addresses on standard output
     #[arg(long)]
     announce: bool,
-    /// Log each connection's start and end
+    /// Log each connection's start and end (RUST_LOG, where it is set, decides instead)
     #[arg(short, long)]
     verbose: bool,
 }
@@ -59,10 +59,16 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
         let kind = service.kind.name();
         served.extend(sockets.into_iter().map(|bound| Served { name: service.name.clone(), kind, bound }));
     }
-    reactor.set_max_connections(connection_limit(config.limits.connections, descriptors));
+    let possible = possible_connections(descriptors);
+    reactor.set_max_connections(lowered("", config.limits.connections, possible, descriptors));
+    for service in &config.services {
+        // What is more than possible for all is more than possible for one.
+        lowered(&format!("{}: ", service.name), service.limits.connections, possible, descriptors);
+    }
     log_table(&served, &config);
     if arguments.announce {
-        output::print(&announcement(&served)).map_err(Failure::at_run_time)?;
+        let failed = |error| Failure::at_run_time(format!("the announcement cannot be written: {error}"));
+        output::print(&announcement(&served)).map_err(failed)?;
     }
     reactor.run().map_err(Failure::at_run_time)?;
     log::info!("ended");
@@ -96,14 +102,19 @@ fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// How many connections the descriptors allow, at most `wanted` where it is set.
-fn connection_limit(wanted: usize, descriptors: u64) -> usize {
+/// How many connections the descriptors allow.
+fn possible_connections(descriptors: u64) -> usize {
     let in_use =
         fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).map_or(64, |list| list.count());
-    let possible = descriptors.saturating_sub(in_use as u64 + RESERVED_DESCRIPTORS).max(1) as usize;
+    descriptors.saturating_sub(in_use as u64 + RESERVED_DESCRIPTORS).max(1) as usize
+}
+
+/// The limit on connections that can be kept: at most what is possible, and that
+/// where none is set.
+fn lowered(whose: &str, wanted: usize, possible: usize, descriptors: u64) -> usize {
     if wanted > possible {
         log::warn!(
-            "connections = {wanted} is lowered to {possible}: the system allows this program {descriptors} open descriptors (ulimit -n)"
+            "{whose}connections = {wanted} is lowered to {possible}: the system allows this program {descriptors} open descriptors (ulimit -n)"
         );
     }
     if wanted == 0 { possible } else { wanted.min(possible) }

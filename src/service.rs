@@ -170,6 +170,17 @@ pub enum CloseReason {
     Failed(io::Error),
 }
 
+impl From<Farewell> for CloseReason {
+    fn from(why: Farewell) -> CloseReason {
+        match why {
+            Farewell::Idle => CloseReason::Idle,
+            Farewell::MessageTimeout => CloseReason::MessageTimeout,
+            Farewell::TooLong => CloseReason::TooLong,
+            Farewell::Full | Farewell::TooManyFromPeer => CloseReason::ByUs,
+        }
+    }
+}
+
 impl CloseReason {
     pub(crate) fn is_timeout(&self) -> bool {
         matches!(self, CloseReason::Idle | CloseReason::MessageTimeout | CloseReason::SendTimeout)
@@ -448,6 +459,13 @@ impl Context<'_> {
         if self.effects.closing == Closing::No {
             self.effects.closing = Closing::Close;
         }
+    }
+
+    /// As [`Context::close`], for one of the reasons that a client can be given
+    /// up for: the log names it. The words are the service's to send.
+    pub fn close_for(&mut self, why: Farewell) {
+        self.effects.gives_up_for = Some(why);
+        self.close();
     }
 
     /// Ends this connection at once; the peer sees a reset.

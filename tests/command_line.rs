@@ -118,10 +118,19 @@ fn two_services_of_one_kind_run_under_two_names() {
     assert_ne!(daemon.tcp("echo"), daemon.tcp("quiet"));
 }
 
-/// Runs the daemon with a log, talks to it, and returns what it logged.
+/// Runs an echo with a log, talks to it, and returns what it logged.
 fn log_of(arguments: &[&str], environment: &[(&str, &str)], conversation: impl FnOnce(&Daemon)) -> String {
+    let echo = ["--only", "echo", "--port", "echo=0"];
+    log_of_serving(&[&echo, arguments].concat(), environment, conversation)
+}
+
+fn log_of_serving(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    conversation: impl FnOnce(&Daemon),
+) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
-    command.args(["serve", "--announce", "--only", "echo", "--port", "echo=0"]).args(arguments);
+    command.args(["serve", "--announce"]).args(arguments);
     command.envs(environment.iter().copied()).stderr(Stdio::piped());
     let mut daemon = Daemon::spawn(command);
     conversation(&daemon);
@@ -154,4 +163,56 @@ fn the_log_tells_the_services_at_info_and_connections_at_debug() {
     assert!(!verbose.contains("secret"), "no payload is logged:\n{verbose}");
     let silent = log_of(&[], &[("RUST_LOG", "error")], echo_once);
     assert_eq!(silent, "");
+}
+
+#[test]
+fn each_way_in_which_a_connection_ends_is_logged_by_its_reason() {
+    let config = "[services.echo]\ntcp = 0\nidle_timeout = \"100ms\"\n\
+                  [services.small]\nkind = \"echo\"\ntcp = 0\nconnections = 1\n\
+                  [services.json]\ntcp = 0\nmessage_timeout = \"100ms\"\n\
+                  [services.number]\ntcp = 0\nline_length = 64\n";
+    let file = config_file("reasons", config);
+    let log = log_of_serving(&["-v", "--config", &file], &[], |daemon| {
+        echo_once(daemon);
+        let by_us = connect(daemon.tcp("echo"));
+        (&by_us).write_all(b"/end").unwrap();
+        assert_eq!(read_to_end(&by_us), b"/end");
+        drop(by_us);
+        let idle = connect(daemon.tcp("echo"));
+        assert_eq!(read_to_end(&idle), b"");
+        drop(idle);
+        let unfinished = connect(daemon.tcp("json"));
+        (&unfinished).write_all(b"[1,").unwrap();
+        assert!(text(&read_to_end(&unfinished)).contains("took too long"));
+        drop(unfinished);
+        let long = connect(daemon.tcp("number"));
+        (&long).write_all(b"1\n").unwrap();
+        assert_eq!(read_exactly(&long, 4), b"one\n");
+        (&long).write_all(&[b'x'; 100]).unwrap();
+        assert_eq!(read_to_end(&long), b"the line is too long\n");
+        drop(long);
+        let reset = connect(daemon.tcp("small"));
+        (&reset).write_all(b"x").unwrap();
+        assert_eq!(read_exactly(&reset, 1), b"x");
+        assert_eq!(read_to_end(&connect(daemon.tcp("small"))), b"", "a second one is refused");
+        socket2::SockRef::from(&reset).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(reset);
+        support::eventually("there is a place again", || {
+            let next = connect(daemon.tcp("small"));
+            (&next).write_all(b"x").unwrap();
+            matches!(std::io::Read::read(&mut &next, &mut [0; 1]), Ok(1))
+        });
+    });
+    for reason in [
+        "echo: 127.0.0.1",
+        "ended: closed by the peer;",
+        "ended: closed by us;",
+        "ended: timed out, idle;",
+        "ended: timed out, unfinished message;",
+        "ended: line too long;",
+        "ended: reset by the peer;",
+        "ended: refused, too many connections are open",
+    ] {
+        assert!(log.contains(reason), "{reason} is missing in\n{log}");
+    }
 }

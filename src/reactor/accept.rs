@@ -101,6 +101,8 @@ impl Reactor {
     }
 
     fn welcome(&mut self, host: u32, socket: mio::net::TcpStream, peer: SocketAddr) {
+        // An IPv4 peer of a dual-stack listener is known by its IPv4 address.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if let Some(why) = self.refusal(host, peer) {
             return self.refuse(host, socket, peer, why);
         }
@@ -146,6 +148,7 @@ impl Reactor {
         let words = self.farewell_of(host, why);
         listener::turn_away(socket, &words);
         self.net.statistics.refused += 1;
+        log::debug!("{}: {peer} ended: refused, {why}", self.hosts[host as usize].name);
         let (now, name) = (self.net.now, &self.hosts[host as usize].name);
         self.net.notices.say(Notice::Refused, now, format_args!("{name}: {peer} is turned away: {why}"));
     }

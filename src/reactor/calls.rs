@@ -230,7 +230,7 @@ impl Reactor {
         }
         match effects.closing {
             Closing::No => {}
-            Closing::Close => self.net.finish(handle, CloseReason::ByUs),
+            Closing::Close => self.close_for(handle, host, effects.gives_up_for),
             Closing::Abort => {
                 if let Some(stream) = self.net.stream(handle) {
                     stream.reset_on_close();
@@ -239,6 +239,16 @@ impl Reactor {
             }
         }
         self.net.arm(handle, &self.hosts);
+    }
+
+    fn close_for(&mut self, handle: Handle, host: u32, why: Option<Farewell>) {
+        let Some(why) = why else { return self.net.finish(handle, CloseReason::ByUs) };
+        let now = self.net.now;
+        if let Some(stream) = self.net.stream(handle) {
+            let (peer, name) = (stream.peer, &self.hosts[host as usize].name);
+            self.net.notices.say(Notice::Limit, now, format_args!("{name}: {peer} is closed: {why}"));
+        }
+        self.net.finish(handle, why.into());
     }
 
     fn apply_other(&mut self, host: u32, about: About, effect: Effect, scratch: &[u8]) {

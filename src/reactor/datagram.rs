@@ -103,7 +103,7 @@ impl Datagram {
                 SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
             }
         }
-        socket.bind(&spec.bind.into())?;
+        socket.bind(&with_scope(spec.bind, spec.multicast)?.into())?;
         if let Some(multicast) = &spec.multicast {
             multicast.apply(&socket, options)?;
         }
@@ -141,22 +141,20 @@ impl Multicast {
                     None => Ipv4Addr::UNSPECIFIED,
                 };
                 if self.join {
-                    socket.join_multicast_v4(&group, &interface)?;
+                    socket
+                        .join_multicast_v4(&group, &interface)
+                        .map_err(|error| no_interface(error, interface))?;
                     // Else the groups that other sockets joined are heard too.
                     #[cfg(target_os = "linux")]
                     socket.set_multicast_all_v4(false)?;
                 }
-                socket.set_multicast_if_v4(&interface)?;
+                socket.set_multicast_if_v4(&interface).map_err(|error| no_interface(error, interface))?;
                 if let Some(ttl) = options.ttl {
                     socket.set_multicast_ttl_v4(ttl)?;
                 }
             }
             (IpAddr::V6(group), interface) => {
-                let index = match interface {
-                    Some(IpAddr::V6(interface)) => interface_index(IpAddr::V6(interface))?,
-                    Some(IpAddr::V4(_)) => return Err(other_family()),
-                    None => 0,
-                };
+                let index = interface_index_v6(interface)?;
                 if self.join {
                     socket.join_multicast_v6(&group, index)?;
                     #[cfg(target_os = "linux")]
@@ -176,6 +174,36 @@ fn other_family() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the interface is of another address family than the group")
 }
 
+fn no_interface(error: io::Error, interface: Ipv4Addr) -> io::Error {
+    use nix::libc::{EADDRNOTAVAIL, ENODEV};
+    match error.raw_os_error() {
+        Some(EADDRNOTAVAIL | ENODEV) => io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("no interface for multicast has the address {interface}"),
+        ),
+        _ => error,
+    }
+}
+
+fn interface_index_v6(interface: Option<IpAddr>) -> io::Result<u32> {
+    match interface {
+        Some(IpAddr::V6(interface)) => interface_index(IpAddr::V6(interface)),
+        Some(IpAddr::V4(_)) => Err(other_family()),
+        None => Ok(0),
+    }
+}
+
+/// A group of one link is bound together with its interface (RFC 4007).
+fn with_scope(bind: SocketAddr, multicast: Option<Multicast>) -> io::Result<SocketAddr> {
+    match (bind, multicast) {
+        (SocketAddr::V6(mut v6), Some(multicast)) if v6.ip().is_multicast() => {
+            v6.set_scope_id(interface_index_v6(multicast.interface)?);
+            Ok(v6.into())
+        }
+        _ => Ok(bind),
+    }
+}
+
 /// The index of the interface that has this address.
 fn interface_index(address: IpAddr) -> io::Result<u32> {
     let has_address = |interface: &nix::ifaddrs::InterfaceAddress| {
@@ -187,7 +215,7 @@ fn interface_index(address: IpAddr) -> io::Result<u32> {
             return Ok(nix::net::if_::if_nametoindex(interface.interface_name.as_str())?);
         }
     }
-    Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("no interface has the address {address}")))
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no interface has the address {address}")))
 }
 
 /// 255.255.255.255, or the broadcast address of the loopback network.

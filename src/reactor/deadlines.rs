@@ -66,8 +66,8 @@ impl Reactor {
                 self.net.notices.say(Notice::Timeout, now, line);
                 self.net.end(handle, CloseReason::SendTimeout);
             }
-            Due::Idle => self.part(handle, Farewell::Idle, CloseReason::Idle),
-            Due::Message => self.part(handle, Farewell::MessageTimeout, CloseReason::MessageTimeout),
+            Due::Idle => self.part(handle, Farewell::Idle),
+            Due::Message => self.part(handle, Farewell::MessageTimeout),
             Due::Pause => {
                 stream.paused_until = 0;
                 stream.restart_message_clock(now);

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::datagram::DatagramSpec;
 use super::rooms::{DatagramPeer, Room};
 use super::token::{ConnectionId, SocketId};
-use crate::service::Message;
+use crate::service::{Farewell, Message};
 
 /// A part of the answer to the connection that the callback is about.
 #[derive(Debug, Clone)]
@@ -70,6 +70,8 @@ pub(crate) struct Effects {
     pub scratch: Vec<u8>,
     pub answer: Vec<Piece>,
     pub closing: Closing,
+    /// What the service closes the connection for, where that is not its own business.
+    pub gives_up_for: Option<Farewell>,
     /// `Some(None)` clears the deadline.
     pub deadline: Option<Option<Instant>>,
     pub pause_until: Option<Instant>,
@@ -117,6 +119,7 @@ impl Effects {
         self.scratch.shrink_to(WORTH_KEEPING);
         self.answer.clear();
         self.closing = Closing::No;
+        self.gives_up_for = None;
         self.deadline = None;
         self.pause_until = None;
         self.more_to_send = false;

@@ -136,9 +136,12 @@ impl SocketOptions {
         }
         #[cfg(any(target_os = "linux", target_os = "freebsd"))]
         if let Some(name) = &self.congestion {
-            socket
-                .set_tcp_congestion(name.as_bytes())
-                .map_err(|error| named(error, format!("congestion = \"{name}\"")))?;
+            socket.set_tcp_congestion(name.as_bytes()).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    io::Error::other(format!("the kernel has no congestion control {name:?}"))
+                }
+                _ => error,
+            })?;
         }
         self.apply_to_any(socket, address)
     }
@@ -167,10 +170,6 @@ impl SocketOptions {
         }
         Ok(())
     }
-}
-
-fn named(error: io::Error, setting: String) -> io::Error {
-    io::Error::new(error.kind(), format!("{setting}: {error}"))
 }
 
 /// What the kernel granted, for the log at debug.

@@ -239,6 +239,7 @@ impl Reactor {
         while !self.has_ended() {
             self.turn(None).map_err(RunError::Poll)?;
         }
+        self.net.notices.finish();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Service(why)))
     }
 

@@ -40,6 +40,16 @@ impl Notices {
     }
 }
 
+impl Notices {
+    /// Says how many lines were kept back, at the end.
+    pub fn finish(&mut self) {
+        let suppressed: u64 = self.0.iter_mut().map(|window| std::mem::take(&mut window.suppressed)).sum();
+        if suppressed > 0 {
+            log::info!("{suppressed} more lines about refusals, drops and limits were not written");
+        }
+    }
+}
+
 impl Window {
     /// How many lines were kept back before this one, or `None` to keep it back.
     fn admit(&mut self, second: u64) -> Option<u64> {

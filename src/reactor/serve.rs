@@ -187,7 +187,7 @@ impl Reactor {
             && stream.paused_until == 0
             && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > limit)
         {
-            self.part(handle, Farewell::TooLong, CloseReason::TooLong);
+            self.part(handle, Farewell::TooLong);
         }
     }
 
@@ -207,7 +207,7 @@ impl Reactor {
     }
 
     /// Closes a connection with the protocol's words for why.
-    pub(super) fn part(&mut self, handle: Handle, farewell: Farewell, why: CloseReason) {
+    pub(super) fn part(&mut self, handle: Handle, farewell: Farewell) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
         let (host, peer, is_open) = (stream.host, stream.peer, stream.state == State::Open);
@@ -222,7 +222,7 @@ impl Reactor {
         let kind = if farewell == Farewell::TooLong { Notice::Limit } else { Notice::Timeout };
         let name = &self.hosts[host as usize].name;
         self.net.notices.say(kind, now, format_args!("{name}: {peer} is closed: {farewell}"));
-        self.net.finish(handle, why);
+        self.net.finish(handle, farewell.into());
         self.net.arm(handle, &self.hosts);
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn farewell(why: Farewell) -> String {
 /// Ends a connection whose line is too long, and says so.
 pub(super) fn refuse_line(cx: &mut Context<'_>) {
     cx.send(farewell(Farewell::TooLong).as_bytes());
-    cx.close();
+    cx.close_for(Farewell::TooLong);
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Service for Json {
         if session.stream.pending() == Pending::Value {
             cx.send(error(Farewell::MessageTimeout).as_bytes());
             cx.send(session.stream.mode().terminator());
-            return cx.close();
+            return cx.close_for(Farewell::MessageTimeout);
         }
         self.finish(session);
         self.send(cx);

@@ -58,13 +58,19 @@ impl Circle {
         }
     }
 
+    /// Whether a rate holds for whoever speaks now.
+    pub fn is_throttled(cx: &Context<'_>) -> bool {
+        let rate = cx.limits().messages_per_second;
+        let is_local = || cx.peer().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+        rate.per_second > 0 && (rate.loopback || !is_local())
+    }
+
     /// Whether a member may say something now.
     pub fn may_speak(&self, person: &mut Person, cx: &Context<'_>) -> Verdict {
-        let rate = cx.limits().messages_per_second;
-        let is_local = cx.peer().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        if rate.per_second == 0 || is_local && !rate.loopback {
+        if !Circle::is_throttled(cx) {
             return Verdict::Admitted;
         }
+        let rate = cx.limits().messages_per_second;
         let throttle = person.throttle.get_or_insert_with(|| Box::new(Throttle::new(rate, cx.now())));
         throttle.ask(rate, cx.now())
     }

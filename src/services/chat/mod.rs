@@ -80,7 +80,7 @@ impl Chat {
     /// unread, so that TCP slows it down.
     fn converse(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
         loop {
-            if session.conversation.has_next(input, cx) {
+            if Circle::is_throttled(cx) && session.conversation.has_next(input, cx) {
                 match self.circle.may_speak(&mut session.person, cx) {
                     Verdict::Admitted => {}
                     Verdict::Refused(until) => {
@@ -105,6 +105,7 @@ impl Chat {
                 }
                 Heard::TooLong => {
                     say(&self.farewell(Farewell::TooLong), cx);
+                    cx.close_for(Farewell::TooLong);
                     Then::Leaves
                 }
             };
