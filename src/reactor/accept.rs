@@ -108,8 +108,7 @@ impl Reactor {
         }
         let Some(session) = self.new_session(host) else { return };
         let slot = &mut self.hosts[host as usize];
-        let generation = self.net.next_generation();
-        let mut stream = Stream::new(socket, peer, host, State::Open, generation, self.net.now);
+        let mut stream = Stream::new(socket, peer, host, State::Open, self.net.now);
         stream.session = session;
         stream.counted_peer = slot.limits.connections_per_peer > 0;
         let counted_peer = stream.counted_peer;

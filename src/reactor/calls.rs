@@ -272,9 +272,8 @@ impl Reactor {
                 self.offload.submit(host, connection, job);
             }
             Effect::OpenSocket(spec) => {
-                let generation = self.net.next_generation();
                 let options = &self.hosts[host as usize].options;
-                let opened = Datagram::open(&spec, options, host, generation)
+                let opened = Datagram::open(&spec, options, host)
                     .and_then(|datagram| self.net.insert(Entry::Datagram(Box::new(datagram))));
                 self.pending.push_back(Pending::Socket { host, opened: opened.map(SocketId) });
             }
@@ -302,10 +301,9 @@ impl Reactor {
 
     fn connect(&mut self, host: u32, to: SocketAddr) {
         let Some(session) = self.new_session(host) else { return };
-        let generation = self.net.next_generation();
         let now = self.net.now;
         let connected = connector::connect(to, &self.hosts[host as usize].options).and_then(|socket| {
-            let mut stream = Stream::new(socket, to, host, State::Connecting, generation, now);
+            let mut stream = Stream::new(socket, to, host, State::Connecting, now);
             stream.session = session;
             self.net.insert(Entry::Stream(stream))
         });

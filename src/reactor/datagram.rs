@@ -65,7 +65,6 @@ pub(crate) fn any_address(like: SocketAddr) -> SocketAddr {
 #[derive(Debug)]
 pub(crate) struct Datagram {
     pub socket: UdpSocket,
-    pub generation: u32,
     pub host: u32,
     pub address: SocketAddr,
     pub is_connected: bool,
@@ -78,12 +77,7 @@ pub(crate) struct Datagram {
 }
 
 impl Datagram {
-    pub fn open(
-        spec: &DatagramSpec,
-        options: &SocketOptions,
-        host: u32,
-        generation: u32,
-    ) -> io::Result<Datagram> {
+    pub fn open(spec: &DatagramSpec, options: &SocketOptions, host: u32) -> io::Result<Datagram> {
         let socket = Socket::new(Domain::for_address(spec.bind), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         // A second daemon on the port would take half of the datagrams, so the
@@ -112,7 +106,6 @@ impl Datagram {
         }
         let socket = UdpSocket::from_std(socket.into());
         Ok(Datagram {
-            generation,
             host,
             address: socket.local_addr()?,
             socket,

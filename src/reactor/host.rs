@@ -257,8 +257,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             |transport, address, source| BindError { service: name.clone(), transport, address, source };
         let mut listeners = Vec::new();
         for address in tcp {
-            let generation = reactor.net.next_generation();
-            let listener = Listener::bind(address, &options, id, generation)
+            let listener = Listener::bind(address, &options, id)
                 .map_err(|source| failed(Transport::Tcp, address, source))?;
             listeners.push(listener);
         }
@@ -267,8 +266,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             if let (0, Some(before)) = (spec.bind.port(), datagrams.last()) {
                 spec.bind.set_port(Datagram::port(before));
             }
-            let generation = reactor.net.next_generation();
-            let datagram = Datagram::open(&spec, &options, id, generation)
+            let datagram = Datagram::open(&spec, &options, id)
                 .map_err(|source| failed(Transport::Udp, spec.bind, source))?;
             datagrams.push(datagram);
         }

@@ -23,7 +23,6 @@ const READ_SIZE: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Keyboard {
-    pub generation: u32,
     pub host: u32,
     pub latch: Latch,
     pub paused: bool,
@@ -37,8 +36,8 @@ pub(crate) struct Keyboard {
 pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
-    pub fn new(host: u32, generation: u32) -> Keyboard {
-        Keyboard { generation, host, latch: Latch::default(), paused: false, is_file: false, reading: false }
+    pub fn new(host: u32) -> Keyboard {
+        Keyboard { host, latch: Latch::default(), paused: false, is_file: false, reading: false }
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -93,8 +92,7 @@ impl Reactor {
             // There is one standard input, and it is read already.
             return self.pause_keyboard(host, false);
         }
-        let generation = self.net.next_generation();
-        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host, generation)))) {
+        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host)))) {
             Ok(handle) => {
                 self.net.enqueue(handle);
             }

@@ -21,7 +21,6 @@ const READS_BEFORE_REFUSAL: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: TcpListener,
-    pub generation: u32,
     pub host: u32,
     pub address: SocketAddr,
     pub latch: Latch,
@@ -33,12 +32,7 @@ pub(crate) struct Listener {
 impl Listener {
     /// Binds and listens. Options are set on the listener, for Linux hands
     /// them down to the connections: an accept then costs no further call.
-    pub fn bind(
-        address: SocketAddr,
-        options: &SocketOptions,
-        host: u32,
-        generation: u32,
-    ) -> io::Result<Listener> {
+    pub fn bind(address: SocketAddr, options: &SocketOptions, host: u32) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         options.apply_to_stream(&socket, address)?;
@@ -46,7 +40,7 @@ impl Listener {
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         let socket = TcpListener::from_std(socket.into());
         let address = socket.local_addr()?;
-        Ok(Listener { socket, generation, host, address, latch: Latch::default(), retry_at: None })
+        Ok(Listener { socket, host, address, latch: Latch::default(), retry_at: None })
     }
 
     pub fn socket(&mut self) -> &mut TcpListener {

@@ -26,6 +26,12 @@ pub(crate) enum Entry {
     Keyboard(Box<Keyboard>),
 }
 
+/// An entry in its place of the slab. The place is used again, the generation not.
+struct Place {
+    generation: u32,
+    entry: Entry,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Listener,
@@ -44,15 +50,6 @@ impl Entry {
         }
     }
 
-    fn generation(&self) -> u32 {
-        match self {
-            Entry::Listener(listener) => listener.generation,
-            Entry::Stream(stream) => stream.generation,
-            Entry::Datagram(datagram) => datagram.generation,
-            Entry::Keyboard(keyboard) => keyboard.generation,
-        }
-    }
-
     fn latch(&mut self) -> &mut super::readiness::Latch {
         match self {
             Entry::Listener(listener) => &mut listener.latch,
@@ -65,7 +62,7 @@ impl Entry {
 
 pub(crate) struct Net {
     registry: Registry,
-    entries: Slab<Entry>,
+    entries: Slab<Place>,
     generation: u32,
     /// Who is to be served; each at most once (the latch knows).
     pub ready: VecDeque<Handle>,
@@ -102,21 +99,17 @@ impl Net {
         }
     }
 
-    /// Never 0, which is nobody.
-    pub fn next_generation(&mut self) -> u32 {
-        self.generation = self.generation.wrapping_add(1).max(1);
-        self.generation
-    }
-
     pub fn generation_counter(&mut self) -> (&mut u32, &Statistics) {
         (&mut self.generation, &self.statistics)
     }
 
     /// Registers a socket, once for its whole life: both directions, edge-triggered.
     pub fn insert(&mut self, entry: Entry) -> io::Result<Handle> {
-        let slot = self.entries.vacant_entry();
-        let handle = Handle { generation: entry.generation(), key: slot.key() as u32 };
-        let entry = slot.insert(entry);
+        // Never 0, which is nobody.
+        self.generation = self.generation.wrapping_add(1).max(1);
+        let vacant = self.entries.vacant_entry();
+        let handle = Handle { generation: self.generation, key: vacant.key() as u32 };
+        let entry = &mut vacant.insert(Place { generation: self.generation, entry }).entry;
         let both = Interest::READABLE | Interest::WRITABLE;
         let token = handle.token();
         let registered = match entry {
@@ -138,10 +131,8 @@ impl Net {
     /// Takes an entry out; dropping it closes its descriptor, which takes it
     /// out of the poll.
     pub fn take(&mut self, handle: Handle) -> Option<Entry> {
-        if self.entries.get(handle.key as usize)?.generation() != handle.generation {
-            return None;
-        }
-        let entry = self.entries.remove(handle.key as usize);
+        self.get(handle)?;
+        let entry = self.entries.remove(handle.key as usize).entry;
         match &entry {
             Entry::Datagram(datagram) => {
                 if let Some(at) = self.datagram_addresses.iter().position(|at| *at == datagram.address) {
@@ -160,7 +151,8 @@ impl Net {
     }
 
     pub fn get(&mut self, handle: Handle) -> Option<&mut Entry> {
-        self.entries.get_mut(handle.key as usize).filter(|entry| entry.generation() == handle.generation)
+        let place = self.entries.get_mut(handle.key as usize)?;
+        (place.generation == handle.generation).then_some(&mut place.entry)
     }
 
     pub fn stream(&mut self, handle: Handle) -> Option<&mut Stream> {
@@ -179,8 +171,8 @@ impl Net {
 
     /// The handles of all entries that `wanted` picks.
     pub fn handles(&self, mut wanted: impl FnMut(&Entry) -> bool) -> Vec<Handle> {
-        let picked = self.entries.iter().filter(|(_, entry)| wanted(entry));
-        picked.map(|(key, entry)| Handle { generation: entry.generation(), key: key as u32 }).collect()
+        let picked = self.entries.iter().filter(|(_, place)| wanted(&place.entry));
+        picked.map(|(key, place)| Handle { generation: place.generation, key: key as u32 }).collect()
     }
 
     /// Takes in an event: it latches what it says and queues its entry.
@@ -300,8 +292,9 @@ impl Net {
             if handle.generation == 0 {
                 return hosts[handle.key as usize].tick == at;
             }
-            match entries.get(handle.key as usize) {
-                Some(Entry::Stream(stream)) => stream.generation == handle.generation && stream.armed == at,
+            let place = entries.get(handle.key as usize);
+            match place.filter(|place| place.generation == handle.generation).map(|place| &place.entry) {
+                Some(Entry::Stream(stream)) => stream.armed == at,
                 Some(Entry::Listener(listener)) => listener.retry_at == Some(at),
                 _ => false,
             }
@@ -309,8 +302,8 @@ impl Net {
     }
 
     pub fn streams(&self) -> impl Iterator<Item = (Handle, &Stream)> {
-        self.entries.iter().filter_map(|(key, entry)| match entry {
-            Entry::Stream(stream) => Some((stream.handle(key as u32), stream)),
+        self.entries.iter().filter_map(|(key, place)| match &place.entry {
+            Entry::Stream(stream) => Some((Handle { generation: place.generation, key: key as u32 }, stream)),
             _ => None,
         })
     }

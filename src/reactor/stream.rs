@@ -15,7 +15,6 @@ use super::outbox::{Outbox, PIECES_A_WRITE};
 use super::readiness::Latch;
 use super::rooms::{Overflow, Room};
 use super::timers::NEVER;
-use super::token::Handle;
 use crate::service::CloseReason;
 
 /// How long a connection that we closed waits for its peer to close too, unless
@@ -50,7 +49,6 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: TcpStream,
-    pub generation: u32,
     pub session: u32,
     pub host: u32,
     /// The room that it publishes to: while that is full, it is left unread.
@@ -120,17 +118,9 @@ pub(crate) enum Due {
 }
 
 impl Stream {
-    pub fn new(
-        socket: TcpStream,
-        peer: SocketAddr,
-        host: u32,
-        state: State,
-        generation: u32,
-        now: u64,
-    ) -> Stream {
+    pub fn new(socket: TcpStream, peer: SocketAddr, host: u32, state: State, now: u64) -> Stream {
         Stream {
             socket,
-            generation,
             session: u32::MAX,
             host,
             room: None,
@@ -153,10 +143,6 @@ impl Stream {
             sent: 0,
             why: None,
         }
-    }
-
-    pub fn handle(&self, key: u32) -> Handle {
-        Handle { generation: self.generation, key }
     }
 
     pub fn socket(&mut self) -> &mut TcpStream {
