@@ -6,6 +6,7 @@
 //! with status 0; one that got none says why in one sentence, with status 1.
 
 mod ask;
+mod asked;
 mod broadcast;
 mod chat;
 mod discover;

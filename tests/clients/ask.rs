@@ -101,7 +101,7 @@ fn an_echo_in_pieces_is_awaited_to_its_last_byte() {
             for byte in heard {
                 connection.write_all(&[byte]).unwrap();
                 // Longer than the silence that ends an answer of unknown length.
-                thread::sleep(Duration::from_millis(80));
+                thread::sleep(Duration::from_millis(250));
             }
         }
     });
@@ -158,7 +158,8 @@ fn a_long_answer_is_whole_although_the_server_pauses() {
         connection.read_exact(&mut heard).unwrap();
         let answer = heard.to_ascii_uppercase();
         connection.write_all(&answer[..60_000]).unwrap();
-        thread::sleep(Duration::from_millis(150));
+        // Longer than the silence that ends an answer of unknown length.
+        thread::sleep(Duration::from_millis(250));
         connection.write_all(&answer[60_000..]).unwrap();
         let _ = connection.read(&mut [0]);
     });
@@ -174,6 +175,47 @@ fn a_number_server_that_stays_open_is_not_waited_for() {
     });
     ask(&["number", &server.to_string(), "7", "일곱"]).printed(&["seven", "Try again"]);
     assert_eq!(heard.try_iter().count(), 2);
+}
+
+#[test]
+fn a_number_word_that_comes_letter_by_letter_is_one_answer() {
+    for pause in [50, 250] {
+        let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+            while !recv(&mut connection).is_empty() {
+                for letter in b"ten\n" {
+                    connection.write_all(&[*letter]).unwrap();
+                    thread::sleep(Duration::from_millis(pause));
+                }
+            }
+        });
+        let ended = ask(&["number", &server.to_string(), "10", "10"]);
+        ended.printed(&["ten", "ten"]);
+    }
+}
+
+#[test]
+fn an_upper_answer_that_lacks_the_end_is_reported() {
+    // As a server with one recv does: it answers the beginning, and closes.
+    for stays_open in [false, true] {
+        let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+            let mut heard = vec![0; 30_000];
+            connection.read_exact(&mut heard).unwrap();
+            connection.write_all(&heard[..1000].to_ascii_uppercase()).unwrap();
+            if stays_open {
+                let _ = connection.read(&mut [0]);
+            }
+        });
+        let ended = ask(&["upper", "--timeout", "500ms", &server.to_string(), &"x".repeat(30_000)]);
+        assert_eq!(ended.out, "X".repeat(1000) + "\n");
+        let part = if stays_open { "after 1000 bytes" } else { "1000 characters to 30000" };
+        ended.failed_saying(&[&server.to_string(), part]);
+    }
+}
+
+#[test]
+fn an_upper_answer_in_other_letters_is_no_error() {
+    let (server, _) = answering(|bytes| bytes.to_ascii_uppercase());
+    ask(&["upper", &server.to_string(), "straße"]).printed(&["STRAßE"]);
 }
 
 #[test]
@@ -197,7 +239,7 @@ fn a_json_answer_is_awaited_until_its_value_is_closed() {
     let (server, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
         while !recv(&mut connection).is_empty() {
             connection.write_all(br#"{"a": [1, "#).unwrap();
-            thread::sleep(Duration::from_millis(150));
+            thread::sleep(Duration::from_millis(250));
             connection.write_all(b"2]}").unwrap();
         }
     });
