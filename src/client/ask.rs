@@ -10,14 +10,16 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions, Transport};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
 use super::asked::Asked;
+use super::json_values::{JsonArgument, parse_argument};
 use super::messages::{Messages, Next};
 use super::screen::{print_answer, prompt};
 use super::target::{Route, Target};
@@ -68,15 +70,17 @@ pub struct TimeArgs {
 /// The command line of `json`.
 #[derive(Debug, Args)]
 pub struct JsonArgs {
+    // A server says what it lacks of a value when it has waited for 10 s; that
+    // has to come first.
     /// How long to wait for an answer, 0 for ever
-    #[arg(long, value_parser = parse_timeout, default_value = "10s")]
+    #[arg(long, value_parser = parse_timeout, default_value = "15s")]
     timeout: Timeout,
     /// The server; an IPv6 address stands in brackets, as in [::1]:9000
     #[arg(value_name = "HOST:PORT")]
     target: Target,
-    /// What to send, one answer each; without it, the lines of standard input
-    #[arg(value_name = "JSON")]
-    values: Vec<OsString>,
+    /// What to send, one answer for each value; without it, the values of standard input
+    #[arg(value_name = "JSON", value_parser = OsStringValueParser::new().try_map(parse_json))]
+    values: Vec<JsonArgument>,
 }
 
 /// The command line of `hello`.
@@ -100,8 +104,14 @@ impl From<TimeArgs> for AskArgs {
 
 impl From<JsonArgs> for AskArgs {
     fn from(JsonArgs { timeout, target, values }: JsonArgs) -> AskArgs {
-        AskArgs { udp: false, timeout: Some(timeout), target, messages: values }
+        let values = values.into_iter().flat_map(|JsonArgument(values)| values);
+        let messages = values.map(OsString::from_vec).collect();
+        AskArgs { udp: false, timeout: Some(timeout), target, messages }
     }
+}
+
+fn parse_json(text: OsString) -> Result<JsonArgument, String> {
+    parse_argument(text.as_bytes())
 }
 
 impl From<HelloArgs> for AskArgs {
@@ -131,7 +141,10 @@ pub enum Question {
 pub fn run(question: Question, arguments: AskArgs) -> Result<(), ClientError> {
     let AskArgs { udp, timeout, target, messages } = arguments;
     let transport = if udp { Transport::Udp } else { Transport::Tcp };
-    let messages = Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect());
+    let messages = match question {
+        Question::Json if messages.is_empty() => Messages::values_from_keyboard(),
+        _ => Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect()),
+    };
     // Nothing sent is nothing asked, except that a datagram may be empty.
     let messages = if udp || question == Question::Time { messages } else { messages.without_empty() };
     let client = Ask {

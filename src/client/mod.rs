@@ -10,6 +10,7 @@ mod asked;
 mod broadcast;
 mod chat;
 mod discover;
+mod json_values;
 mod messages;
 mod multicast;
 mod screen;
@@ -39,7 +40,10 @@ pub enum ClientCommand {
     Time(ask::TimeArgs),
     /// Send JSON to a json server and print its answers
     ///
-    /// An answer that reports an error in the JSON is an answer too: status 0.
+    /// A value may go over several lines, and a line or an argument hold several
+    /// values; each is sent by itself. An answer that reports an error in the
+    /// JSON is an answer too: status 0. An argument that ends inside a value is
+    /// wrong usage; standard input that does is sent as it is.
     Json(ask::JsonArgs),
     /// Greet a hello server over UDP and print its answer
     Hello(ask::HelloArgs),

@@ -246,6 +246,51 @@ fn a_json_answer_is_awaited_until_its_value_is_closed() {
     ask(&["json", &server.to_string(), "[1]", "2"]).printed(&[r#"{"a": [1, 2]}"#; 2]);
 }
 
+/// Answers each value as the json service does, without a word between them.
+fn json_server() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<Vec<u8>>) {
+    answering(|bytes| match serde_json::from_slice::<serde_json::Value>(bytes) {
+        Ok(value) => value.to_string().into_bytes(),
+        Err(_) => br#"{"error": "no value"}"#.to_vec(),
+    })
+}
+
+#[test]
+fn json_of_standard_input_is_sent_value_by_value_wherever_its_lines_break() {
+    let (server, heard) = json_server();
+    let ended = run(&["json", &server.to_string()], b"{\n \"a\": 1\n}\n[1] [2]\n\n[\n]\n");
+    ended.printed(&[r#"{"a":1}"#, "[1]", "[2]", "[]"]);
+    let heard: Vec<_> = heard.try_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect();
+    assert_eq!(heard, ["{\n \"a\": 1\n}", "[1]", "[2]", "[\n]"]);
+}
+
+#[test]
+fn a_json_value_is_sent_as_soon_as_it_is_typed_and_an_end_word_inside_one_is_json() {
+    let (server, _) = json_server();
+    let mut client = Live::start(&["json", &server.to_string()]);
+    client.type_in(b"[\n1]\n");
+    client.wait_for_output("[1]\n");
+    client.type_in(b"[\nq\n");
+    client.wait_for_output("error");
+    client.type_in(b"q\n");
+    client.end().printed(&["[1]", r#"{"error": "no value"}"#]);
+}
+
+#[test]
+fn json_that_ends_too_early_is_sent_as_it_is_and_said() {
+    let (server, heard) = json_server();
+    let ended = run(&["json", &server.to_string()], b"[1]\n[2,\n");
+    assert_eq!(ended.out, "[1]\n{\"error\": \"no value\"}\n");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.err.contains("ends too early"), "{ended:?}");
+    assert_eq!(heard.try_iter().last().unwrap(), b"[2,");
+}
+
+#[test]
+fn each_json_value_of_an_argument_has_an_answer_of_its_own() {
+    let (server, _) = json_server();
+    ask(&["json", &server.to_string(), "1 2", "3", "[] {}"]).printed(&["1", "2", "3", "[]", "{}"]);
+}
+
 #[test]
 fn an_answer_that_reports_an_error_is_an_answer() {
     let answer = r#"{"error": "no value", "line": 1, "column": 1}"#;

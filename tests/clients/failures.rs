@@ -93,6 +93,8 @@ fn wrong_usage_shows_the_usage_with_status_2() {
         "time",
         "time localhost:1 x",
         "json",
+        "json localhost:1 [1, ]",
+        "json localhost:1 {} [1,\"a",
         "hello",
         "chat",
         "chat localhost:1 x",
