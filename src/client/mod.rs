@@ -48,6 +48,10 @@ pub enum ClientCommand {
     /// Greet a hello server over UDP and print its answer
     Hello(ask::HelloArgs),
     /// Talk in a chat; a typed bye, q or /end leaves
+    ///
+    /// /help, /who, /nick NAME and /quit are for the server, which answers them:
+    /// they go out as they are, also with --name. Everything else is for the
+    /// others.
     Chat(chat::ChatArgs),
     /// Find the servers on this network by broadcast
     Discover(discover::DiscoverArgs),

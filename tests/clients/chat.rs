@@ -28,6 +28,50 @@ fn each_line_goes_out_with_the_name_in_front_and_bye_at_the_end() {
     }
 }
 
+#[test]
+fn commands_for_the_server_go_out_without_the_name() {
+    let (server, heard) = listener();
+    let typed = "/help\n/who \n/nick 홍 길동\n/nick\n/whoever\n/nickname\n/me waves\n/quit now\n/quit\n";
+    run(&["chat", &server, "--name", "민수"], typed.as_bytes()).printed(&[]);
+    let expected =
+        "/help/who /nick 홍 길동/nick[민수] /whoever[민수] /nickname[민수] /me waves[민수] /quit now/quitbye";
+    assert_eq!(heard.recv().unwrap(), expected);
+}
+
+#[test]
+fn a_name_that_would_break_lines_is_wrong_usage() {
+    for name in ["a]\nb", "a\x1b[2J", "가\u{2028}나", "\u{85}", ""] {
+        let ended = run(&["chat", "127.0.0.1:9", "--name", name], b"");
+        assert_eq!(ended.status, Some(2), "{ended:?}");
+        assert!(ended.err.contains("name") && ended.err.contains("Usage"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_server_that_closes_at_quit_is_no_failure() {
+    let (server, _) =
+        tcp_server("127.0.0.1:0", |mut connection, _| while recv(&mut connection) != b"/quit" {});
+    let mut client = Live::start(&["chat", &server.to_string(), "--name", "민수"]);
+    client.type_in("말\n/quit\n".as_bytes());
+    // Standard input stays open.
+    client.end().printed(&[]);
+}
+
+#[test]
+fn lines_that_are_typed_one_by_one_go_out_a_moment_apart_too() {
+    let (server, heard) = listener();
+    let start = Instant::now();
+    let mut client = Live::start(&["chat", &server]);
+    for _ in 0..40 {
+        client.type_in("말\n".as_bytes());
+        thread::sleep(Duration::from_millis(1));
+    }
+    client.end_of_input();
+    client.end().printed(&[]);
+    assert!(start.elapsed() >= Duration::from_millis(40 * 10), "{:?}", start.elapsed());
+    assert_eq!(heard.recv().unwrap(), "말".repeat(40) + "bye");
+}
+
 /// Sent at once, they would arrive as one message, the "bye" in it.
 #[test]
 fn lines_that_are_there_at_once_go_out_a_moment_apart() {
