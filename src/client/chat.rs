@@ -13,7 +13,7 @@ use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 use onepoll::wire::text::incomplete_suffix;
 
 use super::messages::{Messages, Next};
-use super::screen::print_line;
+use super::screen::print_between;
 use super::target::{Route, Target};
 use super::{ClientError, run_service};
 
@@ -146,7 +146,7 @@ impl Service for Chat {
         }
         if !whole.is_empty() {
             // If nobody reads it any more, the client ends by itself.
-            let _ = print_line(whole, cx);
+            let _ = print_between(whole, cx);
         }
     }
 
@@ -154,7 +154,7 @@ impl Service for Chat {
         let rest = input.unread();
         input.consume_all();
         if !rest.is_empty() {
-            let _ = print_line(rest, cx);
+            let _ = print_between(rest, cx);
         }
     }
 

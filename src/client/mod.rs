@@ -90,7 +90,7 @@ impl std::error::Error for ClientError {}
 pub fn run(command: ClientCommand) -> Result<(), ClientError> {
     // The reactor's notices are for who runs a daemon, unless RUST_LOG asks for them.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    match command {
+    let outcome = match command {
         ClientCommand::Echo(arguments) => ask::run(ask::Question::Echo, arguments),
         ClientCommand::Upper(arguments) => ask::run(ask::Question::Upper, arguments),
         ClientCommand::Number(arguments) => ask::run(ask::Question::Number, arguments),
@@ -101,7 +101,11 @@ pub fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Discover(arguments) => discover::run(arguments),
         ClientCommand::Broadcast(command) => broadcast::run(command),
         ClientCommand::Multicast(command) => multicast::run(command),
+    };
+    if outcome.is_err() {
+        screen::clear_line();
     }
+    outcome
 }
 
 /// Runs one service until it stops or fails, or a signal ends it in order.

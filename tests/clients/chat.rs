@@ -1,11 +1,15 @@
 //! chat: keyboard and socket at once.
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::stage::{Live, recv, run, tcp_server};
+use nix::pty::{OpenptyResult, openpty};
+
+use super::stage::{Live, onepoll, recv, run, tcp_server};
 
 /// A server that tells all that one client sent, once it has left.
 fn listener() -> (String, Receiver<String>) {
@@ -124,6 +128,46 @@ fn a_server_that_closes_or_resets_ends_it_with_a_sentence() {
         let how = if resets { "reset" } else { "closed" };
         client.end().failed_saying(&[&server.to_string(), how, "no longer in the chat"]);
     }
+}
+
+/// Reads what a terminal shows until it has shown `part`.
+fn wait_to_see(terminal: &mut File, part: &str) {
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains(part) {
+        let mut buffer = [0; 1024];
+        let length = terminal.read(&mut buffer).unwrap_or(0);
+        assert!(length > 0, "{part:?} is missing in {:?}", String::from_utf8_lossy(&shown));
+        shown.extend_from_slice(&buffer[..length]);
+    }
+}
+
+#[test]
+fn on_a_terminal_a_message_and_an_error_take_a_line_of_their_own() {
+    let (go_on, next) = channel();
+    let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+        for message in ["하나", "뭐해?"] {
+            next.recv().unwrap();
+            connection.write_all(message.as_bytes()).unwrap();
+        }
+        next.recv().unwrap();
+    });
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let end = || Stdio::from(slave.try_clone().unwrap());
+    let mut command = onepoll(&["chat", &server.to_string()]);
+    let mut client = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    drop(command);
+    let mut terminal = File::from(master);
+    go_on.send(()).unwrap();
+    wait_to_see(&mut terminal, "하나\r\n");
+    terminal.write_all("반쯤".as_bytes()).unwrap();
+    wait_to_see(&mut terminal, "반쯤");
+    go_on.send(()).unwrap();
+    wait_to_see(&mut terminal, "\r\x1b[K뭐해?\r\n");
+    terminal.write_all("또".as_bytes()).unwrap();
+    wait_to_see(&mut terminal, "또");
+    go_on.send(()).unwrap();
+    wait_to_see(&mut terminal, "\r\x1b[Konepoll: ");
+    assert_eq!(client.wait().unwrap().code(), Some(1));
 }
 
 #[test]
