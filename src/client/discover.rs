@@ -10,7 +10,7 @@ use onepoll::service::{Context, Service};
 
 use super::screen::{print_line, visible_line};
 use super::target::any_address;
-use super::{ClientError, Timeout, parse_timeout, run_service};
+use super::{ClientError, Timeout, parse_time_to_gather, run_service};
 
 /// Any datagram asks; this one says so.
 const QUESTION: &[u8] = b"discover";
@@ -24,8 +24,8 @@ pub struct DiscoverArgs {
     /// Where to ask; 127.255.255.255 asks this machine only
     #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::BROADCAST)]
     broadcast: Ipv4Addr,
-    /// How long to wait for answers, 0 until Ctrl-C
-    #[arg(long, value_parser = parse_timeout, default_value = "3s")]
+    /// How long to wait for answers
+    #[arg(long, value_parser = parse_time_to_gather, default_value = "3s")]
     timeout: Timeout,
 }
 
@@ -59,9 +59,7 @@ impl Service for Discover {
             Ok(socket) => {
                 cx.send_to(socket, self.to, QUESTION);
                 self.asked_at = Some(cx.now());
-                if let Some(limit) = self.timeout.limit() {
-                    cx.set_tick(cx.now() + limit);
-                }
+                cx.set_tick(cx.now() + self.timeout.0);
             }
             Err(error) => cx.fail(format!("a UDP socket cannot be opened: {error}")),
         }

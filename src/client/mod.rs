@@ -129,6 +129,14 @@ fn parse_timeout(text: &str) -> Result<Timeout, UnitError> {
     parse_duration(text).map(Timeout)
 }
 
+/// Reads how long to gather answers: the end of that time is when they are judged.
+fn parse_time_to_gather(text: &str) -> Result<Timeout, String> {
+    match parse_timeout(text).map_err(|error| error.to_string())? {
+        Timeout(Duration::ZERO) => Err("0 would wait for ever; give a time, as in 3s".into()),
+        timeout => Ok(timeout),
+    }
+}
+
 /// How long to wait; zero is for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Timeout(Duration);

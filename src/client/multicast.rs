@@ -12,7 +12,7 @@ use onepoll::service::{Context, Service};
 use super::broadcast::not_bound;
 use super::screen::{print_line, remark};
 use super::target::any_address;
-use super::{ClientError, Timeout, parse_timeout, run_service};
+use super::{ClientError, Timeout, parse_time_to_gather, run_service};
 
 /// What to do with a group.
 #[derive(Debug, Subcommand)]
@@ -37,8 +37,8 @@ pub struct SendArgs {
     /// The address of the interface to send from; 127.0.0.1 stays on this machine
     #[arg(long, value_name = "IP")]
     interface: Option<IpAddr>,
-    /// How long to wait for answers, 0 until Ctrl-C
-    #[arg(long, value_parser = parse_timeout, default_value = "500ms")]
+    /// How long to wait for answers
+    #[arg(long, value_parser = parse_time_to_gather, default_value = "500ms")]
     timeout: Timeout,
 }
 
@@ -100,9 +100,7 @@ impl Service for Send {
         match opened {
             Ok(socket) => {
                 cx.send_to(socket, self.group, &self.message);
-                if let Some(limit) = self.timeout.limit() {
-                    cx.set_tick(cx.now() + limit);
-                }
+                cx.set_tick(cx.now() + self.timeout.0);
             }
             Err(error) => {
                 cx.fail(format!("nothing can be sent to {}: {error}; check --interface", self.group));

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{OpenptyResult, openpty};
 
 use super::stage::{Live, onepoll, recv, run, tcp_server};
@@ -135,7 +137,8 @@ fn wait_to_see(terminal: &mut File, part: &str) {
     let mut shown = Vec::new();
     while !String::from_utf8_lossy(&shown).contains(part) {
         let mut buffer = [0; 1024];
-        let length = terminal.read(&mut buffer).unwrap_or(0);
+        let comes = poll(&mut [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)], 30_000u16).unwrap() > 0;
+        let length = if comes { terminal.read(&mut buffer).unwrap_or(0) } else { 0 };
         assert!(length > 0, "{part:?} is missing in {:?}", String::from_utf8_lossy(&shown));
         shown.extend_from_slice(&buffer[..length]);
     }
@@ -155,7 +158,7 @@ fn on_a_terminal_a_message_and_an_error_take_a_line_of_their_own() {
     let end = || Stdio::from(slave.try_clone().unwrap());
     let mut command = onepoll(&["chat", &server.to_string()]);
     let mut client = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-    drop(command);
+    drop((command, slave));
     let mut terminal = File::from(master);
     go_on.send(()).unwrap();
     wait_to_see(&mut terminal, "하나\r\n");

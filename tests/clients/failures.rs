@@ -100,6 +100,8 @@ fn wrong_usage_shows_the_usage_with_status_2() {
         "chat localhost:1 x",
         "discover --port 0",
         "discover --broadcast nowhere",
+        "discover --timeout 0",
+        "multicast send 224.0.0.255:5005 x --timeout 0s",
         "broadcast",
         "broadcast send 127.255.255.255 x",
         "broadcast send 127.255.255.255:1",
