@@ -9,7 +9,7 @@ use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
 use super::screen::{print_line, visible_line};
-use super::target::any_address;
+use super::target::{Route, any_address};
 use super::{ClientError, Timeout, parse_time_to_gather, run_service};
 
 /// Any datagram asks; this one says so.
@@ -32,7 +32,8 @@ pub struct DiscoverArgs {
 /// Asks once and prints the answers in the order in which they come.
 pub fn run(arguments: DiscoverArgs) -> Result<(), ClientError> {
     let DiscoverArgs { port, broadcast, timeout } = arguments;
-    let client = Discover { to: (broadcast, port).into(), timeout, asked_at: None, answers: 0 };
+    let client =
+        Discover { to: (broadcast, port).into(), timeout, asked_at: None, answers: 0, is_unsent: false };
     run_service("discover", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
 }
 
@@ -41,6 +42,8 @@ struct Discover {
     timeout: Timeout,
     asked_at: Option<Instant>,
     answers: u64,
+    /// The question did not go out.
+    is_unsent: bool,
 }
 
 fn row(address: &str, answer: &str, round_trip: &str) -> String {
@@ -56,6 +59,11 @@ impl Service for Discover {
 
     fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
+            Ok(_) if self.is_unsent => {
+                let to = self.to;
+                cx.fail(format!("the question to {to} could not be sent: check the address and the network"));
+            }
+            Err(error) if self.is_unsent => cx.fail(Route::to(self.to).unreachable(&error)),
             Ok(socket) => {
                 cx.send_to(socket, self.to, QUESTION);
                 self.asked_at = Some(cx.now());
@@ -81,7 +89,9 @@ impl Service for Discover {
         if self.answers > 0 {
             cx.stop();
         } else if cx.statistics().datagrams_sent == 0 {
-            cx.fail(format!("the question to {to} could not be sent: check the address and the network"));
+            // Only a socket that knows its one peer is told why.
+            self.is_unsent = true;
+            cx.open_socket(DatagramSpec::connected(*to));
         } else {
             cx.fail(format!(
                 "nobody at {to} answered within {timeout}: check that a discovery server runs on this network and port"
