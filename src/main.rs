@@ -100,7 +100,9 @@ fn parse() -> Arguments {
             command = found.clone();
         }
         let sentence = error.to_string();
-        let sentence = sentence.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let end = sentence.rfind("\n\nFor more information").unwrap_or(sentence.len());
+        // It quotes the value, which may hold anything.
+        let sentence = sentence[..end].trim_start_matches("error: ").replace(char::is_control, "\u{FFFD}");
         command.error(ErrorKind::ValueValidation, sentence).exit()
     })
 }

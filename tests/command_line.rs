@@ -27,6 +27,8 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["serve", "--bind", "not-an-address"], "--bind"),
         (&["serve", "--only", "nonsense"], "there is no service \"nonsense\""),
         (&["serve", "--port", "json/udp=1"], "json does not speak udp"),
+        (&["serve", "--only", "echo", "--port", "upper=5"], "--port upper=5: upper is not served"),
+        (&["serve", "--bind", "fe80::1"], "--bind: fe80::1 is link-local"),
         (&["serve", "--config", "/no/such/file.toml"], "/no/such/file.toml"),
         (&["config", "check"], "Usage"),
         (&["config", "check", "/no/such/file.toml"], "/no/such/file.toml"),

@@ -10,21 +10,25 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions, Transport};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
-use onepoll::wire::json::{JsonStep, JsonStream, Pending};
 
+use super::asked::Asked;
+use super::json_values::{JsonArgument, parse_argument};
 use super::messages::{Messages, Next};
 use super::screen::{print_answer, prompt};
 use super::target::{Route, Target};
 use super::{ClientError, Timeout, parse_timeout, run_service};
 
-/// An answer of unknown length over TCP has ended when no byte came for this long.
-const QUIET: Duration = Duration::from_millis(50);
+/// An answer over TCP that does not show its end has ended when no byte came
+/// for this long: longer than a server writes at its pieces, and not so long
+/// that a person waits.
+const QUIET: Duration = Duration::from_millis(200);
 /// How long a server may take to answer, unless the user says otherwise. A
 /// datagram may be lost on its way, a connection's bytes cannot.
 const UDP_TIMEOUT: Timeout = Timeout(Duration::from_secs(3));
@@ -66,15 +70,17 @@ pub struct TimeArgs {
 /// The command line of `json`.
 #[derive(Debug, Args)]
 pub struct JsonArgs {
+    // A server says what it lacks of a value when it has waited for 10 s; that
+    // has to come first.
     /// How long to wait for an answer, 0 for ever
-    #[arg(long, value_parser = parse_timeout, default_value = "10s")]
+    #[arg(long, value_parser = parse_timeout, default_value = "15s")]
     timeout: Timeout,
     /// The server; an IPv6 address stands in brackets, as in [::1]:9000
     #[arg(value_name = "HOST:PORT")]
     target: Target,
-    /// What to send, one answer each; without it, the lines of standard input
-    #[arg(value_name = "JSON")]
-    values: Vec<OsString>,
+    /// What to send, one answer for each value; without it, the values of standard input
+    #[arg(value_name = "JSON", value_parser = OsStringValueParser::new().try_map(parse_json))]
+    values: Vec<JsonArgument>,
 }
 
 /// The command line of `hello`.
@@ -98,8 +104,14 @@ impl From<TimeArgs> for AskArgs {
 
 impl From<JsonArgs> for AskArgs {
     fn from(JsonArgs { timeout, target, values }: JsonArgs) -> AskArgs {
-        AskArgs { udp: false, timeout: Some(timeout), target, messages: values }
+        let values = values.into_iter().flat_map(|JsonArgument(values)| values);
+        let messages = values.map(OsString::from_vec).collect();
+        AskArgs { udp: false, timeout: Some(timeout), target, messages }
     }
+}
+
+fn parse_json(text: OsString) -> Result<JsonArgument, String> {
+    parse_argument(text.as_bytes())
 }
 
 impl From<HelloArgs> for AskArgs {
@@ -129,7 +141,10 @@ pub enum Question {
 pub fn run(question: Question, arguments: AskArgs) -> Result<(), ClientError> {
     let AskArgs { udp, timeout, target, messages } = arguments;
     let transport = if udp { Transport::Udp } else { Transport::Tcp };
-    let messages = Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect());
+    let messages = match question {
+        Question::Json if messages.is_empty() => Messages::values_from_keyboard(),
+        _ => Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect()),
+    };
     // Nothing sent is nothing asked, except that a datagram may be empty.
     let messages = if udp || question == Question::Time { messages } else { messages.without_empty() };
     let client = Ask {
@@ -249,19 +264,22 @@ impl Ask {
     /// Takes in some of an answer that came over TCP.
     fn hear(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         let Some(asked) = &mut self.asked else { return self.hear_unasked(bytes, cx) };
-        asked.answer.extend_from_slice(bytes);
-        asked.was_quiet = false;
+        asked.hear(bytes);
         if asked.answer.len() > LONGEST_ANSWER {
             cx.fail(format!("{} answers without end: over {LONGEST_ANSWER} bytes", self.route));
         } else if asked.is_whole() {
             self.conclude(cx);
-        } else {
+        } else if !asked.answer.is_empty() {
             self.wait(Some(QUIET), cx);
         }
     }
 
     /// What comes between two messages is no answer, and not lost either.
     fn hear_unasked(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+        if matches!(self.question, Question::Number | Question::Json) && bytes.trim_ascii().is_empty() {
+            // The line end of the last answer, which was whole without it.
+            return;
+        }
         if print_answer(bytes, cx) && self.question == Question::Echo {
             cx.fail(format!("{} sends more than it was sent: it is no echo server", self.route));
         }
@@ -276,13 +294,8 @@ impl Ask {
         if !print_answer(&asked.answer, cx) {
             return;
         }
-        if self.question == Question::Echo && asked.answer != asked.message {
-            return cx.fail(format!(
-                "{} sent {} bytes that differ from the {} bytes it was sent: it is no echo server",
-                self.route,
-                asked.answer.len(),
-                asked.message.len()
-            ));
+        if let Some(flaw) = asked.flaw() {
+            return cx.fail(format!("{} {flaw}", self.route));
         }
         self.go_on(cx);
     }
@@ -405,88 +418,5 @@ impl Service for Ask {
         if self.asked.is_none() {
             self.go_on(cx);
         }
-    }
-}
-
-/// A message on its way, and what came back so far.
-struct Asked {
-    message: Vec<u8>,
-    /// The whole answer, where it can be known before.
-    expected: Option<Vec<u8>>,
-    is_json: bool,
-    answer: Vec<u8>,
-    /// No byte of the answer came for [`QUIET`].
-    was_quiet: bool,
-    /// It was sent twice, since the server had closed meanwhile.
-    again: bool,
-}
-
-impl Asked {
-    fn new(question: Question, message: Vec<u8>) -> Asked {
-        let expected = match question {
-            Question::Echo => Some(message.clone()),
-            Question::Upper => str::from_utf8(&message).ok().map(|text| text.to_uppercase().into_bytes()),
-            _ => None,
-        };
-        let is_json = question == Question::Json;
-        Asked { message, expected, is_json, answer: Vec::new(), was_quiet: false, again: false }
-    }
-
-    /// Nothing more can belong to the answer.
-    fn is_whole(&self) -> bool {
-        self.expected.as_ref() == Some(&self.answer)
-    }
-
-    /// Something must be missing, however long the server is silent.
-    fn must_go_on(&self) -> bool {
-        match &self.expected {
-            Some(expected) => expected.starts_with(&self.answer),
-            None => self.is_json && is_unfinished_json(&self.answer),
-        }
-    }
-}
-
-fn is_unfinished_json(text: &[u8]) -> bool {
-    let mut stream = JsonStream::default();
-    let mut rest = text;
-    loop {
-        let (used, step) = stream.next(rest, 0);
-        rest = &rest[used..];
-        match step {
-            JsonStep::Value(_) => {}
-            JsonStep::Incomplete => return stream.pending() == Pending::Value,
-            JsonStep::Error(_) => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(question: Question, message: &str, answer: &str) -> Asked {
-        Asked { answer: answer.as_bytes().to_vec(), ..Asked::new(question, message.as_bytes().to_vec()) }
-    }
-
-    #[test]
-    fn an_echo_is_whole_when_all_is_back_and_goes_on_until_then() {
-        assert!(asked(Question::Echo, "안녕", "안녕").is_whole());
-        assert!(asked(Question::Echo, "안녕", "안").must_go_on());
-        assert!(!asked(Question::Echo, "안녕", "아니").must_go_on());
-    }
-
-    #[test]
-    fn upper_case_is_whole_when_its_last_letter_is_there() {
-        assert!(asked(Question::Upper, "straße", "STRASSE").is_whole());
-        assert!(asked(Question::Upper, "straße", "STRASS").must_go_on());
-    }
-
-    #[test]
-    fn json_goes_on_until_its_value_is_closed() {
-        assert!(asked(Question::Json, "", r#"{"a": [1"#).must_go_on());
-        assert!(!asked(Question::Json, "", r#"{"a": [1]}"#).must_go_on());
-        assert!(!asked(Question::Json, "", "1").must_go_on());
-        assert!(!asked(Question::Json, "", "no json").must_go_on());
-        assert!(asked(Question::Json, "", r#"[1] "tw"#).must_go_on());
     }
 }

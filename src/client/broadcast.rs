@@ -12,7 +12,7 @@ use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
 use super::screen::{print_line, remark};
-use super::target::Route;
+use super::target::{Route, cause};
 use super::{ClientError, run_service};
 
 /// Between two datagrams when `--count` asks for several.
@@ -171,6 +171,6 @@ pub(super) fn not_bound(port: u16, error: &io::Error) -> String {
         io::ErrorKind::AddrNotAvailable => {
             format!("port {port} cannot be listened on: this machine has no such address or interface")
         }
-        _ => format!("port {port} cannot be listened on: {error}"),
+        _ => format!("port {port} cannot be listened on: {}", cause(error)),
     }
 }

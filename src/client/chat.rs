@@ -5,8 +5,6 @@
 //! lines of a script that were sent at once would arrive as one message (and a
 //! "bye" behind it would be read as text): lines go out a moment apart.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +13,7 @@ use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 use onepoll::wire::text::incomplete_suffix;
 
 use super::messages::{Messages, Next};
-use super::screen::print_line;
+use super::screen::print_between;
 use super::target::{Route, Target};
 use super::{ClientError, run_service};
 
@@ -28,17 +26,35 @@ const HOLD_BACK: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub struct ChatArgs {
     /// Put [NAME] in front of each message, as the course's programs do
-    #[arg(long)]
-    name: Option<OsString>,
+    #[arg(long, value_parser = parse_name)]
+    name: Option<String>,
     /// The server; an IPv6 address stands in brackets, as in [::1]:9999
     #[arg(value_name = "HOST:PORT")]
     target: Target,
 }
 
+fn parse_name(text: &str) -> Result<String, &'static str> {
+    let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if text.is_empty() {
+        Err("the name is empty; leave --name out to have none")
+    } else if text.chars().any(breaks_lines) {
+        Err("a name has no control characters and no line ends")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+/// Whether a message is for the server: it knows such a one only when nothing
+/// stands in front of it.
+fn is_command(message: &[u8]) -> bool {
+    message.starts_with(b"/nick ")
+        || matches!(message.trim_ascii_end(), b"/nick" | b"/who" | b"/help" | b"/quit")
+}
+
 /// Chats until the user leaves or the server closes.
 pub fn run(arguments: ChatArgs) -> Result<(), ClientError> {
     let prefix = match arguments.name {
-        Some(name) => [b"[", name.into_vec().as_slice(), b"] "].concat(),
+        Some(name) => format!("[{name}] ").into_bytes(),
         None => Vec::new(),
     };
     let client = Chat {
@@ -46,7 +62,7 @@ pub fn run(arguments: ChatArgs) -> Result<(), ClientError> {
         prefix,
         messages: Messages::from_keyboard(),
         server: None,
-        is_pausing: false,
+        may_end: false,
         has_left: false,
     };
     run_service("chat", client, SocketOptions::default())
@@ -58,8 +74,8 @@ struct Chat {
     prefix: Vec<u8>,
     messages: Messages,
     server: Option<ConnectionId>,
-    /// A message went out just now.
-    is_pausing: bool,
+    /// `/quit` was said: a server that knows it closes, and that is no failure.
+    may_end: bool,
     /// `bye` is said, and the loop ends once it has gone out.
     has_left: bool,
 }
@@ -67,13 +83,16 @@ struct Chat {
 impl Chat {
     fn go_on(&mut self, cx: &mut Context<'_>) {
         let Some(server) = self.server else { return };
-        if self.is_pausing || self.has_left {
+        if self.has_left {
             return;
         }
         match self.messages.next(cx) {
             Next::Message(message) => {
-                cx.tell(server, &[self.prefix.as_slice(), &message].concat());
-                self.is_pausing = true;
+                let prefix = if is_command(&message) { &[] } else { self.prefix.as_slice() };
+                cx.tell(server, &[prefix, &message].concat());
+                self.may_end = message.trim_ascii_end() == b"/quit";
+                // Until then nothing else is typed: what waits keeps standard
+                // input unread, and only asking for the next message reads on.
                 cx.set_tick(cx.now() + PAUSE);
             }
             Next::NotYet => {}
@@ -90,6 +109,9 @@ impl Chat {
     fn ended(&self, how: &str, cx: &mut Context<'_>) {
         if self.has_left {
             return;
+        }
+        if self.may_end {
+            return cx.stop();
         }
         cx.fail(format!("{} {how}: you are no longer in the chat; start again to come back", self.route));
     }
@@ -124,7 +146,7 @@ impl Service for Chat {
         }
         if !whole.is_empty() {
             // If nobody reads it any more, the client ends by itself.
-            let _ = print_line(whole, cx);
+            let _ = print_between(whole, cx);
         }
     }
 
@@ -132,7 +154,7 @@ impl Service for Chat {
         let rest = input.unread();
         input.consume_all();
         if !rest.is_empty() {
-            let _ = print_line(rest, cx);
+            let _ = print_between(rest, cx);
         }
     }
 
@@ -155,7 +177,6 @@ impl Service for Chat {
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
-        self.is_pausing = false;
         self.go_on(cx);
     }
 

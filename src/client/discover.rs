@@ -9,8 +9,8 @@ use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
 use super::screen::{print_line, visible_line};
-use super::target::any_address;
-use super::{ClientError, Timeout, parse_timeout, run_service};
+use super::target::{Route, any_address};
+use super::{ClientError, Timeout, parse_time_to_gather, run_service};
 
 /// Any datagram asks; this one says so.
 const QUESTION: &[u8] = b"discover";
@@ -24,15 +24,16 @@ pub struct DiscoverArgs {
     /// Where to ask; 127.255.255.255 asks this machine only
     #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::BROADCAST)]
     broadcast: Ipv4Addr,
-    /// How long to wait for answers, 0 until Ctrl-C
-    #[arg(long, value_parser = parse_timeout, default_value = "3s")]
+    /// How long to wait for answers
+    #[arg(long, value_parser = parse_time_to_gather, default_value = "3s")]
     timeout: Timeout,
 }
 
 /// Asks once and prints the answers in the order in which they come.
 pub fn run(arguments: DiscoverArgs) -> Result<(), ClientError> {
     let DiscoverArgs { port, broadcast, timeout } = arguments;
-    let client = Discover { to: (broadcast, port).into(), timeout, asked_at: None, answers: 0 };
+    let client =
+        Discover { to: (broadcast, port).into(), timeout, asked_at: None, answers: 0, is_unsent: false };
     run_service("discover", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
 }
 
@@ -41,6 +42,8 @@ struct Discover {
     timeout: Timeout,
     asked_at: Option<Instant>,
     answers: u64,
+    /// The question did not go out.
+    is_unsent: bool,
 }
 
 fn row(address: &str, answer: &str, round_trip: &str) -> String {
@@ -56,12 +59,15 @@ impl Service for Discover {
 
     fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
+            Ok(_) if self.is_unsent => {
+                let to = self.to;
+                cx.fail(format!("the question to {to} could not be sent: check the address and the network"));
+            }
+            Err(error) if self.is_unsent => cx.fail(Route::to(self.to).unreachable(&error)),
             Ok(socket) => {
                 cx.send_to(socket, self.to, QUESTION);
                 self.asked_at = Some(cx.now());
-                if let Some(limit) = self.timeout.limit() {
-                    cx.set_tick(cx.now() + limit);
-                }
+                cx.set_tick(cx.now() + self.timeout.0);
             }
             Err(error) => cx.fail(format!("a UDP socket cannot be opened: {error}")),
         }
@@ -83,7 +89,9 @@ impl Service for Discover {
         if self.answers > 0 {
             cx.stop();
         } else if cx.statistics().datagrams_sent == 0 {
-            cx.fail(format!("the question to {to} could not be sent: check the address and the network"));
+            // Only a socket that knows its one peer is told why.
+            self.is_unsent = true;
+            cx.open_socket(DatagramSpec::connected(*to));
         } else {
             cx.fail(format!(
                 "nobody at {to} answered within {timeout}: check that a discovery server runs on this network and port"

@@ -6,8 +6,11 @@ use std::collections::VecDeque;
 use onepoll::service::Context;
 use onepoll::wire::text::strip_line_end;
 
-/// Bytes that a typed line may have, so that a file without line ends cannot
-/// fill the memory.
+use super::json_values::JsonValues;
+use super::screen::remark;
+
+/// Bytes that a typed line or value may have, so that a file without an end of
+/// them cannot fill the memory.
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
 
 /// A typed line that ends the client, as in the course's programs.
@@ -23,6 +26,8 @@ pub struct Messages {
     waiting: VecDeque<Vec<u8>>,
     /// The beginning of a line whose end is not typed yet.
     unfinished: Vec<u8>,
+    /// For JSON, where a message is a value and not a line.
+    values: Option<JsonValues>,
     source: Source,
     /// What ended them, if it was typed.
     end_word: Option<Vec<u8>>,
@@ -52,6 +57,7 @@ impl Messages {
         Messages {
             waiting: messages.into(),
             unfinished: Vec::new(),
+            values: None,
             source: Source::CommandLine,
             end_word: None,
             ended: true,
@@ -62,6 +68,11 @@ impl Messages {
     /// would be sent.
     pub fn from_keyboard() -> Messages {
         Messages { source: Source::Keyboard { paused: false }, ended: false, ..Messages::given(Vec::new()) }
+    }
+
+    /// The JSON values of standard input.
+    pub fn values_from_keyboard() -> Messages {
+        Messages { values: Some(JsonValues::default()), ..Messages::from_keyboard() }
     }
 
     /// The arguments of a command, or standard input if there is none.
@@ -87,6 +98,7 @@ impl Messages {
         let Some(typed) = typed else {
             let last = std::mem::take(&mut self.unfinished);
             self.take_line(&last);
+            self.take_rest();
             self.ended = true;
             return;
         };
@@ -100,6 +112,8 @@ impl Messages {
         self.unfinished.extend_from_slice(rest);
         if self.unfinished.len() > LONGEST_LINE {
             cx.fail(format!("a line of standard input is longer than {LONGEST_LINE} bytes; cut it"));
+        } else if self.values.as_ref().is_some_and(|values| values.begun() > LONGEST_LINE) {
+            cx.fail(format!("a value on standard input is longer than {LONGEST_LINE} bytes; cut it"));
         }
         if !self.waiting.is_empty() || self.ended {
             self.source = Source::Keyboard { paused: true };
@@ -108,15 +122,32 @@ impl Messages {
     }
 
     fn take_line(&mut self, line: &[u8]) {
-        let line = strip_line_end(line);
-        if self.ended || line.is_empty() {
+        if self.ended {
             return;
         }
-        if END_WORDS.contains(&line) {
-            self.end_word = Some(line.to_vec());
-            self.ended = true;
-        } else {
-            self.waiting.push_back(line.to_vec());
+        let text = strip_line_end(line);
+        match &mut self.values {
+            Some(values) if values.begun() > 0 || !END_WORDS.contains(&text) => {
+                self.waiting.extend(values.take(line));
+            }
+            None if text.is_empty() => {}
+            _ if END_WORDS.contains(&text) => {
+                self.end_word = Some(text.to_vec());
+                self.ended = true;
+            }
+            _ => self.waiting.push_back(text.to_vec()),
+        }
+    }
+
+    /// Takes what stands unfinished at the end of the input as a message.
+    fn take_rest(&mut self) {
+        let Some(values) = self.values.as_mut().filter(|_| !self.ended) else { return };
+        if let Err(error) = values.finish() {
+            remark(&format!("standard input ends too early: {error}; what there is of it is sent"));
+        }
+        let rest = values.rest();
+        if !rest.is_empty() {
+            self.waiting.push_back(rest);
         }
     }
 

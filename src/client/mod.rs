@@ -6,9 +6,11 @@
 //! with status 0; one that got none says why in one sentence, with status 1.
 
 mod ask;
+mod asked;
 mod broadcast;
 mod chat;
 mod discover;
+mod json_values;
 mod messages;
 mod multicast;
 mod screen;
@@ -38,11 +40,18 @@ pub enum ClientCommand {
     Time(ask::TimeArgs),
     /// Send JSON to a json server and print its answers
     ///
-    /// An answer that reports an error in the JSON is an answer too: status 0.
+    /// A value may go over several lines, and a line or an argument hold several
+    /// values; each is sent by itself. An answer that reports an error in the
+    /// JSON is an answer too: status 0. An argument that ends inside a value is
+    /// wrong usage; standard input that does is sent as it is.
     Json(ask::JsonArgs),
     /// Greet a hello server over UDP and print its answer
     Hello(ask::HelloArgs),
     /// Talk in a chat; a typed bye, q or /end leaves
+    ///
+    /// /help, /who, /nick NAME and /quit are for the server, which answers them:
+    /// they go out as they are, also with --name. Everything else is for the
+    /// others.
     Chat(chat::ChatArgs),
     /// Find the servers on this network by broadcast
     Discover(discover::DiscoverArgs),
@@ -81,7 +90,7 @@ impl std::error::Error for ClientError {}
 pub fn run(command: ClientCommand) -> Result<(), ClientError> {
     // The reactor's notices are for who runs a daemon, unless RUST_LOG asks for them.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    match command {
+    let outcome = match command {
         ClientCommand::Echo(arguments) => ask::run(ask::Question::Echo, arguments),
         ClientCommand::Upper(arguments) => ask::run(ask::Question::Upper, arguments),
         ClientCommand::Number(arguments) => ask::run(ask::Question::Number, arguments),
@@ -92,7 +101,11 @@ pub fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Discover(arguments) => discover::run(arguments),
         ClientCommand::Broadcast(command) => broadcast::run(command),
         ClientCommand::Multicast(command) => multicast::run(command),
+    };
+    if outcome.is_err() {
+        screen::clear_line();
     }
+    outcome
 }
 
 /// Runs one service until it stops or fails, or a signal ends it in order.
@@ -114,6 +127,14 @@ fn run_service<S: Service + 'static>(
 /// Reads how long to wait, for the command line.
 fn parse_timeout(text: &str) -> Result<Timeout, UnitError> {
     parse_duration(text).map(Timeout)
+}
+
+/// Reads how long to gather answers: the end of that time is when they are judged.
+fn parse_time_to_gather(text: &str) -> Result<Timeout, String> {
+    match parse_timeout(text).map_err(|error| error.to_string())? {
+        Timeout(Duration::ZERO) => Err("0 would wait for ever; give a time, as in 3s".into()),
+        timeout => Ok(timeout),
+    }
 }
 
 /// How long to wait; zero is for ever.

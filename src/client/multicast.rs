@@ -11,8 +11,11 @@ use onepoll::service::{Context, Service};
 
 use super::broadcast::not_bound;
 use super::screen::{print_line, remark};
-use super::target::any_address;
-use super::{ClientError, Timeout, parse_timeout, run_service};
+use super::target::{any_address, cause};
+use super::{ClientError, Timeout, parse_time_to_gather, run_service};
+
+/// What one UDP datagram holds over IPv4 (RFC 768: 65,535 bytes less both headers).
+const LARGEST_DATAGRAM: usize = 65_507;
 
 /// What to do with a group.
 #[derive(Debug, Subcommand)]
@@ -37,8 +40,8 @@ pub struct SendArgs {
     /// The address of the interface to send from; 127.0.0.1 stays on this machine
     #[arg(long, value_name = "IP")]
     interface: Option<IpAddr>,
-    /// How long to wait for answers, 0 until Ctrl-C
-    #[arg(long, value_parser = parse_timeout, default_value = "500ms")]
+    /// How long to wait for answers
+    #[arg(long, value_parser = parse_time_to_gather, default_value = "500ms")]
     timeout: Timeout,
 }
 
@@ -70,7 +73,8 @@ fn parse_group(text: &str) -> Result<SocketAddr, &'static str> {
 pub fn run(command: MulticastCommand) -> Result<(), ClientError> {
     match command {
         MulticastCommand::Send(SendArgs { group, message, ttl, interface, timeout }) => {
-            let client = Send { group, message: message.into_vec(), interface, timeout, answers: 0 };
+            let message = message.into_vec();
+            let client = Send { group, message, interface, timeout, answers: 0, is_unsent: false };
             run_service("multicast", client, SocketOptions { ttl, ..SocketOptions::default() })
         }
         MulticastCommand::Listen(ListenArgs { group, interface, ack }) => {
@@ -79,33 +83,71 @@ pub fn run(command: MulticastCommand) -> Result<(), ClientError> {
     }
 }
 
+/// Says that a group's interface does not exist, if that is the error.
+fn no_interface(group: SocketAddr, interface: Option<IpAddr>, error: &io::Error) -> Option<String> {
+    if error.raw_os_error() != Some(nix::libc::ENODEV) && error.kind() != io::ErrorKind::AddrNotAvailable {
+        return None;
+    }
+    Some(match interface {
+        Some(address) => {
+            format!(
+                "no interface of this machine has the address {address}: give --interface one that it has"
+            )
+        }
+        None => {
+            format!("no network of this machine has a way to {group}: name an interface with --interface")
+        }
+    })
+}
+
 struct Send {
     group: SocketAddr,
     message: Vec<u8>,
     interface: Option<IpAddr>,
     timeout: Timeout,
     answers: u64,
+    /// The message did not go out.
+    is_unsent: bool,
+}
+
+impl Send {
+    fn open_socket(&self, spec: DatagramSpec, cx: &mut Context<'_>) {
+        let multicast = Multicast { group: self.group.ip(), interface: self.interface, join: false };
+        cx.open_socket(DatagramSpec { multicast: Some(multicast), ..spec });
+    }
 }
 
 impl Service for Send {
     type Session = ();
 
     fn start(&mut self, cx: &mut Context<'_>) {
-        let multicast = Multicast { group: self.group.ip(), interface: self.interface, join: false };
-        let spec = DatagramSpec::bound(any_address(self.group.ip()));
-        cx.open_socket(DatagramSpec { multicast: Some(multicast), ..spec });
+        let (group, length) = (self.group, self.message.len());
+        if length > LARGEST_DATAGRAM {
+            return cx.fail(format!(
+                "the message to {group} has {length} bytes, too long for one datagram: send at most {LARGEST_DATAGRAM}"
+            ));
+        }
+        self.open_socket(DatagramSpec::bound(any_address(group.ip())), cx);
     }
 
     fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
+            Ok(_) if self.is_unsent => {
+                cx.fail(format!(
+                    "the message to {} could not be sent: check the network, and --interface",
+                    self.group
+                ));
+            }
             Ok(socket) => {
                 cx.send_to(socket, self.group, &self.message);
-                if let Some(limit) = self.timeout.limit() {
-                    cx.set_tick(cx.now() + limit);
-                }
+                cx.set_tick(cx.now() + self.timeout.0);
             }
             Err(error) => {
-                cx.fail(format!("nothing can be sent to {}: {error}; check --interface", self.group));
+                let sentence = no_interface(self.group, self.interface, &error).unwrap_or_else(|| {
+                    let (group, cause) = (self.group, cause(&error));
+                    format!("nothing can be sent to {group}: {cause}; check the network, and --interface")
+                });
+                cx.fail(sentence);
             }
         }
     }
@@ -121,9 +163,9 @@ impl Service for Send {
         if self.answers > 0 {
             cx.stop();
         } else if cx.statistics().datagrams_sent == 0 {
-            cx.fail(format!(
-                "the message to {group} could not be sent: check the network, --interface and its length"
-            ));
+            // Only a socket that knows its one peer is told why.
+            self.is_unsent = true;
+            self.open_socket(DatagramSpec::connected(self.group), cx);
         } else {
             cx.fail(format!(
                 "nobody in {group} answered within {timeout}: check that a member listens, and --interface"
@@ -157,7 +199,10 @@ impl Service for Listen {
     fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
             Ok(_) => remark(&format!("listening to {}; Ctrl-C ends it", self.group)),
-            Err(error) => cx.fail(not_bound(self.group.port(), &error)),
+            Err(error) => {
+                let sentence = no_interface(self.group, self.interface, &error);
+                cx.fail(sentence.unwrap_or_else(|| not_bound(self.group.port(), &error)));
+            }
         }
     }
 

@@ -4,6 +4,9 @@ use std::io::{self, IsTerminal, Write};
 
 use onepoll::service::Context;
 
+/// To the start of the line, and everything behind it away (ECMA-48: CR, EL).
+const CLEAR_LINE: &[u8] = b"\r\x1b[K";
+
 /// Prints a text, which may come from anybody, and a line end where it has
 /// none. A pipe or a file gets every byte as it is; on a terminal, control
 /// characters are shown and not obeyed.
@@ -12,20 +15,38 @@ use onepoll::service::Context;
 /// quietly if the reader closed the pipe, with a sentence if writing failed.
 #[must_use]
 pub fn print_line(text: &[u8], cx: &mut Context<'_>) -> bool {
-    write(text, !text.ends_with(b"\n"), cx)
+    write(b"", text, !text.ends_with(b"\n"), cx)
+}
+
+/// As [`print_line`], while somebody may be typing: on a terminal the text
+/// takes the line of what is half typed. That stays in the kernel's line
+/// discipline, which sends it with the rest of its line, but it cannot be shown
+/// again: what it is, only the kernel knows.
+#[must_use]
+pub fn print_between(text: &[u8], cx: &mut Context<'_>) -> bool {
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    write(if is_terminal { CLEAR_LINE } else { b"" }, text, !text.ends_with(b"\n"), cx)
+}
+
+/// Lets an error begin on a line of its own, where a prompt or what is half
+/// typed stands on the terminal.
+pub fn clear_line() {
+    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        let _ = io::stderr().write_all(CLEAR_LINE);
+    }
 }
 
 /// Prints an answer exactly as it is, and always a line end.
 #[must_use]
 pub fn print_answer(answer: &[u8], cx: &mut Context<'_>) -> bool {
-    write(answer, true, cx)
+    write(b"", answer, true, cx)
 }
 
-fn write(text: &[u8], ends_line: bool, cx: &mut Context<'_>) -> bool {
+fn write(before: &[u8], text: &[u8], ends_line: bool, cx: &mut Context<'_>) -> bool {
     let mut out = io::stdout().lock();
     let shown = if out.is_terminal() { visible(text).into_bytes() } else { text.to_vec() };
     let end: &[u8] = if ends_line { b"\n" } else { b"" };
-    match out.write_all(&shown).and_then(|()| out.write_all(end)).and_then(|()| out.flush()) {
+    match out.write_all(&[before, &shown, end].concat()).and_then(|()| out.flush()) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             cx.stop();

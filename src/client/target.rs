@@ -123,8 +123,9 @@ impl Route {
                 format!("{target} does not answer: check the address, and whether a firewall is in between")
             }
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                let cause = cause(error);
                 format!(
-                    "{target} cannot be reached, there is no way to it: check the address and the network"
+                    "{target} cannot be reached, there is no way to it ({cause}): check the address and the network"
                 )
             }
             io::ErrorKind::PermissionDenied => {
@@ -142,6 +143,12 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.target.fmt(f)
     }
+}
+
+/// What the system calls an error, without its number.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 fn not_found(host: &str, error: &io::Error) -> String {
@@ -181,6 +188,13 @@ mod tests {
         assert_eq!(route.next(), Some(addresses[1]));
         assert_eq!(route.next(), None);
         assert!(route.unreachable(&io::ErrorKind::ConnectionRefused.into()).starts_with("서버:80 refused"));
+    }
+
+    #[test]
+    fn no_way_to_it_is_said_in_the_systems_words_too() {
+        let error = io::Error::from_raw_os_error(nix::libc::ENETUNREACH);
+        let said = Route::to(([9, 9, 9, 9], 9).into()).unreachable(&error);
+        assert!(said.contains("no way to it (Network is unreachable): check"), "{said}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the command line changes: `--bind`, `--only`, `--port`.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -52,10 +53,20 @@ impl FromStr for PortOverride {
     }
 }
 
+impl fmt::Display for PortOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PortOverride { name, transport, port } = self;
+        match transport {
+            Some(transport) => write!(f, "{name}/{transport}={port}"),
+            None => write!(f, "{name}={port}"),
+        }
+    }
+}
+
 impl Overrides {
     /// The address to start from, which everything that depends on it is read with.
     pub(super) fn bind_or(&self, otherwise: IpAddr) -> Result<IpAddr, ConfigError> {
-        let address = values::one_host(self.bind.unwrap_or(otherwise));
+        let address = values::local_host(self.bind.unwrap_or(otherwise));
         address.map_err(|reason| ConfigError::new(format!("--bind: {reason}")))
     }
 
@@ -67,7 +78,14 @@ impl Overrides {
         if let Some(name) = self.only.iter().find(|name| config.services.iter().all(|s| s.name != **name)) {
             return Err(unknown_service(name, config));
         }
-        config.services.retain(|service| self.only.is_empty() || self.only.contains(&service.name));
+        let is_served = |name: &String| self.only.is_empty() || self.only.contains(name);
+        if let Some(port) = self.ports.iter().find(|port| !is_served(&port.name)) {
+            let name = &port.name;
+            return Err(ConfigError::new(format!(
+                "--port {port}: {name} is not served; --only leaves it out"
+            )));
+        }
+        config.services.retain(|service| is_served(&service.name));
         Ok(())
     }
 }
@@ -94,10 +112,7 @@ impl PortOverride {
         };
         if !speaks {
             let kind = service.kind.name();
-            return Err(ConfigError::new(format!(
-                "--port {}/{transport}: {kind} does not speak {transport}",
-                self.name
-            )));
+            return Err(ConfigError::new(format!("--port {self}: {kind} does not speak {transport}")));
         }
         service.set_port(transport, self.port);
         Ok(())

@@ -90,6 +90,8 @@ fn an_address_that_cannot_be_bound_is_refused() {
     refused(&[
         ("bind = \"localhost\"", (1, 8), "names are not looked up"),
         ("bind = \"127.0.0.1:80\"", (1, 8), "is not an IP address"),
+        ("bind = \"fe80::1\"", (1, 8), "is link-local"),
+        ("[services.echo]\ntcp = 1\nbind = \"fe80::1\"", (3, 8), "is link-local"),
         ("bind = \"224.0.0.1\"", (1, 8), "is many hosts"),
         ("bind = \"255.255.255.255\"", (1, 8), "is many hosts"),
         ("[services.echo]\ntcp = 1\nbind = \"256.0.0.1\"", (3, 8), "is not an IP address"),
@@ -124,10 +126,12 @@ fn a_socket_option_that_makes_no_sense_is_refused() {
         ("[socket]\nbacklog = 0", (2, 11), "from 1 to"),
         ("[socket]\nreceive_buffer = 0", (2, 18), "leave the key out"),
         ("[socket]\nsend_buffer = \"2 GiB\"", (2, 15), "outside of 1 B to 1 GiB"),
+        #[cfg(target_os = "linux")]
+        ("[socket]\ncongestion = \"foo\"", (2, 14), "this system has no congestion control \"foo\"; it has"),
         ("[socket]\ncongestion = \"\"", (2, 14), "names no congestion control"),
         ("[socket]\ncongestion = \"sixteen_letters_\"", (2, 14), "names no congestion control"),
     ]);
-    for option in ["nodelay = true", "backlog = 5", "keepalive = true", "linger = 1", "congestion = \"bbr\""]
+    for option in ["nodelay = true", "backlog = 5", "keepalive = true", "linger = 1", "congestion = \"reno\""]
     {
         let text = format!("[services.echo]\nudp = 3333\n{option}");
         refused(&[(&text, (3, 1), "is an option of TCP sockets")]);
@@ -479,7 +483,7 @@ fn ports_on_the_command_line_win() {
         let ports = vec![port(text).unwrap()];
         built_in(Overrides { ports, ..Overrides::default() }).unwrap_err().to_string()
     };
-    assert_eq!(refused("hello/tcp=1"), "--port hello/tcp: hello does not speak tcp");
+    assert_eq!(refused("hello/tcp=1"), "--port hello/tcp=1: hello does not speak tcp");
     assert!(refused("ehco=1").starts_with("there is no service \"ehco\"; there are echo, upper, time"));
     assert_eq!(refused("chat/tcp=3333"), "chat and echo both want tcp 127.0.0.1:3333; give one another port");
 }
@@ -503,6 +507,31 @@ fn only_the_named_services_are_kept_in_their_order() {
     assert_eq!(built_in(only(&[])).map(names).map(|names| names.len()), Ok(CATALOG.len()));
     let error = built_in(only(&["echo", "ehco"])).unwrap_err();
     assert!(error.sentence().starts_with("there is no service \"ehco\"; there are echo, "), "{error}");
+}
+
+#[test]
+fn a_port_for_a_service_that_is_not_served_is_an_error() {
+    let overrides = |text: &str| Overrides {
+        only: vec!["echo".into()],
+        ports: vec![port("echo=1").unwrap(), port(text).unwrap()],
+        ..Overrides::default()
+    };
+    for text in ["upper=5", "upper/udp=5"] {
+        let error = built_in(overrides(text)).unwrap_err();
+        let expected = format!("--port {text}: upper is not served; --only leaves it out");
+        assert_eq!(error.sentence(), expected);
+    }
+    assert!(built_in(overrides("echo=5")).is_ok());
+    let error = built_in(overrides("nonsense=5")).unwrap_err();
+    assert!(error.sentence().starts_with("there is no service \"nonsense\""), "{error}");
+}
+
+#[test]
+fn a_link_local_address_is_an_interface_of_a_group_and_nothing_to_bind_to() {
+    let overrides = Overrides { bind: Some("fe80::1".parse().unwrap()), ..Overrides::default() };
+    let error = built_in(overrides).unwrap_err();
+    assert!(error.sentence().starts_with("--bind: fe80::1 is link-local"), "{error}");
+    one("[services.multicast]\nudp = 5005\ngroup = \"ff02::114\"\ninterface = \"fe80::1\"");
 }
 
 #[test]

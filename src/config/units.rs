@@ -49,24 +49,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
             "{text:?} is not a duration; write it like \"200ms\", \"5s\", \"30m\" or \"1h\""
         )));
     };
-    let millis = milliseconds(whole, fraction, *unit)
-        .ok_or_else(|| UnitError(format!("{text:?} is finer than a millisecond or too long")))?;
-    let duration = Duration::from_millis(millis);
-    if duration > LONGEST {
-        return Err(UnitError(format!("{text:?} is longer than a year; write 0 for no limit at all")));
-    }
-    Ok(duration)
+    let too_long = || UnitError(format!("{text:?} is longer than a year; write 0 for no limit at all"));
+    let whole = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(*unit)).ok_or_else(too_long)?;
+    let part = fraction_of(*unit, fraction)
+        .ok_or_else(|| UnitError(format!("{text:?} is finer than a millisecond; write it like \"200ms\"")))?;
+    let duration = Duration::from_millis(whole.checked_add(part).ok_or_else(too_long)?);
+    if duration > LONGEST { Err(too_long()) } else { Ok(duration) }
 }
 
-/// `None` for what is no whole number of milliseconds, or overflows.
-fn milliseconds(whole: &str, fraction: &str, unit: u64) -> Option<u64> {
-    let fraction = fraction.trim_end_matches('0');
-    let scale = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let parts = if fraction.is_empty() { 0 } else { fraction.parse::<u64>().ok()?.checked_mul(unit)? };
-    if parts % scale != 0 {
-        return None;
+/// The digits behind the point as milliseconds; `None` where they are no whole number.
+fn fraction_of(unit: u64, digits: &str) -> Option<u64> {
+    let digits = digits.trim_end_matches('0');
+    if digits.is_empty() {
+        return Some(0);
     }
-    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(parts / scale)
+    // A unit has few enough divisors that longer fractions are finer in any case.
+    let scale = 10u64.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    let parts = digits.parse::<u64>().ok()?.checked_mul(unit)?;
+    parts.is_multiple_of(scale).then_some(parts / scale)
 }
 
 /// Reads a size in bytes: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`.
@@ -167,8 +167,10 @@ mod tests {
             ("0.5ms", "finer than a millisecond"),
             ("0.0001s", "finer than a millisecond"),
             ("0.11111111111111111111111111s", "finer than a millisecond"),
-            ("99999999999999999999s", "too long"),
-            ("18446744073709551615h", "too long"),
+            ("99999999999999999999s", "longer than a year"),
+            ("99999999999999999h", "longer than a year"),
+            ("18446744073709551615h", "longer than a year"),
+            ("18446744073709551615.5ms", "finer than a millisecond"),
             ("8761h", "longer than a year"),
         ] {
             let error = parse_duration(text).expect_err(text).to_string();

@@ -21,6 +21,8 @@ const LINE_LENGTHS: RangeInclusive<usize> = 64..=16 << 20;
 const LARGEST_DATAGRAM: usize = 65_507;
 /// The kernel's TCP_CA_NAME_MAX, less the end of the string.
 const LONGEST_CONGESTION_NAME: usize = 15;
+/// What Linux has built in or loaded (tcp(7)).
+const CONGESTION_CONTROLS: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
 
 pub(super) fn flag(value: &DeValue<'_>) -> Read<bool> {
     value.as_bool().ok_or_else(|| instead("true or false", value))
@@ -147,16 +149,43 @@ pub(super) fn congestion(value: &DeValue<'_>) -> Read<Option<String>> {
     if name.is_empty() || name.len() > LONGEST_CONGESTION_NAME || !name.bytes().all(plain) {
         return Err(format!("{name:?} names no congestion control; one is called like \"cubic\" or \"bbr\""));
     }
+    // Where the list cannot be read, the socket will tell.
+    if let Ok(available) = std::fs::read_to_string(CONGESTION_CONTROLS) {
+        listed_congestion(&name, &available)?;
+    }
     Ok(Some(name))
+}
+
+fn listed_congestion(name: &str, available: &str) -> Read<()> {
+    if available.split_whitespace().any(|known| known == name) {
+        return Ok(());
+    }
+    let available = available.split_whitespace().collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "this system has no congestion control {name:?}; it has {available} (`modprobe tcp_{name}` would load another)"
+    ))
 }
 
 /// An address to bind to.
 pub(super) fn bind(value: &DeValue<'_>) -> Read<IpAddr> {
-    one_host(address(value)?)
+    local_host(address(value)?)
+}
+
+/// Refuses what a socket cannot be bound to by its address alone.
+pub(super) fn local_host(address: IpAddr) -> Read<IpAddr> {
+    if let IpAddr::V6(local) = address
+        && local.is_unicast_link_local()
+    {
+        return Err(format!(
+            "{address} is link-local: it means nothing without the name of its interface, which cannot be given; \
+             use another address of this machine, or :: for all"
+        ));
+    }
+    one_host(address)
 }
 
 /// Refuses what no single machine can have.
-pub(super) fn one_host(address: IpAddr) -> Read<IpAddr> {
+fn one_host(address: IpAddr) -> Read<IpAddr> {
     if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
         return Err(format!("{address} is many hosts; give an address of this machine"));
     }
@@ -165,7 +194,7 @@ pub(super) fn one_host(address: IpAddr) -> Read<IpAddr> {
 
 /// The interface of a group, by its address.
 pub(super) fn interface(value: &DeValue<'_>) -> Read<IpAddr> {
-    bind(value)
+    one_host(address(value)?)
 }
 
 pub(super) fn group(value: &DeValue<'_>) -> Read<IpAddr> {
@@ -209,4 +238,19 @@ pub(super) fn instead(expected: &str, value: &DeValue<'_>) -> String {
 fn outside(size: usize, range: &RangeInclusive<usize>) -> String {
     let (least, most) = (format_size(*range.start()), format_size(*range.end()));
     format!("{} is outside of {least} to {most}", format_size(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_congestion_control_that_the_system_lists_is_taken() {
+        let available = "reno cubic\n";
+        assert_eq!(listed_congestion("cubic", available), Ok(()));
+        for missing in ["foo", "cub", "reno cubic"] {
+            let reason = listed_congestion(missing, available).unwrap_err();
+            assert!(reason.contains("it has reno, cubic"), "{reason}");
+        }
+    }
 }

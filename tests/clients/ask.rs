@@ -101,7 +101,7 @@ fn an_echo_in_pieces_is_awaited_to_its_last_byte() {
             for byte in heard {
                 connection.write_all(&[byte]).unwrap();
                 // Longer than the silence that ends an answer of unknown length.
-                thread::sleep(Duration::from_millis(80));
+                thread::sleep(Duration::from_millis(250));
             }
         }
     });
@@ -158,7 +158,8 @@ fn a_long_answer_is_whole_although_the_server_pauses() {
         connection.read_exact(&mut heard).unwrap();
         let answer = heard.to_ascii_uppercase();
         connection.write_all(&answer[..60_000]).unwrap();
-        thread::sleep(Duration::from_millis(150));
+        // Longer than the silence that ends an answer of unknown length.
+        thread::sleep(Duration::from_millis(250));
         connection.write_all(&answer[60_000..]).unwrap();
         let _ = connection.read(&mut [0]);
     });
@@ -174,6 +175,47 @@ fn a_number_server_that_stays_open_is_not_waited_for() {
     });
     ask(&["number", &server.to_string(), "7", "일곱"]).printed(&["seven", "Try again"]);
     assert_eq!(heard.try_iter().count(), 2);
+}
+
+#[test]
+fn a_number_word_that_comes_letter_by_letter_is_one_answer() {
+    for pause in [50, 250] {
+        let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+            while !recv(&mut connection).is_empty() {
+                for letter in b"ten\n" {
+                    connection.write_all(&[*letter]).unwrap();
+                    thread::sleep(Duration::from_millis(pause));
+                }
+            }
+        });
+        let ended = ask(&["number", &server.to_string(), "10", "10"]);
+        ended.printed(&["ten", "ten"]);
+    }
+}
+
+#[test]
+fn an_upper_answer_that_lacks_the_end_is_reported() {
+    // As a server with one recv does: it answers the beginning, and closes.
+    for stays_open in [false, true] {
+        let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+            let mut heard = vec![0; 30_000];
+            connection.read_exact(&mut heard).unwrap();
+            connection.write_all(&heard[..1000].to_ascii_uppercase()).unwrap();
+            if stays_open {
+                let _ = connection.read(&mut [0]);
+            }
+        });
+        let ended = ask(&["upper", "--timeout", "500ms", &server.to_string(), &"x".repeat(30_000)]);
+        assert_eq!(ended.out, "X".repeat(1000) + "\n");
+        let part = if stays_open { "after 1000 bytes" } else { "1000 characters to 30000" };
+        ended.failed_saying(&[&server.to_string(), part]);
+    }
+}
+
+#[test]
+fn an_upper_answer_in_other_letters_is_no_error() {
+    let (server, _) = answering(|bytes| bytes.to_ascii_uppercase());
+    ask(&["upper", &server.to_string(), "straße"]).printed(&["STRAßE"]);
 }
 
 #[test]
@@ -197,11 +239,56 @@ fn a_json_answer_is_awaited_until_its_value_is_closed() {
     let (server, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
         while !recv(&mut connection).is_empty() {
             connection.write_all(br#"{"a": [1, "#).unwrap();
-            thread::sleep(Duration::from_millis(150));
+            thread::sleep(Duration::from_millis(250));
             connection.write_all(b"2]}").unwrap();
         }
     });
     ask(&["json", &server.to_string(), "[1]", "2"]).printed(&[r#"{"a": [1, 2]}"#; 2]);
+}
+
+/// Answers each value as the json service does, without a word between them.
+fn json_server() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<Vec<u8>>) {
+    answering(|bytes| match serde_json::from_slice::<serde_json::Value>(bytes) {
+        Ok(value) => value.to_string().into_bytes(),
+        Err(_) => br#"{"error": "no value"}"#.to_vec(),
+    })
+}
+
+#[test]
+fn json_of_standard_input_is_sent_value_by_value_wherever_its_lines_break() {
+    let (server, heard) = json_server();
+    let ended = run(&["json", &server.to_string()], b"{\n \"a\": 1\n}\n[1] [2]\n\n[\n]\n");
+    ended.printed(&[r#"{"a":1}"#, "[1]", "[2]", "[]"]);
+    let heard: Vec<_> = heard.try_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect();
+    assert_eq!(heard, ["{\n \"a\": 1\n}", "[1]", "[2]", "[\n]"]);
+}
+
+#[test]
+fn a_json_value_is_sent_as_soon_as_it_is_typed_and_an_end_word_inside_one_is_json() {
+    let (server, _) = json_server();
+    let mut client = Live::start(&["json", &server.to_string()]);
+    client.type_in(b"[\n1]\n");
+    client.wait_for_output("[1]\n");
+    client.type_in(b"[\nq\n");
+    client.wait_for_output("error");
+    client.type_in(b"q\n");
+    client.end().printed(&["[1]", r#"{"error": "no value"}"#]);
+}
+
+#[test]
+fn json_that_ends_too_early_is_sent_as_it_is_and_said() {
+    let (server, heard) = json_server();
+    let ended = run(&["json", &server.to_string()], b"[1]\n[2,\n");
+    assert_eq!(ended.out, "[1]\n{\"error\": \"no value\"}\n");
+    assert_eq!(ended.status, Some(0), "{ended:?}");
+    assert!(ended.err.contains("ends too early"), "{ended:?}");
+    assert_eq!(heard.try_iter().last().unwrap(), b"[2,");
+}
+
+#[test]
+fn each_json_value_of_an_argument_has_an_answer_of_its_own() {
+    let (server, _) = json_server();
+    ask(&["json", &server.to_string(), "1 2", "3", "[] {}"]).printed(&["1", "2", "3", "[]", "{}"]);
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! chat: keyboard and socket at once.
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::stage::{Live, recv, run, tcp_server};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::pty::{OpenptyResult, openpty};
+
+use super::stage::{Live, onepoll, recv, run, tcp_server};
 
 /// A server that tells all that one client sent, once it has left.
 fn listener() -> (String, Receiver<String>) {
@@ -26,6 +32,50 @@ fn each_line_goes_out_with_the_name_in_front_and_bye_at_the_end() {
         run(&["chat", &server, "--name", "홍길동"], typed.as_bytes()).printed(&[]);
         assert_eq!(heard.recv().unwrap(), "[홍길동] 하나[홍길동] 둘bye", "{typed:?}");
     }
+}
+
+#[test]
+fn commands_for_the_server_go_out_without_the_name() {
+    let (server, heard) = listener();
+    let typed = "/help\n/who \n/nick 홍 길동\n/nick\n/whoever\n/nickname\n/me waves\n/quit now\n/quit\n";
+    run(&["chat", &server, "--name", "민수"], typed.as_bytes()).printed(&[]);
+    let expected =
+        "/help/who /nick 홍 길동/nick[민수] /whoever[민수] /nickname[민수] /me waves[민수] /quit now/quitbye";
+    assert_eq!(heard.recv().unwrap(), expected);
+}
+
+#[test]
+fn a_name_that_would_break_lines_is_wrong_usage() {
+    for name in ["a]\nb", "a\x1b[2J", "가\u{2028}나", "\u{85}", ""] {
+        let ended = run(&["chat", "127.0.0.1:9", "--name", name], b"");
+        assert_eq!(ended.status, Some(2), "{ended:?}");
+        assert!(ended.err.contains("name") && ended.err.contains("Usage"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_server_that_closes_at_quit_is_no_failure() {
+    let (server, _) =
+        tcp_server("127.0.0.1:0", |mut connection, _| while recv(&mut connection) != b"/quit" {});
+    let mut client = Live::start(&["chat", &server.to_string(), "--name", "민수"]);
+    client.type_in("말\n/quit\n".as_bytes());
+    // Standard input stays open.
+    client.end().printed(&[]);
+}
+
+#[test]
+fn lines_that_are_typed_one_by_one_go_out_a_moment_apart_too() {
+    let (server, heard) = listener();
+    let start = Instant::now();
+    let mut client = Live::start(&["chat", &server]);
+    for _ in 0..40 {
+        client.type_in("말\n".as_bytes());
+        thread::sleep(Duration::from_millis(1));
+    }
+    client.end_of_input();
+    client.end().printed(&[]);
+    assert!(start.elapsed() >= Duration::from_millis(40 * 10), "{:?}", start.elapsed());
+    assert_eq!(heard.recv().unwrap(), "말".repeat(40) + "bye");
 }
 
 /// Sent at once, they would arrive as one message, the "bye" in it.
@@ -80,6 +130,47 @@ fn a_server_that_closes_or_resets_ends_it_with_a_sentence() {
         let how = if resets { "reset" } else { "closed" };
         client.end().failed_saying(&[&server.to_string(), how, "no longer in the chat"]);
     }
+}
+
+/// Reads what a terminal shows until it has shown `part`.
+fn wait_to_see(terminal: &mut File, part: &str) {
+    let mut shown = Vec::new();
+    while !String::from_utf8_lossy(&shown).contains(part) {
+        let mut buffer = [0; 1024];
+        let comes = poll(&mut [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)], 30_000u16).unwrap() > 0;
+        let length = if comes { terminal.read(&mut buffer).unwrap_or(0) } else { 0 };
+        assert!(length > 0, "{part:?} is missing in {:?}", String::from_utf8_lossy(&shown));
+        shown.extend_from_slice(&buffer[..length]);
+    }
+}
+
+#[test]
+fn on_a_terminal_a_message_and_an_error_take_a_line_of_their_own() {
+    let (go_on, next) = channel();
+    let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+        for message in ["하나", "뭐해?"] {
+            next.recv().unwrap();
+            connection.write_all(message.as_bytes()).unwrap();
+        }
+        next.recv().unwrap();
+    });
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let end = || Stdio::from(slave.try_clone().unwrap());
+    let mut command = onepoll(&["chat", &server.to_string()]);
+    let mut client = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    drop((command, slave));
+    let mut terminal = File::from(master);
+    go_on.send(()).unwrap();
+    wait_to_see(&mut terminal, "하나\r\n");
+    terminal.write_all("반쯤".as_bytes()).unwrap();
+    wait_to_see(&mut terminal, "반쯤");
+    go_on.send(()).unwrap();
+    wait_to_see(&mut terminal, "\r\x1b[K뭐해?\r\n");
+    terminal.write_all("또".as_bytes()).unwrap();
+    wait_to_see(&mut terminal, "또");
+    go_on.send(()).unwrap();
+    wait_to_see(&mut terminal, "\r\x1b[Konepoll: ");
+    assert_eq!(client.wait().unwrap().code(), Some(1));
 }
 
 #[test]

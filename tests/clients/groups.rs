@@ -110,3 +110,37 @@ fn a_group_hears_and_answers_and_is_left_at_the_end() {
         ask(&send).failed_saying(&["nobody", &group, "300ms"]);
     }
 }
+
+#[test]
+fn an_interface_that_no_network_has_is_named() {
+    for line in [
+        "listen 224.0.0.255:3333 --interface 9.9.9.9",
+        "listen [ff15::77]:3333 --interface 2001:db8::9",
+        "send 224.0.0.255:3333 x --interface 9.9.9.9",
+        "send [ff15::77]:3333 x --interface 2001:db8::9",
+    ] {
+        let words: Vec<&str> = ["multicast"].into_iter().chain(line.split(' ')).collect();
+        ask(&words).failed_saying(&["no interface of this machine has the address", words.last().unwrap()]);
+    }
+}
+
+#[test]
+fn a_message_that_is_too_long_for_a_group_says_so() {
+    let message = "x".repeat(65_508);
+    let on = ["--interface", "127.0.0.1"];
+    let ended = ask(&[&["multicast", "send", "224.0.0.255:3333", &message], &on[..]].concat());
+    ended.failed_saying(&["224.0.0.255:3333", "65508 bytes", "at most 65507"]);
+}
+
+/// The loopback network has no IPv6 multicast route, unless somebody gave it one.
+#[test]
+fn a_group_without_a_way_to_it_says_what_the_system_says() {
+    let probe = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None).unwrap();
+    probe.set_multicast_if_v6(1).unwrap();
+    let group: std::net::SocketAddr = "[ff15::77]:5990".parse().unwrap();
+    let Err(error) = probe.connect(&group.into()) else { return };
+    let cause = error.to_string().split(" (").next().unwrap().to_owned();
+    let ended =
+        ask(&["multicast", "send", "[ff15::77]:5990", "x", "--interface", "::1", "--timeout", "100ms"]);
+    ended.failed_saying(&["[ff15::77]:5990", &cause, "--interface"]);
+}

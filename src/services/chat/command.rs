@@ -49,11 +49,39 @@ pub(super) fn check_nick(bytes: &[u8]) -> Result<&str, &'static str> {
         Err("a nick has at most 32 characters")
     } else if nick.chars().any(|c| c.is_control() || is_line_end(c)) {
         Err("a nick has no control characters")
+    } else if nick.chars().any(is_invisible) {
+        Err("a nick has no invisible characters")
     } else if nick.trim() != nick {
         Err("a nick neither starts nor ends with a space")
     } else {
         Ok(nick)
     }
+}
+
+/// Whether a character shows nothing of its own, so that two nicks with and
+/// without it look the same, or turns the text around it: soft hyphen, Arabic
+/// letter mark, Hangul fillers, Khmer inherent vowels, Mongolian selectors,
+/// zero widths, bidirectional controls, variation selectors, byte order mark,
+/// interlinear annotation, tags. Unicode's Default_Ignorable_Code_Point has
+/// nearly all of them.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{AD}'
+            | '\u{61C}'
+            | '\u{115F}'..='\u{1160}'
+            | '\u{17B4}'..='\u{17B5}'
+            | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}'
+            | '\u{FFA0}'
+            | '\u{FFF0}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E0FFF}'
+    )
 }
 
 pub(super) const HELP: &str = "\
@@ -95,5 +123,37 @@ mod tests {
             assert!(check_nick(bad.as_bytes()).is_err(), "{bad:?}");
         }
         assert!(check_nick(b"\xFF").is_err());
+    }
+
+    #[test]
+    fn a_nick_cannot_look_like_another_by_what_is_not_seen() {
+        for range in [
+            0xAD..=0xAD,
+            0x61C..=0x61C,
+            0x115F..=0x1160,
+            0x17B4..=0x17B5,
+            0x180B..=0x180F,
+            0x200B..=0x200F,
+            0x202A..=0x202E,
+            0x2060..=0x206F,
+            0x3164..=0x3164,
+            0xFE00..=0xFE0F,
+            0xFEFF..=0xFEFF,
+            0xFFA0..=0xFFA0,
+            0xFFF0..=0xFFFB,
+            0xE0000..=0xE0FFF,
+        ] {
+            for code in range {
+                let nick = format!("민{}수", char::from_u32(code).unwrap());
+                assert_eq!(
+                    check_nick(nick.as_bytes()),
+                    Err("a nick has no invisible characters"),
+                    "{code:X}"
+                );
+            }
+        }
+        for plain in ["ᄒ", "가\u{2010}나", "\u{FFFC}", "ﾡ", "“a”", "·"] {
+            assert_eq!(check_nick(plain.as_bytes()), Ok(plain));
+        }
     }
 }
