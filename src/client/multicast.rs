@@ -85,7 +85,8 @@ pub fn run(command: MulticastCommand) -> Result<(), ClientError> {
 
 /// Says that a group's interface does not exist, if that is the error.
 fn no_interface(group: SocketAddr, interface: Option<IpAddr>, error: &io::Error) -> Option<String> {
-    if error.raw_os_error() != Some(nix::libc::ENODEV) && error.kind() != io::ErrorKind::AddrNotAvailable {
+    let is_missing = matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::NotFound);
+    if !is_missing && error.raw_os_error() != Some(nix::libc::ENODEV) {
         return None;
     }
     Some(match interface {

@@ -170,9 +170,9 @@ fn other_family() -> io::Error {
 fn no_interface(error: io::Error, interface: Ipv4Addr) -> io::Error {
     use nix::libc::{EADDRNOTAVAIL, ENODEV};
     match error.raw_os_error() {
-        Some(EADDRNOTAVAIL | ENODEV) => io::Error::new(
+        Some(EADDRNOTAVAIL | ENODEV) if !interface.is_unspecified() => io::Error::new(
             io::ErrorKind::NotFound,
-            format!("no interface for multicast has the address {interface}"),
+            format!("no interface of this machine has the address {interface}"),
         ),
         _ => error,
     }
@@ -208,7 +208,10 @@ fn interface_index(address: IpAddr) -> io::Result<u32> {
             return Ok(nix::net::if_::if_nametoindex(interface.interface_name.as_str())?);
         }
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, format!("no interface has the address {address}")))
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("no interface of this machine has the address {address}"),
+    ))
 }
 
 /// 255.255.255.255, or the broadcast address of the loopback network.
