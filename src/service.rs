@@ -396,7 +396,14 @@ impl Context<'_> {
     /// Connects to `to`; the answer is [`Service::open`], or
     /// [`Service::closed`] with [`CloseReason::NotConnected`].
     pub fn connect(&mut self, to: SocketAddr) {
-        self.effects.others.push(Effect::Connect(to));
+        self.effects.others.push(Effect::Connect { to, local: None });
+    }
+
+    /// As [`Context::connect`], from an address of this machine; port 0 takes a
+    /// free one. One address has about 28,000 ports for connections to one
+    /// server, so more of them need more addresses.
+    pub fn connect_from(&mut self, local: SocketAddr, to: SocketAddr) {
+        self.effects.others.push(Effect::Connect { to, local: Some(local) });
     }
 
     /// Calls [`Service::timeout`] at that time, instead of any set before.

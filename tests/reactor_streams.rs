@@ -259,6 +259,31 @@ fn an_outbound_connection_speaks_as_an_accepted_one_does() {
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "closed by us");
 }
 
+/// Connects from an address, and reports whom the connection is with.
+struct From {
+    local: SocketAddr,
+    to: SocketAddr,
+}
+
+impl Service for From {
+    type Session = ();
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        cx.connect_from(self.local, self.to);
+    }
+}
+
+#[test]
+fn a_connection_can_come_from_a_chosen_address() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = server.local_addr().unwrap();
+    let local = ([127, 5, 6, 7], 0).into();
+    let _caller = Running::start(move |reactor| {
+        reactor.host("caller", From { local, to }).start().unwrap();
+    });
+    assert_eq!(server.accept().unwrap().1.ip(), local.ip());
+}
+
 #[test]
 fn a_refused_connection_is_told_to_its_service() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

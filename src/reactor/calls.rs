@@ -2,6 +2,7 @@
 //! what it asked for is carried out here.
 
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::connector;
@@ -221,7 +222,7 @@ impl Reactor {
                 self.pending.push_back(Pending::Socket { host, opened: opened.map(SocketId) });
             }
             Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
-            Effect::Connect(to) => self.connect(host, to),
+            Effect::Connect { to, local } => self.connect(host, to, local),
             Effect::Tick(at) => self.set_tick(host, at),
             Effect::Report(line) => {
                 let (now, name) = (self.net.now, &self.hosts[host as usize].name);
@@ -242,16 +243,17 @@ impl Reactor {
         }
     }
 
-    fn connect(&mut self, host: u16, to: std::net::SocketAddr) {
+    fn connect(&mut self, host: u16, to: SocketAddr, local: Option<SocketAddr>) {
         let Some(service) = &mut self.hosts[host as usize].service else { return };
         let session = service.new_session();
         let generation = self.net.next_generation();
         let now = self.net.now;
-        let connected = connector::connect(to, &self.hosts[host as usize].options).and_then(|socket| {
-            let mut stream = Stream::new(socket, to, host, State::Connecting, generation, now);
-            stream.session = session;
-            self.net.insert(Entry::Stream(stream))
-        });
+        let connected =
+            connector::connect(to, local, &self.hosts[host as usize].options).and_then(|socket| {
+                let mut stream = Stream::new(socket, to, host, State::Connecting, generation, now);
+                stream.session = session;
+                self.net.insert(Entry::Stream(stream))
+            });
         match connected {
             Ok(handle) => {
                 self.hosts[host as usize].connections += 1;
