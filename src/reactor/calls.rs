@@ -246,6 +246,9 @@ impl Reactor {
     fn connect(&mut self, host: u16, to: SocketAddr, local: Option<SocketAddr>) {
         let Some(service) = &mut self.hosts[host as usize].service else { return };
         let session = service.new_session();
+        if let Some(effects) = self.call(host, About::Service, Call::Connecting(session)) {
+            self.apply(host, About::Service, effects, &[]);
+        }
         let generation = self.net.next_generation();
         let now = self.net.now;
         let connected =
