@@ -12,7 +12,7 @@ mod discover;
 mod messages;
 mod multicast;
 mod screen;
-mod target;
+pub mod target;
 
 use std::fmt;
 use std::io;
