@@ -65,6 +65,9 @@ impl Window {
                     if self.right == payload.size() {
                         self.right = 0;
                         self.corrupted_in_a_row = 0;
+                        if front.number < self.heard {
+                            tally.counts.reordered += 1;
+                        }
                         self.heard = self.heard.max(front.number + 1);
                         tally.answered(front, now);
                         self.in_flight.pop_front();

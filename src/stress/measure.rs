@@ -140,6 +140,13 @@ impl Tally {
         self.time(message, now);
     }
 
+    /// Counts and times a line that reached one of several members.
+    pub fn delivered(&mut self, line: &InFlight, now: Instant) {
+        self.counts.answered += 1;
+        self.last_answer = Some(now);
+        self.time(line, now);
+    }
+
     /// Counts a request that has no answer in time. It is timed too, with what
     /// it took so far, so that the slowest are not missing from the latencies.
     pub fn timed_out(&mut self, message: &InFlight, now: Instant) {
@@ -210,6 +217,11 @@ impl Outcome {
     /// Share of one core that the generator used.
     pub fn cpu_share(&self) -> f64 {
         ratio(self.cpu.as_secs_f64(), self.elapsed.as_secs_f64())
+    }
+
+    /// Nothing happened that a table could show.
+    pub fn counted_nothing(&self) -> bool {
+        self.errors.is_empty() && self.total.faults() == 0 && self.total.answered == 0
     }
 
     /// A count a second.

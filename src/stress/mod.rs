@@ -10,6 +10,7 @@ mod arguments;
 mod chat;
 mod compare;
 mod fail_if;
+mod lines;
 mod link;
 mod measure;
 mod payload;
@@ -64,11 +65,12 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
         let (mut outcome, back) = run_once(&order, reporter)?;
         reporter = back;
         reporter.clear();
-        if let Some(why) = outcome.failure.take()
-            && outcome.opened == 0
+        if outcome.counted_nothing()
+            && let Some(why) = outcome.failure.take()
         {
             return Err(Failure::at_run_time(why));
-        } else if outcome.interrupted && outcome.elapsed.is_zero() {
+        }
+        if outcome.interrupted && outcome.elapsed.is_zero() {
             return Err(Failure::at_run_time("it was ended before anything was measured"));
         }
         if order.common.repeat > 1 {
@@ -111,6 +113,9 @@ fn conclude(
         summary.runs.iter().find_map(|run| conditions.iter().find_map(|condition| condition.holds(run)));
     if let Some(sentence) = holding {
         return Err(Failure { sentence, status: CONDITION_HOLDS });
+    }
+    if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.as_ref()) {
+        return Err(Failure::at_run_time(why));
     }
     match summary.runs.iter().map(Measured::all_errors).sum::<u64>() {
         0 => Ok(()),
