@@ -448,7 +448,7 @@ impl Run {
         };
         self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
         if is_whole {
-            self.reporter.interval(&interval, latency);
+            self.reporter.interval(&interval, self.began, latency);
             self.intervals.push(interval);
             self.total.take_in(&mut self.tally.latencies);
             self.interval = (now, self.tally.counts, self.error_count());

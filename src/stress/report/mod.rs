@@ -29,6 +29,8 @@ pub struct Reporter {
     live: Option<Live>,
     ndjson: Option<File>,
     hdr: Option<File>,
+    /// When the histogram log began, which its times count from.
+    log_began: Option<Instant>,
     /// Which of several runs this is, if there are several.
     run: Option<u32>,
     /// Why a file could not be written.
@@ -69,7 +71,7 @@ impl Reporter {
     /// Reports to these files, and to the terminal if there is one.
     pub fn new(ndjson: Option<File>, hdr: Option<File>) -> Reporter {
         let live = io::stderr().is_terminal().then(|| Live { shown: Instant::now(), answered: 0 });
-        Reporter { live, ndjson, hdr, run: None, failure: None }
+        Reporter { live, ndjson, hdr, log_began: None, run: None, failure: None }
     }
 
     /// From now on it is this of several runs.
@@ -86,6 +88,7 @@ impl Reporter {
     /// other writers put them.
     pub fn begin_log(&mut self, title: &str, now: std::time::SystemTime) {
         let Some(file) = &mut self.hdr else { return };
+        self.log_began = Some(Instant::now());
         let mut serializer = V2DeflateSerializer::new();
         let begun = IntervalLogWriterBuilder::new()
             .add_comment(&format!("[{title}; latencies in nanoseconds]"))
@@ -137,10 +140,11 @@ impl Reporter {
     }
 
     /// Writes an interval's records.
-    pub fn interval(&mut self, interval: &Interval, latency: &Histogram<u64>) {
+    pub fn interval(&mut self, interval: &Interval, run_began: Instant, latency: &Histogram<u64>) {
         let outcome = self.write_line(interval);
         self.note(outcome);
-        let outcome = self.write_histogram(interval, latency);
+        let before = self.log_began.map_or(Duration::ZERO, |log| run_began.saturating_duration_since(log));
+        let outcome = self.write_histogram(interval, before + interval.start, latency);
         self.note(outcome);
     }
 
@@ -175,14 +179,19 @@ impl Reporter {
         file.write_all(&text)
     }
 
-    fn write_histogram(&mut self, interval: &Interval, latency: &Histogram<u64>) -> io::Result<()> {
+    fn write_histogram(
+        &mut self,
+        interval: &Interval,
+        start: Duration,
+        latency: &Histogram<u64>,
+    ) -> io::Result<()> {
         let Some(file) = &mut self.hdr else { return Ok(()) };
         let mut serializer = V2DeflateSerializer::new();
         let name = self.run.map(|run| format!("run{run}"));
         let tag = name.as_deref().and_then(Tag::new);
         IntervalLogWriterBuilder::new()
             .begin_log_with(file, &mut serializer)?
-            .write_histogram(latency, interval.start, interval.length, tag)
+            .write_histogram(latency, start, interval.length, tag)
             .map_err(|error| io::Error::other(error.to_string()))
     }
 

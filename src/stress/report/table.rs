@@ -62,8 +62,7 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
         }
     }
     if run.due.is_some() {
-        row("", "service time counts from the sending, due-time from when the request was due:".into());
-        row("", "the difference is the wait for a free place, and the generator's own timer of 1 ms.".into());
+        row("", "due-time less service time: the wait for a free place, and for our 1 ms timer".into());
     }
     row("connections", format!("{} asked for, {} made", run.connections_asked, run.connections_opened));
     row("errors", errors(run));
