@@ -45,7 +45,7 @@ enum Command {
     /// duplicated, reordered or corrupted, a connection refused or closed), 3 if a
     /// --fail-if holds.
     #[command(subcommand)]
-    Stress(StressCommand),
+    Stress(Box<StressCommand>),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Config(ConfigCommand::Example) => print(config::example()),
         Command::Services => print(&catalog()),
-        Command::Stress(command) => stress::run(command),
+        Command::Stress(command) => stress::run(*command),
         Command::Client(command) => client::run(command).map_err(Failure::at_run_time),
     };
     match outcome {

@@ -79,7 +79,7 @@ impl Chat {
     }
 
     fn open_more(&mut self, cx: &mut Context<'_>) {
-        for member in self.run.to_open(cx.moment()) {
+        for member in self.run.next_links(cx.moment()) {
             self.run.ask(member, cx);
         }
     }
@@ -89,8 +89,11 @@ impl Chat {
         let Some(connection) = self.members[sender].connection else { return };
         let listeners = self.members.iter().filter(|member| member.connection.is_some()).count();
         let left = if self.echo_to_sender { listeners } else { listeners - 1 };
+        if left == 0 {
+            return;
+        }
         self.out.clear();
-        while left > 0 {
+        loop {
             let speaker = &mut self.senders[sender];
             let depth = if speaker.is_known { self.run.plan.load.depth() } else { 1 };
             if speaker.under_way.len() >= depth {

@@ -23,7 +23,7 @@ enum Metric {
     Time(Whose, Part),
     Rate,
     Cpu,
-    Count(fn(&Measured) -> u64),
+    Count(Count),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,10 @@ enum Compare {
     AtMost,
 }
 
-const COUNTS: [(&str, fn(&Measured) -> u64); 9] = [
+/// Counts something of a run.
+type Count = fn(&Measured) -> u64;
+
+const COUNTS: [(&str, Count); 9] = [
     ("errors", Measured::all_errors),
     ("lost", |run| run.lost),
     ("duplicated", |run| run.duplicated),

@@ -2,7 +2,7 @@
 //! drained; what happens meanwhile is reported at intervals.
 //!
 //! A scenario owns a [`Run`] and tells it of its connections. It asks it which
-//! to [open](Run::to_open), whether it [may send](Run::may_send), and gives it
+//! to [open](Run::next_links), whether it [may send](Run::may_send), and gives it
 //! the [turn](Run::go_on) at each tick.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -151,7 +151,7 @@ impl Run {
     }
 
     /// Looks the server up, or begins where its address is known.
-    /// True: now [open](Run::to_open).
+    /// True: now [open](Run::next_links).
     pub fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if self.route.current().is_none() {
             self.route.look_up(cx);
@@ -188,7 +188,7 @@ impl Run {
     }
 
     /// The links to open now. Each is to be [asked for](Run::ask).
-    pub fn to_open(&mut self, now: Instant) -> Range<usize> {
+    pub fn next_links(&mut self, now: Instant) -> Range<usize> {
         let first = self.links_asked;
         let wanted = match self.phase {
             Phase::Reaching => 1,

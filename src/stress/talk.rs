@@ -119,7 +119,7 @@ impl Talk {
 
     fn open_more(&mut self, cx: &mut Context<'_>) {
         let now = cx.moment();
-        for link in self.run.to_open(now) {
+        for link in self.run.next_links(now) {
             match self.style {
                 Style::Kept => self.open_link(link, cx),
                 Style::Churn { .. } => self.converse(link, now, now, cx),
