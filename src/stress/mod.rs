@@ -19,6 +19,8 @@ mod report;
 mod request;
 mod run;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 use std::sync::mpsc;
 use std::time::SystemTime;

@@ -23,9 +23,11 @@ use crate::client::target::Route;
 /// Connections that are being made at once: servers have a backlog, and what
 /// does not fit in it is tried again only after a second.
 const CONNECTING_AT_ONCE: u64 = 128;
-/// The time between two ticks; in an open loop the shortest there is, since
-/// requests are sent on ticks.
+/// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
+/// In an open loop, which sends on ticks, the next millisecond: the loop's
+/// timers count them, and round up.
+const FINE_TICK: Duration = Duration::from_micros(100);
 /// The time between two looks for answers that are overdue.
 const SWEEP: Duration = Duration::from_millis(100);
 
@@ -182,9 +184,8 @@ impl Run {
     }
 
     fn set_tick(&self, cx: &mut Context<'_>) {
-        // The loop's timers count milliseconds and round up.
         let is_fine = self.tally.is_open_loop && self.phase != Phase::Reaching;
-        cx.set_tick(cx.now() + if is_fine { Duration::from_nanos(1) } else { TICK });
+        cx.set_tick(cx.now() + if is_fine { FINE_TICK } else { TICK });
     }
 
     /// The links to open now. Each is to be [asked for](Run::ask).
