@@ -299,8 +299,7 @@ impl Run {
     }
 
     /// Goes on to the next phase if it is time, and reports.
-    pub fn go_on(&mut self, cx: &mut Context<'_>) -> Turn {
-        let now = cx.moment();
+    pub fn go_on(&mut self, now: Instant, cx: &mut Context<'_>) -> Turn {
         // A phase without length is over as it begins.
         if self.phase == Phase::Ramp && self.is_ramp_over(now) {
             self.enter(Phase::Settle, now);

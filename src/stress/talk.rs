@@ -495,7 +495,7 @@ impl Service for Talk {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let now = cx.moment();
-        match self.run.go_on(cx) {
+        match self.run.go_on(now, cx) {
             Turn::GoOn => {}
             Turn::Sweep => self.sweep(now, cx),
             Turn::End => {
