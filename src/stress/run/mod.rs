@@ -5,24 +5,22 @@
 //! to [open](Run::next_links), whether it [may send](Run::may_send), and gives it
 //! the [turn](Run::go_on) at each tick.
 
+mod connecting;
+mod reporting;
+
+pub use connecting::end_of_connection;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use onepoll::reactor::DatagramSpec;
-use onepoll::service::{Answer, CloseReason, Context};
+use onepoll::service::Context;
 
-use super::measure::{Counts, Interval, Latencies, Outcome, Tally, between, cpu_time, record};
-use super::plan::{Length, Load, Plan, Schedule};
-use super::report::Reporter;
 use crate::client::target::Route;
+use crate::stress::measure::{Counts, Interval, Latencies, Outcome, Tally, between, cpu_time};
+use crate::stress::plan::{Length, Load, Plan, Schedule};
+use crate::stress::report::Reporter;
 
-/// Connections that are being made at once: servers have a backlog, and what
-/// does not fit in it is tried again only after a second.
-const CONNECTING_AT_ONCE: u64 = 128;
 /// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
 /// In an open loop, which sends on ticks, the next millisecond: the loop's
@@ -152,126 +150,9 @@ impl Run {
         }
     }
 
-    /// Looks the server up, or begins where its address is known.
-    /// True: now [open](Run::next_links).
-    pub fn start(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.route.current().is_none() {
-            self.route.look_up(cx);
-            return false;
-        }
-        self.begin(cx);
-        true
-    }
-
-    /// Takes the resolver's answer in, as [`Run::start`].
-    pub fn found(&mut self, answer: Answer, cx: &mut Context<'_>) -> bool {
-        match self.route.found(answer) {
-            Ok(_) => self.begin(cx),
-            Err(sentence) => self.fail(sentence, cx),
-        }
-        self.failure.is_none()
-    }
-
-    fn begin(&mut self, cx: &mut Context<'_>) {
-        let now = cx.now();
-        (self.began, self.phase_since, self.swept, self.interval.0) = (now, now, now, now);
-        if let (Some(sources), Some(to)) = (&self.plan.sources, self.route.current())
-            && !sources.fits(to)
-        {
-            return self.fail(format!("{to} cannot be reached from --source: it is of the other family"), cx);
-        }
-        self.set_tick(cx);
-    }
-
     fn set_tick(&self, cx: &mut Context<'_>) {
         let is_fine = self.tally.is_open_loop && self.phase != Phase::Reaching;
         cx.set_tick(cx.now() + if is_fine { FINE_TICK } else { TICK });
-    }
-
-    /// The links to open now. Each is to be [asked for](Run::ask).
-    pub fn next_links(&mut self, now: Instant) -> Range<usize> {
-        let first = self.links_asked;
-        let wanted = match self.phase {
-            Phase::Reaching => 1,
-            Phase::Ramp if self.plan.ramp.is_zero() => self.plan.connections,
-            Phase::Ramp => {
-                let part = between(self.began, now).as_secs_f64() / self.plan.ramp.as_secs_f64();
-                (self.plan.connections as f64 * part.min(1.0)).ceil() as usize
-            }
-            _ => return first..first,
-        };
-        let room = CONNECTING_AT_ONCE.saturating_sub(self.opening) as usize;
-        self.links_asked = wanted.clamp(first, self.plan.connections).min(first + room);
-        first..self.links_asked
-    }
-
-    /// Asks for a connection, or a UDP socket, for a link.
-    pub fn ask(&mut self, link: usize, cx: &mut Context<'_>) {
-        let Some(to) = self.route.current() else { return };
-        self.asked.push_back(link);
-        self.opening += 1;
-        self.connections_asked += 1;
-        let local = self.plan.sources.as_mut().map(|sources| sources.next_address());
-        match (self.is_udp, local) {
-            (true, None) => cx.open_socket(DatagramSpec::connected(to)),
-            (true, Some(local)) => {
-                cx.open_socket(DatagramSpec { bind: local, ..DatagramSpec::connected(to) });
-            }
-            (false, None) => cx.connect(to),
-            (false, Some(local)) => cx.connect_from(local, to),
-        }
-    }
-
-    /// The link that the next connection under way belongs to.
-    pub fn asked_link(&mut self) -> Option<usize> {
-        self.asked.pop_front()
-    }
-
-    pub fn server(&self) -> Option<SocketAddr> {
-        self.route.current()
-    }
-
-    /// A connection is made.
-    pub fn opened(&mut self, asked: Option<Instant>, now: Instant) {
-        self.opening -= 1;
-        self.opened += 1;
-        self.open_now += 1;
-        if let Some(asked) = asked {
-            record(&mut self.tally.latencies.connect, between(asked, now));
-        }
-        if self.phase == Phase::Reaching {
-            // The looking was no part of the ramp.
-            self.began = now;
-            self.enter(Phase::Ramp, now);
-        }
-    }
-
-    /// A connection could not be made. True: try the same link once more.
-    pub fn not_opened(&mut self, error: &io::Error, cx: &mut Context<'_>) -> bool {
-        self.opening -= 1;
-        if self.phase == Phase::Reaching {
-            if self.route.next().is_some() {
-                return true;
-            }
-            self.fail(self.route.unreachable(error), cx);
-        }
-        self.error(&connect_error(error));
-        false
-    }
-
-    /// A connection that was made is gone.
-    pub fn closed(&mut self) {
-        self.open_now -= 1;
-    }
-
-    /// Counts an error.
-    pub fn error(&mut self, kind: &str) {
-        match self.errors.get_mut(kind) {
-            Some(count) => *count += 1,
-            None => {
-                self.errors.insert(kind.to_owned(), 1);
-            }
-        }
     }
 
     fn error_count(&self) -> u64 {
@@ -427,50 +308,6 @@ impl Run {
         self.enter(Phase::Drain, now);
     }
 
-    fn report(&mut self, now: Instant) {
-        let (start, before, errors_before) = self.interval;
-        let length = between(start, now);
-        let is_whole = length >= self.plan.interval;
-        if !is_whole && !self.reporter.wants_live(now) {
-            return;
-        }
-        let latency = self.tally.latencies.judged();
-        let percentile = |of| Duration::from_nanos(latency.value_at_quantile(of));
-        let interval = Interval {
-            start: between(self.began, start),
-            length,
-            phase: self.phase.name(),
-            counts: self.tally.counts.since(&before),
-            errors: self.error_count() - errors_before,
-            connections: self.open_now,
-            latency: (!latency.is_empty())
-                .then(|| [percentile(0.5), percentile(0.99), Duration::from_nanos(latency.max())]),
-        };
-        self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
-        if is_whole {
-            self.reporter.interval(&interval, self.began, latency);
-            self.intervals.push(interval);
-            self.total.take_in(&mut self.tally.latencies);
-            self.interval = (now, self.tally.counts, self.error_count());
-        }
-    }
-
-    /// How much of the run is done, from 0 to 1.
-    fn part_done(&self, now: Instant) -> f64 {
-        match (self.phase, self.plan.length) {
-            (Phase::Drain | Phase::Over, _) => 1.0,
-            (Phase::Measure, Length::Messages(count)) => {
-                let before = self.window.map_or(0, |window| window.before.answered);
-                (self.tally.counts.answered - before) as f64 / count.max(1) as f64
-            }
-            (_, Length::Messages(_)) => 0.0,
-            (_, Length::For(time)) => {
-                let all = self.plan.ramp + self.plan.settle + self.plan.warmup + time;
-                (between(self.began, now).as_secs_f64() / all.as_secs_f64().max(0.001)).min(1.0)
-            }
-        }
-    }
-
     /// Ends a run that cannot be done.
     pub fn fail(&mut self, why: String, cx: &mut Context<'_>) {
         self.failure.get_or_insert(why);
@@ -482,66 +319,5 @@ impl Run {
         self.phase = Phase::Over;
         self.hand_over(false);
         cx.stop();
-    }
-
-    fn hand_over(&mut self, interrupted: bool) {
-        let Some(results) = self.results.take() else { return };
-        let now = Instant::now();
-        self.total.take_in(&mut self.tally.latencies);
-        let (elapsed, measured, cpu) = match self.window {
-            Some(window) => {
-                let (end, counts, cpu) = window.end.unwrap_or((now, self.tally.counts, cpu_time()));
-                (
-                    between(window.start, end),
-                    counts.since(&window.before),
-                    cpu.saturating_sub(window.cpu_before),
-                )
-            }
-            None => Default::default(),
-        };
-        let outcome = Outcome {
-            elapsed,
-            measured,
-            total: self.tally.counts,
-            latencies: std::mem::take(&mut self.total),
-            intervals: std::mem::take(&mut self.intervals),
-            errors: std::mem::take(&mut self.errors),
-            cpu,
-            asked: self.connections_asked,
-            opened: self.opened,
-            unsent: self.unsent + self.waiting,
-            interrupted,
-            failure: self.failure.take(),
-        };
-        // The receiver lives until the reactor has ended.
-        let _ = results.send((outcome, std::mem::take(&mut self.reporter)));
-    }
-}
-
-/// Whatever ends the loop, what was measured by then is reported.
-impl Drop for Run {
-    fn drop(&mut self) {
-        self.hand_over(true);
-    }
-}
-
-/// How a connection that was made ended, as a kind of error; `None` for an end
-/// that is ours.
-pub fn end_of_connection(why: &CloseReason) -> Option<String> {
-    match why {
-        CloseReason::ByUs | CloseReason::ShuttingDown => None,
-        CloseReason::ByPeer => Some("closed by the server".into()),
-        CloseReason::Reset => Some("reset by the server".into()),
-        why => Some(why.to_string()),
-    }
-}
-
-fn connect_error(error: &io::Error) -> String {
-    match (error.kind(), error.raw_os_error()) {
-        (io::ErrorKind::ConnectionRefused, _) => "connection refused".into(),
-        (io::ErrorKind::TimedOut, _) => "connecting took too long".into(),
-        (io::ErrorKind::AddrNotAvailable, _) => "no local port is free (more --source addresses help)".into(),
-        (_, Some(nix::libc::EMFILE | nix::libc::ENFILE)) => "no descriptor is free (raise ulimit -n)".into(),
-        _ => error.to_string(),
     }
 }
