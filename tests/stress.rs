@@ -182,6 +182,24 @@ fn a_server_that_lies_is_found_out_with_status_1() {
 }
 
 #[test]
+fn a_chat_that_echoes_to_the_sender_is_one_if_that_is_said() {
+    let config = "[services.chat]\ntcp = 0\necho_to_sender = true\n";
+    let daemon = Daemon::with_config("stress-echo-chat", config);
+    let address = daemon.tcp("chat").to_string();
+    let chat =
+        ["chat", &address, "--connections", "5", "--senders", "2", "--messages", "20", "--warmup", "0s"];
+    let file = free("echoing.json");
+    let output = stress(&[&chat[..], &["--echo-to-sender", "--json", &file]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(json(&file)["runs"][0]["answered"], 100);
+    let output = stress(&[&chat[..], &["--json", &file, "--force"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    // The last of them may not have come by the end.
+    let often = json(&file)["runs"][0]["duplicated"].as_u64().unwrap();
+    assert!((1..=20).contains(&often), "{often} lines came to their own sender");
+}
+
+#[test]
 fn a_datagram_without_an_answer_is_lost() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();

@@ -179,6 +179,12 @@ impl Window {
         lost
     }
 
+    /// Whether a message was given up whose answer can still come; that one is
+    /// no longer awaited then.
+    pub fn forget_expired(&mut self) -> bool {
+        self.expired.pop_front().is_some()
+    }
+
     /// Gives the oldest message up.
     pub fn expire(&mut self, tally: &mut Tally) {
         if let Some(message) = self.in_flight.pop_front() {

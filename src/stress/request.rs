@@ -117,6 +117,7 @@ fn conclude(window: &mut Window, is_right: bool, now: Instant, tally: &mut Tally
             tally.counts.corrupted += 1;
             window.corrupted_in_a_row += 1;
         }
+        None if is_right && window.forget_expired() => tally.counts.late += 1,
         // Nobody asked.
         None if is_right => tally.counts.duplicated += 1,
         None => tally.counts.corrupted += 1,
@@ -193,6 +194,18 @@ mod tests {
         let pattern = || Expected::Pattern(Regex::new("^\\{.*\\}$").unwrap());
         assert_eq!(talk(pattern(), 1, &["{\"a\"", ": 1", "}"]), (1, 0, 0));
         assert_eq!(talk(pattern(), 1, &["{\"a\""]), (0, 0, 1));
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_no_duplicate() {
+        let request = Request { message: Vec::new(), expected: Expected::Anything };
+        let (mut window, now) = (Window::default(), Instant::now());
+        let mut tally = Tally { under_way: 1, ..Tally::default() };
+        window.send(now, now);
+        window.expire(&mut tally);
+        request.hear_datagram(&mut window, b"late", now, &mut tally);
+        request.hear_datagram(&mut window, b"again", now, &mut tally);
+        assert_eq!((tally.counts.late, tally.counts.duplicated), (1, 1));
     }
 
     #[test]
