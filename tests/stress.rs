@@ -182,6 +182,39 @@ fn a_server_that_lies_is_found_out_with_status_1() {
 }
 
 #[test]
+fn a_server_that_comes_back_is_connected_to_again() {
+    // The second to the tenth connection are closed without a word.
+    let accepted = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let address = server(move |mut stream| {
+        if (1..10).contains(&accepted.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+            return;
+        }
+        let mut bytes = [0; 64];
+        while stream.read_exact(&mut bytes).is_ok() {
+            let _ = stream.write_all(&bytes);
+        }
+    });
+    let file = free("back.json");
+    let address = address.to_string();
+    let output = stress(&[
+        "connect",
+        &address,
+        "--connections",
+        "1",
+        "--messages",
+        "30",
+        "--warmup",
+        "0s",
+        "--json",
+        &file,
+    ]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let run = &json(&file)["runs"][0];
+    assert_eq!((&run["answered"], &run["lost"]), (&21.into(), &9.into()));
+    assert_eq!(run["connections_opened"], 31);
+}
+
+#[test]
 fn a_chat_that_echoes_to_the_sender_is_one_if_that_is_said() {
     let config = "[services.chat]\ntcp = 0\necho_to_sender = true\n";
     let daemon = Daemon::with_config("stress-echo-chat", config);

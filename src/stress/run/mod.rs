@@ -77,6 +77,8 @@ pub struct Run {
     pub waiting: u64,
     /// Requests that were due on a connection that is gone.
     pub unsent: u64,
+    /// Connections that end are followed by others.
+    pub reconnects: bool,
     /// Requests that may still be sent, where there is such a bound.
     left: Option<u64>,
     is_udp: bool,
@@ -128,6 +130,7 @@ impl Run {
             begins_load: false,
             waiting: 0,
             unsent: 0,
+            reconnects: false,
             left: None,
             is_udp,
             asked: VecDeque::new(),
@@ -200,7 +203,7 @@ impl Run {
             Phase::Drain => nothing_left || self.passed(now) > self.plan.timeout + SWEEP,
             Phase::Over => true,
             Phase::Reaching | Phase::Ramp => false,
-            _ => self.open_now == 0 && self.opening == 0 && !self.reconnects_soon(now),
+            _ => self.open_now == 0 && self.opening == 0 && !self.reconnects,
         };
         if is_over && self.phase != Phase::Over {
             if self.phase != Phase::Drain {
@@ -220,11 +223,6 @@ impl Run {
 
     fn passed(&self, now: Instant) -> Duration {
         between(self.phase_since, now)
-    }
-
-    /// A link whose connection ended a moment ago may be about to get another.
-    fn reconnects_soon(&self, now: Instant) -> bool {
-        self.passed(now) < 4 * SWEEP || self.tally.under_way > 0
     }
 
     fn fail_for_lack_of_connections(&mut self) {

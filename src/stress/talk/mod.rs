@@ -89,7 +89,8 @@ pub struct Session {
 }
 
 impl Talk {
-    pub fn new(run: Run, script: Script, style: Style, is_udp: bool) -> Talk {
+    pub fn new(mut run: Run, script: Script, style: Style, is_udp: bool) -> Talk {
+        run.reconnects = style != Style::Kept;
         let link = |number| Link {
             way: Way::Down,
             key: match &script {
