@@ -5,6 +5,7 @@
 mod client;
 mod daemon;
 mod output;
+mod stress;
 
 use std::env;
 use std::panic;
@@ -18,6 +19,7 @@ use onepoll::services::catalog::CATALOG;
 
 use client::ClientCommand;
 use daemon::ServeArgs;
+use stress::StressCommand;
 
 /// Every service of a socket-programming course from one thread and one Poll,
 /// with clients for them.
@@ -37,6 +39,13 @@ enum Command {
     Config(ConfigCommand),
     /// Print the catalog of services
     Services,
+    /// Put a server under load, check every answer, and measure
+    ///
+    /// The status is 0 if nothing went wrong, 1 if anything did (a message lost,
+    /// duplicated, reordered or corrupted, a connection refused or closed), 3 if a
+    /// --fail-if holds.
+    #[command(subcommand)]
+    Stress(Box<StressCommand>),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -75,6 +84,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Config(ConfigCommand::Example) => print(config::example()),
         Command::Services => print(&catalog()),
+        Command::Stress(command) => stress::run(*command),
         Command::Client(command) => client::run(command).map_err(Failure::at_run_time),
     };
     match outcome {

@@ -494,3 +494,31 @@ fn a_member_that_the_service_failed_on_leaves_its_rooms() {
     (&second).write_all(b"hello").unwrap();
     assert_eq!(read_exactly(&second, 5), b"hello");
 }
+
+/// Panics at every connection.
+struct Hopeless;
+
+impl Service for Hopeless {
+    type Session = ();
+
+    fn open(&mut self, _: &mut (), _: &mut Context<'_>) {
+        panic!("at every connection");
+    }
+}
+
+#[test]
+fn a_reactor_whose_last_service_was_stopped_ends_with_an_error() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let mut reactor = Reactor::new().unwrap();
+        sender.send(host(&mut reactor, Hopeless)).unwrap();
+        reactor.run().map_err(|error| error.to_string())
+    });
+    let address = receiver.recv().unwrap();
+    for _ in 0..3 {
+        let mut heard = Vec::new();
+        let _ = connect(address).read_to_end(&mut heard);
+    }
+    assert!(thread.join().unwrap().unwrap_err().contains("no service is left"));
+}

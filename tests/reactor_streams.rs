@@ -259,6 +259,70 @@ fn an_outbound_connection_speaks_as_an_accepted_one_does() {
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "closed by us");
 }
 
+/// Makes three connections and reports which of them were told of, in order.
+struct Numbered {
+    to: SocketAddr,
+    asked: u32,
+    report: mpsc::Sender<(&'static str, u32)>,
+}
+
+impl Service for Numbered {
+    type Session = u32;
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        (0..3).for_each(|_| cx.connect(self.to));
+    }
+
+    fn connecting(&mut self, number: &mut u32, _: &mut Context<'_>) {
+        self.asked += 1;
+        *number = self.asked;
+        self.report.send(("connecting", self.asked)).unwrap();
+    }
+
+    fn open(&mut self, number: &mut u32, _: &mut Context<'_>) {
+        self.report.send(("open", *number)).unwrap();
+    }
+}
+
+#[test]
+fn a_session_is_known_before_its_connection_is() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (report, heard) = mpsc::channel();
+    let to = server.local_addr().unwrap();
+    let _caller = Running::start(move |reactor| {
+        reactor.host("caller", Numbered { to, asked: 0, report }).start().unwrap();
+    });
+    let mut told: Vec<_> = (0..6).map(|_| heard.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(told[..3], [("connecting", 1), ("connecting", 2), ("connecting", 3)]);
+    told[3..].sort_unstable();
+    assert_eq!(told[3..], [("open", 1), ("open", 2), ("open", 3)]);
+}
+
+/// Connects from an address, and reports whom the connection is with.
+struct From {
+    local: SocketAddr,
+    to: SocketAddr,
+}
+
+impl Service for From {
+    type Session = ();
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        cx.connect_from(self.local, self.to);
+    }
+}
+
+#[test]
+fn a_connection_can_come_from_a_chosen_address() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = server.local_addr().unwrap();
+    let local = ([127, 5, 6, 7], 0).into();
+    let _caller = Running::start(move |reactor| {
+        reactor.host("caller", From { local, to }).start().unwrap();
+    });
+    assert_eq!(server.accept().unwrap().1.ip(), local.ip());
+}
+
 #[test]
 fn a_refused_connection_is_told_to_its_service() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

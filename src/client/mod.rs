@@ -14,7 +14,7 @@ mod json_values;
 mod messages;
 mod multicast;
 mod screen;
-mod target;
+pub mod target;
 
 use std::fmt;
 use std::io;

@@ -126,6 +126,11 @@ impl Reactor {
                 slot.panics
             );
             self.stop_service(host);
+            if self.hosts.iter().all(|slot| slot.service.is_none()) {
+                self.failure
+                    .get_or_insert_with(|| "no service is left: each failed inside too often".to_owned());
+                self.ends_now = true;
+            }
         } else {
             let now = self.net.now;
             let name = &slot.name;
@@ -278,7 +283,7 @@ impl Reactor {
                 self.pending.push_back(Pending::Socket { host, opened: opened.map(SocketId) });
             }
             Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
-            Effect::Connect(to) => self.connect(host, to),
+            Effect::Connect { to, local } => self.connect(host, to, local),
             Effect::Tick(at) => self.set_tick(host, at),
             Effect::Report(line) => {
                 let (now, name) = (self.net.now, &self.hosts[host as usize].name);
@@ -299,10 +304,16 @@ impl Reactor {
         }
     }
 
-    fn connect(&mut self, host: u32, to: SocketAddr) {
+    fn connect(&mut self, host: u32, to: SocketAddr, local: Option<SocketAddr>) {
         let Some(session) = self.new_session(host) else { return };
+        if let Some(mut effects) = self.call(host, About::Service, Call::Connecting(session)) {
+            // Or a service could connect within connecting for ever.
+            effects.others.retain(|effect| !matches!(effect, Effect::Connect { .. }));
+            self.apply(host, About::Service, effects, &[]);
+        }
         let now = self.net.now;
-        let connected = connector::connect(to, &self.hosts[host as usize].options).and_then(|socket| {
+        let options = &self.hosts[host as usize].options;
+        let connected = connector::connect(to, local, options).and_then(|socket| {
             let mut stream = Stream::new(socket, to, host, State::Connecting, now);
             stream.session = session;
             self.net.insert(Entry::Stream(stream))

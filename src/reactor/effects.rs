@@ -44,7 +44,7 @@ pub(crate) enum Effect {
     Offload(Job),
     OpenSocket(DatagramSpec),
     CloseSocket(SocketId),
-    Connect(SocketAddr),
+    Connect { to: SocketAddr, local: Option<SocketAddr> },
     Tick(Option<Instant>),
     Report(String),
     ReadKeyboard,

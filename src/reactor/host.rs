@@ -23,6 +23,7 @@ use crate::service::{Answer, CloseReason, Context, Farewell, Input, Message, Ser
 /// One call into a service. Sessions go by their key in the service's slab.
 pub(crate) enum Call<'a, 'b> {
     Start,
+    Connecting(u32),
     Open(u32),
     Receive(u32, &'a mut Input<'b>),
     EndOfInput(u32, &'a mut Input<'b>),
@@ -75,6 +76,7 @@ impl<S: Service> Hosted for Host<S> {
         let Host { service, sessions } = self;
         match call {
             Call::Start => service.start(cx),
+            Call::Connecting(key) => service.connecting(&mut sessions[key as usize], cx),
             Call::Open(key) => service.open(&mut sessions[key as usize], cx),
             Call::Receive(key, input) => service.receive(&mut sessions[key as usize], input, cx),
             Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key as usize], input, cx),

@@ -1,0 +1,401 @@
+//! The command line of `onepoll stress`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use onepoll::config::{parse_duration, parse_size};
+use regex_lite::Regex;
+
+use super::fail_if::Condition;
+use super::payload::Payload;
+use super::plan::{Length, Load, Plan, Sources};
+use super::report::files::Files;
+use super::report::summary::Settings;
+use super::request::{Expected, unescape};
+use crate::client::target::Target;
+
+/// The largest message: a bound on what one connection's window can hold.
+const LARGEST: usize = 16 * 1024 * 1024;
+/// The largest datagram over IPv4.
+const LARGEST_DATAGRAM: usize = 65_507;
+/// Requests a second that one core could conceivably send.
+const FASTEST: f64 = 10_000_000.0;
+/// An open loop's window, unless the user says otherwise.
+const OPEN_DEPTH: usize = 64;
+/// A chat's line must hold its identity.
+const SHORTEST_LINE: usize = super::chat::HEADER + 1;
+
+/// Put a server under load, check every answer, and measure
+#[derive(Debug, Subcommand)]
+pub enum StressCommand {
+    /// Send messages that must come back as they are
+    Echo(EchoArgs),
+    /// Send a given message and expect a given answer
+    Request(RequestArgs),
+    /// Be a room: every line must reach every other member once and in order
+    Chat(ChatArgs),
+    /// Connect, send a message that must come back, close, and again
+    Connect(ConnectArgs),
+    /// Hold connections open that say nothing
+    Idle(IdleArgs),
+    /// Compare two summaries written by --json
+    ///
+    /// A difference means something where it is larger than each side's own
+    /// spread, so let both be written with --repeat.
+    Compare {
+        /// The summary that is the measure
+        a: PathBuf,
+        /// The summary that is held against it
+        b: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The server; an IPv6 address stands in brackets, as in [::1]:3333
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Target,
+    /// Connections (over UDP: sockets) at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    pub connections: usize,
+    /// Open them evenly over this time; load begins when all are open
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub ramp: Duration,
+    /// Load without measuring first
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub warmup: Duration,
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
+    pub duration: Duration,
+    /// An answer that takes longer is an error (over UDP: a lost message)
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = some_time)]
+    pub timeout: Duration,
+    /// Connect from these addresses in turn, as in 127.0.0.0/8: one address has
+    /// about 28,000 ports
+    #[arg(long, value_name = "NETWORK")]
+    pub source: Option<Sources>,
+    /// Decides every byte that is sent
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The time between two records of --ndjson and --hdr
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = some_time)]
+    pub interval: Duration,
+    /// Do it all so many times
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub repeat: usize,
+    /// End with status 3 if this holds in any run, as in 'p99>20ms' or 'errors>0'
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_if: Vec<Condition>,
+    #[command(flatten)]
+    pub files: Files,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// Measure so many messages instead of a time
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    messages: Option<u64>,
+    /// Messages under way on a connection; the next is sent when one came back
+    /// (default 1; with --rate 64)
+    #[arg(long, value_name = "D", value_parser = at_least_one)]
+    depth: Option<usize>,
+    /// Send so many a second over all connections, on an even schedule, whether
+    /// or not earlier ones came back
+    #[arg(long, value_name = "R", value_parser = rate)]
+    rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct EchoArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Use UDP instead of TCP
+    #[arg(long)]
+    udp: bool,
+    /// Bytes of a message
+    #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
+    size: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct RequestArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Use UDP instead of TCP
+    #[arg(long)]
+    udp: bool,
+    /// What to send; \n, \r, \t, \0, \\ and \xHH stand for what they do in C
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    send: String,
+    /// The answer, byte for byte
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "expect_regex")]
+    expect: Option<String>,
+    /// A pattern that the answer matches; over TCP it is whole when it does
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    expect_regex: Option<Regex>,
+    /// A new connection for each message, for servers that close after one
+    #[arg(long, conflicts_with = "udp")]
+    per_connection: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Bytes of a line, with its end
+    #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
+    size: usize,
+    /// Members that speak
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
+    senders: usize,
+    /// The server sends a line to its sender too
+    #[arg(long)]
+    echo_to_sender: bool,
+    /// How long to be silent once all are connected, so that the server has
+    /// made members of all
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
+    settle: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct ConnectArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Measure so many conversations instead of a time
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    messages: Option<u64>,
+    /// Begin so many conversations a second, on an even schedule
+    #[arg(long, value_name = "R", value_parser = rate)]
+    rate: Option<f64>,
+    /// Bytes of the message
+    #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
+    size: usize,
+    /// Close with a reset, which leaves no port in TIME_WAIT
+    #[arg(long)]
+    reset: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct IdleArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What a scenario says, without the load.
+#[derive(Debug)]
+pub enum Words {
+    Echo { size: usize },
+    Request { send: Vec<u8>, expected: Expected, per_connection: bool },
+    Chat { size: usize, senders: usize, echo_to_sender: bool },
+    Connect { size: usize, reset: bool },
+    Silence,
+}
+
+/// A command line that was checked.
+#[derive(Debug)]
+pub struct Order {
+    pub common: Common,
+    pub words: Words,
+    pub udp: bool,
+    pub plan: Plan,
+}
+
+impl StressCommand {
+    /// Checks what one option alone cannot tell.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn order(self) -> Result<Order, String> {
+        let none = LoadArgs { messages: None, depth: None, rate: None };
+        let (common, load, udp, words) = match self {
+            StressCommand::Echo(EchoArgs { common, load, udp, size }) => {
+                (common, load, udp, Words::Echo { size })
+            }
+            StressCommand::Request(RequestArgs {
+                common,
+                load,
+                udp,
+                send,
+                expect,
+                expect_regex,
+                per_connection,
+            }) => {
+                let expected = match (expect, expect_regex) {
+                    (Some(text), _) => {
+                        Expected::Text(unescape(&text).map_err(|why| format!("--expect: {why}"))?)
+                    }
+                    (None, Some(pattern)) => Expected::Pattern(pattern),
+                    (None, None) => Expected::Anything,
+                };
+                let send = unescape(&send).map_err(|why| format!("--send: {why}"))?;
+                (common, load, udp, Words::Request { send, expected, per_connection })
+            }
+            StressCommand::Chat(ChatArgs { common, load, size, senders, echo_to_sender, settle }) => {
+                let words = Words::Chat { size, senders, echo_to_sender };
+                let mut order = Order::new(common, load, false, words)?;
+                order.plan.settle = settle;
+                return Ok(order);
+            }
+            StressCommand::Connect(ConnectArgs { common, messages, rate, size, reset }) => {
+                let load = LoadArgs { messages, depth: Some(1), rate };
+                (common, load, false, Words::Connect { size, reset })
+            }
+            StressCommand::Idle(IdleArgs { common }) => (common, none, false, Words::Silence),
+            StressCommand::Compare { .. } => return Err("compare runs nothing".into()),
+        };
+        Order::new(common, load, udp, words)
+    }
+}
+
+impl Order {
+    fn new(common: Common, load: LoadArgs, udp: bool, words: Words) -> Result<Order, String> {
+        let LoadArgs { messages, depth, rate } = load;
+        let per_connection =
+            matches!(words, Words::Request { per_connection: true, .. } | Words::Connect { .. });
+        let depth = match depth {
+            Some(depth) if per_connection && depth > 1 => {
+                return Err("--per-connection leaves room for one message only: --depth is 1".into());
+            }
+            _ if per_connection => 1,
+            Some(depth) => depth,
+            None if rate.is_some() => OPEN_DEPTH,
+            None => 1,
+        };
+        let load = match (&words, rate) {
+            (Words::Silence, _) => Load::Closed { depth: 0 },
+            (_, Some(rate)) => Load::Open { rate, depth },
+            (_, None) => Load::Closed { depth },
+        };
+        let plan = Plan {
+            connections: common.connections,
+            load,
+            ramp: common.ramp,
+            settle: Duration::ZERO,
+            warmup: if load.depth() == 0 { Duration::ZERO } else { common.warmup },
+            length: messages.map_or(Length::For(common.duration), Length::Messages),
+            timeout: common.timeout,
+            interval: common.interval,
+            seed: common.seed,
+            sources: common.source.clone(),
+        };
+        check(&words, &plan, udp)?;
+        Ok(Order { common, words, udp, plan })
+    }
+
+    pub fn settings(&self) -> Settings {
+        let (scenario, size, senders) = match &self.words {
+            Words::Echo { size } => ("echo", Some(*size), None),
+            Words::Request { send, .. } => ("request", Some(send.len()), None),
+            Words::Chat { size, senders, .. } => ("chat", Some(*size), Some(*senders)),
+            Words::Connect { size, .. } => ("connect", Some(*size), None),
+            Words::Silence => ("idle", None, None),
+        };
+        let plan = &self.plan;
+        let (duration_s, messages) = match plan.length {
+            Length::For(time) => (Some(time.as_secs_f64()), None),
+            Length::Messages(count) => (None, Some(count)),
+        };
+        Settings {
+            scenario: scenario.into(),
+            transport: if self.udp { "udp" } else { "tcp" }.into(),
+            target: self.common.target.to_string(),
+            connections: plan.connections,
+            size,
+            depth: plan.load.depth(),
+            rate: match plan.load {
+                Load::Open { rate, .. } => Some(rate),
+                Load::Closed { .. } => None,
+            },
+            senders,
+            ramp_s: plan.ramp.as_secs_f64(),
+            warmup_s: plan.warmup.as_secs_f64(),
+            duration_s,
+            messages,
+            timeout_s: plan.timeout.as_secs_f64(),
+            seed: plan.seed,
+        }
+    }
+}
+
+fn check(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
+    let depth = plan.load.depth();
+    match words {
+        Words::Echo { size } | Words::Connect { size, .. } => {
+            let largest = if udp { LARGEST_DATAGRAM } else { LARGEST };
+            if *size == 0 || *size > largest {
+                return Err(format!("--size is from 1 to {largest} bytes"));
+            }
+            if depth as u64 > Payload::numbers(*size) / 2 {
+                return Err(format!(
+                    "messages of {size} B cannot be told apart at --depth {depth}: at most {}",
+                    Payload::numbers(*size) / 2
+                ));
+            }
+        }
+        Words::Request { send, expected, .. } => {
+            if send.len() > if udp { LARGEST_DATAGRAM } else { LARGEST } {
+                return Err("--send is too long".into());
+            }
+            if send.is_empty() && !udp {
+                return Err("--send is empty: over TCP nothing would be sent".into());
+            }
+            match expected {
+                Expected::Text(text) if text.is_empty() && !udp => {
+                    return Err("--expect is empty: over TCP nothing would ever come".into());
+                }
+                Expected::Pattern(_) | Expected::Anything if depth > 1 && !udp => {
+                    return Err("--depth is 1 unless --expect tells where an answer ends".into());
+                }
+                _ => {}
+            }
+        }
+        Words::Chat { size, senders, .. } => {
+            if *size < SHORTEST_LINE || *size > 32 * 1024 {
+                return Err(format!("--size of a line is from {SHORTEST_LINE} to 32768 bytes"));
+            }
+            if *senders > plan.connections {
+                return Err(format!(
+                    "there are {} members and cannot be {senders} senders among them",
+                    plan.connections
+                ));
+            }
+            if plan.connections < 2 {
+                return Err("a chat has at least two members: --connections 2".into());
+            }
+            if senders.saturating_mul(plan.connections) > 64 * 1024 * 1024 {
+                return Err("so many senders and members are more than can be kept account of".into());
+            }
+        }
+        Words::Silence => {}
+    }
+    Ok(())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("it is a whole number from 1 on".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches("/s").parse::<f64>() {
+        Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),
+        _ => Err("it is a number of messages a second, from 0.001 to 10000000".into()),
+    }
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        Ok(_) => Err("it must be longer than 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}

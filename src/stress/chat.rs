@@ -1,0 +1,364 @@
+//! `chat`: every line must reach every other member once, and in order.
+//!
+//! The first members are the senders. A line is under way until all have it;
+//! its latency is taken at each member.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use onepoll::reactor::ConnectionId;
+use onepoll::service::{Answer, CloseReason, Context, Input, Service};
+
+pub use super::lines::HEADER;
+use super::lines::{Heard, Lines};
+use super::link::InFlight;
+use super::measure::between;
+use super::plan::Load;
+use super::run::{Phase, Run, Turn, end_of_connection};
+
+pub struct Chat {
+    run: Run,
+    lines: Lines,
+    echo_to_sender: bool,
+    members: Vec<Member>,
+    senders: Vec<Sender>,
+    /// The next number that a member expects of a sender, member by member.
+    expected: Vec<u64>,
+    /// What a member has not got of a sender although it got later lines.
+    missing: HashMap<(usize, usize), Vec<u64>>,
+    /// Senders that may speak again after this callback.
+    freed: Vec<usize>,
+    out: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    connection: Option<ConnectionId>,
+}
+
+#[derive(Debug, Default)]
+struct Sender {
+    next: u64,
+    under_way: VecDeque<Spoken>,
+    /// Lines that were due here and sent, and due and not sent.
+    taken: u64,
+    waiting: u64,
+    /// Its first line is through: servers that tell lines from chunks of text
+    /// by the first one know it now, however the next are cut.
+    is_known: bool,
+}
+
+/// A line under way, and how many members have not got it.
+#[derive(Debug, Clone, Copy)]
+struct Spoken {
+    line: InFlight,
+    left: usize,
+}
+
+/// Which member a connection is, and when it was asked for.
+#[derive(Debug, Default)]
+pub struct Session {
+    member: Option<usize>,
+    asked: Option<Instant>,
+}
+
+impl Chat {
+    pub fn new(run: Run, size: usize, senders: usize, echo_to_sender: bool) -> Chat {
+        let members = run.plan.connections;
+        Chat {
+            lines: Lines::new(size, run.plan.seed),
+            echo_to_sender,
+            members: (0..members).map(|_| Member::default()).collect(),
+            senders: (0..senders).map(|_| Sender::default()).collect(),
+            expected: vec![0; members * senders],
+            missing: HashMap::new(),
+            freed: Vec::new(),
+            out: Vec::new(),
+            run,
+        }
+    }
+
+    fn open_more(&mut self, cx: &mut Context<'_>) {
+        for member in self.run.next_links(cx.moment()) {
+            self.run.ask(member, cx);
+        }
+    }
+
+    /// Lets a sender speak as far as it may.
+    fn speak(&mut self, sender: usize, now: Instant, cx: &mut Context<'_>) {
+        let Some(connection) = self.members[sender].connection else { return };
+        let listeners = self.members.iter().filter(|member| member.connection.is_some()).count();
+        let left = if self.echo_to_sender { listeners } else { listeners - 1 };
+        if left == 0 {
+            return;
+        }
+        self.out.clear();
+        loop {
+            let speaker = &mut self.senders[sender];
+            let depth = if speaker.is_known { self.run.plan.load.depth() } else { 1 };
+            if speaker.under_way.len() >= depth {
+                break;
+            }
+            let load = self.run.plan.load;
+            let due = match load {
+                Load::Closed { .. } if self.run.may_send() => now,
+                Load::Open { .. } if speaker.waiting > 0 => {
+                    speaker.waiting -= 1;
+                    self.run.waiting -= 1;
+                    speaker.taken += 1;
+                    let of_all = sender as u64 + (speaker.taken - 1) * self.senders.len() as u64;
+                    self.run.schedule.as_ref().map_or(now, |schedule| schedule.due(of_all))
+                }
+                _ => break,
+            };
+            let speaker = &mut self.senders[sender];
+            let line = InFlight { number: speaker.next, due, sent: now };
+            speaker.next += 1;
+            speaker.under_way.push_back(Spoken { line, left });
+            self.lines.write(sender, line.number, &mut self.out);
+            self.run.tally.under_way += 1;
+            self.run.tally.counts.sent += 1;
+        }
+        if !self.out.is_empty() {
+            self.run.tally.counts.bytes_sent += self.out.len() as u64;
+            cx.tell(connection, &self.out);
+        }
+    }
+
+    /// Gives the senders the lines that fell due.
+    fn speak_when_due(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(request) = self.run.next_due(now) {
+            let sender = (request % self.senders.len() as u64) as usize;
+            let speaker = &mut self.senders[sender];
+            if self.members[sender].connection.is_none() {
+                speaker.taken += 1;
+                self.run.unsent += 1;
+                continue;
+            }
+            if speaker.waiting == 0
+                && speaker.under_way.len() < self.run.plan.load.depth()
+                && let Some(schedule) = &self.run.schedule
+            {
+                self.run.tally.late(schedule.due(request), now);
+            }
+            speaker.waiting += 1;
+            self.run.waiting += 1;
+            self.speak(sender, now, cx);
+        }
+    }
+
+    /// Takes in a line that a member heard.
+    fn hear(&mut self, member: usize, line: &[u8], now: Instant) {
+        let has_load = !matches!(self.run.phase, Phase::Reaching | Phase::Ramp | Phase::Settle);
+        match self.lines.read(line) {
+            Heard::Line { sender, number, is_right } if sender < self.senders.len() => {
+                self.hear_line(member, sender, number, is_right, now);
+            }
+            Heard::Other => self.run.tally.counts.other_lines += 1,
+            // A greeting.
+            Heard::Corrupted if !has_load => self.run.tally.counts.other_lines += 1,
+            Heard::Line { .. } | Heard::Corrupted => self.run.tally.counts.corrupted += 1,
+        }
+    }
+
+    fn hear_line(&mut self, member: usize, sender: usize, number: u64, is_right: bool, now: Instant) {
+        let place = member * self.senders.len() + sender;
+        let tally = &mut self.run.tally;
+        let speaker = &mut self.senders[sender];
+        if number >= speaker.next {
+            tally.counts.corrupted += 1;
+            return;
+        }
+        if member == sender && !self.echo_to_sender {
+            // To whom it was not to go: once too often.
+            tally.counts.duplicated += 1;
+            return;
+        }
+        let expected = &mut self.expected[place];
+        if number >= *expected {
+            if number > *expected {
+                self.missing.entry((member, sender)).or_default().extend(*expected..number);
+            }
+            *expected = number + 1;
+        } else {
+            let missing = self.missing.entry((member, sender)).or_default();
+            let Some(place) = missing.iter().position(|missing| *missing == number) else {
+                tally.counts.duplicated += 1;
+                return;
+            };
+            missing.swap_remove(place);
+            tally.counts.reordered += 1;
+        }
+        let first = speaker.under_way.front().map_or(speaker.next, |spoken| spoken.line.number);
+        let place = number.checked_sub(first);
+        match place.and_then(|place| speaker.under_way.get_mut(place as usize)) {
+            Some(spoken) => {
+                spoken.left = spoken.left.saturating_sub(1);
+                if is_right {
+                    tally.delivered(&spoken.line, now);
+                } else {
+                    tally.counts.corrupted += 1;
+                }
+                if spoken.left == 0 && place == Some(0) {
+                    self.finish_lines(sender);
+                }
+            }
+            // It was given up already.
+            None => tally.counts.late += 1,
+        }
+    }
+
+    /// Takes the lines out that all have got.
+    fn finish_lines(&mut self, sender: usize) {
+        let speaker = &mut self.senders[sender];
+        while speaker.under_way.front().is_some_and(|spoken| spoken.left == 0) {
+            speaker.is_known = true;
+            speaker.under_way.pop_front();
+            self.run.tally.under_way -= 1;
+        }
+        self.freed.push(sender);
+    }
+
+    fn go_on_speaking(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(sender) = self.freed.pop() {
+            self.speak(sender, now, cx);
+        }
+    }
+
+    /// A member is gone: what it has not got, it never gets.
+    fn leave(&mut self, member: usize, error: Option<String>) {
+        if self.members[member].connection.take().is_none() {
+            return;
+        }
+        self.run.closed();
+        if let Some(error) = error {
+            self.run.error(&error);
+        }
+        let count = self.senders.len();
+        for sender in 0..count {
+            let expected = self.expected[member * count + sender];
+            let missing = self.missing.get(&(member, sender));
+            let speaker = &mut self.senders[sender];
+            if member == sender && !self.echo_to_sender {
+                self.run.unsent += speaker.waiting;
+                self.run.waiting -= speaker.waiting;
+                speaker.taken += std::mem::take(&mut speaker.waiting);
+                continue;
+            }
+            for spoken in &mut speaker.under_way {
+                let number = spoken.line.number;
+                let is_owed = number >= expected || missing.is_some_and(|missing| missing.contains(&number));
+                if is_owed && spoken.left > 0 {
+                    spoken.left -= 1;
+                    self.run.tally.counts.lost += 1;
+                }
+            }
+            self.finish_lines(sender);
+        }
+    }
+
+    /// Gives up the lines that some member has not got for too long, or all.
+    fn sweep(&mut self, now: Instant, all: bool) {
+        let timeout = self.run.plan.timeout;
+        for sender in 0..self.senders.len() {
+            let speaker = &mut self.senders[sender];
+            let is_due = |spoken: &Spoken| all || between(spoken.line.sent, now) >= timeout;
+            while let Some(spoken) = speaker.under_way.pop_front_if(|spoken| is_due(spoken)) {
+                self.run.tally.counts.lost += spoken.left as u64;
+                self.run.tally.under_way -= 1;
+            }
+            self.finish_lines(sender);
+        }
+    }
+}
+
+impl Service for Chat {
+    type Session = Session;
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        if self.run.start(cx) {
+            self.open_more(cx);
+        }
+    }
+
+    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+        if self.run.found(answer, cx) {
+            self.open_more(cx);
+        }
+    }
+
+    fn connecting(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        session.member = self.run.asked_link();
+        session.asked = Some(cx.moment());
+    }
+
+    fn open(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        if session.member.is_none() {
+            session.member = self.run.asked_link();
+        }
+        let Some(member) = session.member else { return };
+        self.run.opened(session.asked, cx.moment());
+        self.members[member].connection = cx.connection();
+        self.open_more(cx);
+    }
+
+    fn receive(&mut self, session: &mut Session, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        let Some(member) = session.member else { return };
+        let now = cx.moment();
+        let bytes = input.unread();
+        let mut rest = bytes;
+        while let Some(line) = self.lines.first(rest) {
+            rest = &rest[line.len()..];
+            self.hear(member, line, now);
+        }
+        let used = bytes.len() - rest.len();
+        input.consume(used);
+        self.run.tally.counts.bytes_received += used as u64;
+        self.go_on_speaking(now, cx);
+        self.speak_when_due(now, cx);
+    }
+
+    fn end_of_input(&mut self, session: &mut Session, _: &mut Input<'_>, cx: &mut Context<'_>) {
+        cx.close();
+        if let Some(member) = session.member {
+            self.leave(member, Some("closed by the server".into()));
+            self.go_on_speaking(cx.moment(), cx);
+        }
+    }
+
+    fn closed(&mut self, session: Session, why: &CloseReason, cx: &mut Context<'_>) {
+        let Some(member) = session.member else { return };
+        match why {
+            CloseReason::NotConnected(error) => {
+                if self.run.not_opened(error, cx) {
+                    self.run.ask(member, cx);
+                }
+                self.open_more(cx);
+            }
+            CloseReason::ShuttingDown => {}
+            why => {
+                self.leave(member, end_of_connection(why));
+                self.go_on_speaking(cx.moment(), cx);
+            }
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        let now = cx.moment();
+        match self.run.go_on(now, cx) {
+            Turn::GoOn => {}
+            Turn::Sweep => self.sweep(now, false),
+            Turn::End => {
+                self.sweep(now, true);
+                return self.run.finish(cx);
+            }
+        }
+        self.open_more(cx);
+        if std::mem::take(&mut self.run.begins_load) {
+            self.senders.iter_mut().for_each(|sender| sender.taken = 0);
+            self.freed = (0..self.senders.len()).collect();
+        }
+        self.go_on_speaking(now, cx);
+        self.speak_when_due(now, cx);
+    }
+}

@@ -1,0 +1,143 @@
+//! The lines of a chat: each tells its sender and its number, and every byte of
+//! it can be computed again.
+//!
+//! `~MMMMSSSSSNNNNNNNNNN padding` and LF: a mark of this run, the sender and
+//! the number in hexadecimal, then letters that both decide.
+
+use super::payload::mix;
+
+/// Bytes before the padding.
+pub const HEADER: usize = 1 + MARK + SENDER + NUMBER + 1;
+const MARK: usize = 4;
+const SENDER: usize = 5;
+const NUMBER: usize = 10;
+/// Places in the block of letters at which padding can begin.
+const PLACES: u64 = 16 * 1024;
+
+#[derive(Debug)]
+pub struct Lines {
+    size: usize,
+    mark: [u8; 1 + MARK],
+    letters: Vec<u8>,
+}
+
+/// What a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// One of ours, and whether its padding is right.
+    Line { sender: usize, number: u64, is_right: bool },
+    /// The server's own: an announcement begins with `* `. Or another run's.
+    Other,
+    /// Nothing that anybody sent.
+    Corrupted,
+}
+
+impl Lines {
+    /// Lines of `size` bytes with their end, more than [`HEADER`].
+    pub fn new(size: usize, seed: u64) -> Lines {
+        let size = size.max(HEADER + 1);
+        let mut mark = *b"~0000";
+        put_hex(mix(seed), &mut mark[1..]);
+        let letter = |place: usize| b'a' + (mix(seed ^ mix(place as u64 + 1)) % 26) as u8;
+        let letters = (0..PLACES as usize + size).map(letter).collect();
+        Lines { size, mark, letters }
+    }
+
+    fn padding(&self, sender: usize, number: u64) -> &[u8] {
+        let place = (mix(number ^ (sender as u64) << 40) % PLACES) as usize;
+        &self.letters[place..place + self.size - HEADER - 1]
+    }
+
+    /// Appends a line.
+    pub fn write(&self, sender: usize, number: u64, out: &mut Vec<u8>) {
+        let mut header = [b' '; HEADER];
+        header[..self.mark.len()].copy_from_slice(&self.mark);
+        put_hex(sender as u64, &mut header[1 + MARK..][..SENDER]);
+        put_hex(number, &mut header[1 + MARK + SENDER..][..NUMBER]);
+        out.extend_from_slice(&header);
+        out.extend_from_slice(self.padding(sender, number));
+        out.push(b'\n');
+    }
+
+    /// The first line of `bytes`, with its end, if it is whole.
+    pub fn first<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        if bytes.len() >= self.size && bytes.starts_with(&self.mark) && bytes[self.size - 1] == b'\n' {
+            return Some(&bytes[..self.size]);
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        Some(&bytes[..=end])
+    }
+
+    /// Finds out what a line is.
+    pub fn read(&self, line: &[u8]) -> Heard {
+        let Some(rest) = line.strip_prefix(&self.mark) else {
+            let is_other = line.starts_with(b"* ") || line.starts_with(b"~") && line.len() > HEADER;
+            return if is_other { Heard::Other } else { Heard::Corrupted };
+        };
+        let field = |from: usize, length: usize| rest.get(from..from + length).and_then(hex);
+        match (field(0, SENDER), field(SENDER, NUMBER)) {
+            (Some(sender), Some(number)) => {
+                let sender = sender as usize;
+                let is_right = line.len() == self.size
+                    && line[HEADER - 1] == b' '
+                    && line[HEADER..self.size - 1] == *self.padding(sender, number);
+                Heard::Line { sender, number, is_right }
+            }
+            _ => Heard::Corrupted,
+        }
+    }
+}
+
+/// Writes the low digits of a number.
+fn put_hex(number: u64, digits: &mut [u8]) {
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(rest & 15) as usize];
+        rest >>= 4;
+    }
+}
+
+fn hex(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_known_again_and_a_wrong_byte_is_seen() {
+        for size in [HEADER + 1, 64, 1000] {
+            let lines = Lines::new(size, 3);
+            let mut text = Vec::new();
+            lines.write(17, 4711, &mut text);
+            lines.write(1, 2, &mut text);
+            assert_eq!(text.len(), 2 * size);
+            let first = lines.first(&text).unwrap().to_vec();
+            assert_eq!(lines.read(&first), Heard::Line { sender: 17, number: 4711, is_right: true });
+            for place in 0..size - 1 {
+                let mut wrong = first.clone();
+                wrong[place] ^= 0x40;
+                let heard = lines.read(&wrong);
+                let as_sent = Heard::Line { sender: 17, number: 4711, is_right: true };
+                assert_ne!(heard, as_sent, "byte {place} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_is_no_line_of_ours() {
+        let lines = Lines::new(64, 3);
+        assert_eq!(lines.first("* 민수 joined\n~".as_bytes()), Some("* 민수 joined\n".as_bytes()));
+        assert_eq!(lines.read("* 민수 joined\n".as_bytes()), Heard::Other);
+        assert_eq!(lines.read(b"nonsense\n"), Heard::Corrupted);
+        assert_eq!(lines.first(b"not whole"), None);
+    }
+}

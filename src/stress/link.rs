@@ -1,0 +1,325 @@
+//! One connection's messages under way, and what becomes of each.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::measure::Tally;
+use super::payload::Payload;
+
+/// Messages given up as lost that are remembered, to know them when they come
+/// after all.
+const REMEMBERED: usize = 1024;
+
+/// A message under way.
+#[derive(Debug, Clone, Copy)]
+pub struct InFlight {
+    /// Its sequence number on this connection.
+    pub number: u64,
+    /// When it was due; in a closed loop when it was sent.
+    pub due: Instant,
+    /// When it was sent.
+    pub sent: Instant,
+}
+
+/// The messages of one connection, in the order of their sending.
+///
+/// [`send`](Window::send) notes one, [`hear`](Window::hear) takes in bytes of
+/// a stream and [`hear_datagram`](Window::hear_datagram) a datagram; both tell
+/// the tally what came back.
+#[derive(Debug, Default)]
+pub struct Window {
+    pub in_flight: VecDeque<InFlight>,
+    /// The number of the next message.
+    pub next: u64,
+    /// One more than the highest number that came back.
+    heard: u64,
+    /// Bytes of the message at the front that came and were right.
+    right: usize,
+    /// A message that is not the one expected, as far as it came.
+    suspect: Vec<u8>,
+    expired: VecDeque<u64>,
+    /// Corrupted messages since the last good one.
+    pub corrupted_in_a_row: u32,
+}
+
+impl Window {
+    /// Notes a message that is sent now, and says its number.
+    pub fn send(&mut self, due: Instant, sent: Instant) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.in_flight.push_back(InFlight { number, due, sent });
+        number
+    }
+
+    /// Takes in bytes of a stream.
+    pub fn hear(&mut self, payload: &Payload, key: u64, mut bytes: &[u8], now: Instant, tally: &mut Tally) {
+        while !bytes.is_empty() {
+            if self.suspect.is_empty() {
+                let count = (payload.size() - self.right).min(bytes.len());
+                let front = self.in_flight.front();
+                if let Some(front) = front
+                    && payload.matches(key, front.number, self.right, &bytes[..count])
+                {
+                    self.right += count;
+                    bytes = &bytes[count..];
+                    if self.right == payload.size() {
+                        self.right = 0;
+                        self.corrupted_in_a_row = 0;
+                        if front.number < self.heard {
+                            tally.counts.reordered += 1;
+                        }
+                        self.heard = self.heard.max(front.number + 1);
+                        tally.answered(front, now);
+                        self.in_flight.pop_front();
+                    }
+                    continue;
+                }
+                self.recall(payload, key);
+            }
+            let count = (payload.size() - self.suspect.len()).min(bytes.len());
+            self.suspect.extend_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            if self.suspect.len() == payload.size() {
+                let message = std::mem::take(&mut self.suspect);
+                self.judge(payload, key, &message, true, now, tally);
+            }
+        }
+    }
+
+    /// Takes in a datagram.
+    pub fn hear_datagram(
+        &mut self,
+        payload: &Payload,
+        key: u64,
+        datagram: &[u8],
+        now: Instant,
+        tally: &mut Tally,
+    ) {
+        self.judge(payload, key, datagram, false, now, tally);
+    }
+
+    /// Makes a suspect of what was right so far: the message began like the
+    /// one expected, and is another.
+    fn recall(&mut self, payload: &Payload, key: u64) {
+        if let Some(front) = self.in_flight.front() {
+            let right = std::mem::take(&mut self.right);
+            let suspect = &mut self.suspect;
+            payload.write(key, front.number, |part| {
+                let count = (right - suspect.len()).min(part.len());
+                suspect.extend_from_slice(&part[..count]);
+            });
+        }
+    }
+
+    /// Finds out what a message is.
+    fn judge(
+        &mut self,
+        payload: &Payload,
+        key: u64,
+        message: &[u8],
+        is_stream: bool,
+        now: Instant,
+        tally: &mut Tally,
+    ) {
+        let number = payload.number(key, self.next, message);
+        let place = number.and_then(|number| self.place(number));
+        let is_right = message.len() == payload.size()
+            && number.is_some_and(|number| payload.matches(key, number, 0, message));
+        let (Some(number), true) = (number, is_right) else {
+            return self.corrupted(place, is_stream, tally);
+        };
+        if let Some(message) = place.and_then(|place| self.in_flight.remove(place)) {
+            self.corrupted_in_a_row = 0;
+            if number < self.heard {
+                tally.counts.reordered += 1;
+            }
+            self.heard = self.heard.max(number + 1);
+            tally.answered(&message, now);
+        } else if let Some(at) = self.expired.iter().position(|expired| *expired == number) {
+            self.expired.remove(at);
+            tally.counts.late += 1;
+        } else if self.next - number <= Payload::numbers(payload.size()) / 4 {
+            tally.counts.duplicated += 1;
+        } else {
+            // A message of a byte or two has any number of old meanings.
+            self.corrupted(None, is_stream, tally);
+        }
+    }
+
+    /// A corrupted message stands for the one whose number it has, or else, in
+    /// a stream, for the one whose place it took: that one is not lost too.
+    fn corrupted(&mut self, place: Option<usize>, is_stream: bool, tally: &mut Tally) {
+        tally.counts.corrupted += 1;
+        self.corrupted_in_a_row += 1;
+        let place = if is_stream { place.or(Some(0)) } else { place };
+        if let Some(message) = place.and_then(|place| self.in_flight.remove(place)) {
+            self.heard = self.heard.max(message.number + 1);
+            tally.under_way -= 1;
+        }
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        // They stand in the order of their numbers.
+        self.in_flight.binary_search_by_key(&number, |message| message.number).ok()
+    }
+
+    /// Whether a later message came back before this one.
+    pub fn is_overtaken(&self, message: &InFlight) -> bool {
+        message.number < self.heard
+    }
+
+    /// Forgets what is under way, with the connection it was on; says how many
+    /// messages that were.
+    pub fn abandon(&mut self) -> u64 {
+        let lost = self.in_flight.len() as u64;
+        self.in_flight.clear();
+        self.right = 0;
+        self.suspect.clear();
+        self.corrupted_in_a_row = 0;
+        lost
+    }
+
+    /// Whether a message was given up whose answer can still come; that one is
+    /// no longer awaited then.
+    pub fn forget_expired(&mut self) -> bool {
+        self.expired.pop_front().is_some()
+    }
+
+    /// Gives the oldest message up.
+    pub fn expire(&mut self, tally: &mut Tally) {
+        if let Some(message) = self.in_flight.pop_front() {
+            tally.under_way -= 1;
+            if self.expired.len() == REMEMBERED {
+                self.expired.pop_front();
+            }
+            self.expired.push_back(message.number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::measure::Counts;
+    use super::*;
+
+    struct Line {
+        payload: Payload,
+        window: Window,
+        tally: Tally,
+        sent: Vec<Vec<u8>>,
+    }
+
+    fn line(size: usize, messages: usize) -> Line {
+        let payload = Payload::new(size, 1);
+        let key = payload.key(0);
+        let mut window = Window::default();
+        let now = Instant::now();
+        let sent = (0..messages).map(|_| {
+            let number = window.send(now, now);
+            let mut message = Vec::new();
+            payload.write(key, number, |part| message.extend_from_slice(part));
+            message
+        });
+        let sent = sent.collect();
+        let tally = Tally { under_way: messages as u64, ..Tally::default() };
+        Line { payload, window, tally, sent }
+    }
+
+    impl Line {
+        fn hear(&mut self, bytes: &[u8]) {
+            let key = self.payload.key(0);
+            self.window.hear(&self.payload, key, bytes, Instant::now(), &mut self.tally);
+        }
+
+        fn hear_datagram(&mut self, bytes: &[u8]) {
+            let key = self.payload.key(0);
+            self.window.hear_datagram(&self.payload, key, bytes, Instant::now(), &mut self.tally);
+        }
+
+        /// Lost (so far), duplicated, reordered, corrupted.
+        fn faults(&self) -> [u64; 4] {
+            let missing = self.window.in_flight.len() as u64;
+            assert_eq!(missing, self.tally.under_way);
+            let Counts { duplicated, reordered, corrupted, .. } = self.tally.counts;
+            [missing, duplicated, reordered, corrupted]
+        }
+    }
+
+    #[test]
+    fn each_fault_is_counted_as_what_it_is() {
+        // What comes back of messages 0 to 3, and what that is.
+        for (order, faults) in [
+            (&[0usize, 1, 2, 3][..], [0, 0, 0, 0]),
+            (&[0, 2, 3], [1, 0, 0, 0]),
+            (&[0, 1, 1, 2, 3], [0, 1, 0, 0]),
+            (&[0, 2, 1, 3], [0, 0, 1, 0]),
+            (&[3, 2, 1, 0], [0, 0, 3, 0]),
+            (&[0, 1, 2, 3, 3, 3], [0, 2, 0, 0]),
+            (&[1, 3, 1, 0], [1, 1, 1, 0]),
+        ] {
+            for size in [2, 8, 9, 64] {
+                let mut stream = line(size, 4);
+                let mut datagrams = line(size, 4);
+                for message in order {
+                    // In two pieces, wherever they are cut.
+                    let bytes = stream.sent[*message].clone();
+                    stream.hear(&bytes[..size / 2]);
+                    stream.hear(&bytes[size / 2..]);
+                    datagrams.hear_datagram(&bytes);
+                }
+                assert_eq!(stream.faults(), faults, "{order:?} of {size} B in a stream");
+                assert_eq!(datagrams.faults(), faults, "{order:?} of {size} B in datagrams");
+            }
+        }
+    }
+
+    #[test]
+    fn a_corrupted_message_is_not_counted_as_lost_too() {
+        for size in [9, 64] {
+            for place in [size - 1, size / 2] {
+                let mut stream = line(size, 4);
+                let mut bytes = stream.sent.concat();
+                bytes[size + place.max(8)] ^= 1;
+                stream.hear(&bytes);
+                assert_eq!(stream.faults(), [0, 0, 0, 1], "byte {place} of {size}");
+                assert_eq!(stream.tally.counts.answered, 3);
+            }
+        }
+        let mut stream = line(64, 2);
+        let mut bytes = stream.sent.concat();
+        bytes[0] ^= 0x80;
+        stream.hear(&bytes);
+        assert_eq!(stream.faults(), [0, 0, 0, 1], "the identity itself");
+    }
+
+    #[test]
+    fn more_than_was_sent_is_a_fault() {
+        let mut stream = line(64, 1);
+        let bytes = stream.sent[0].clone();
+        stream.hear(&bytes);
+        stream.hear(&[7; 64]);
+        assert_eq!(stream.faults(), [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_message_of_one_byte_can_be_checked() {
+        let mut stream = line(1, 4);
+        let bytes = stream.sent.concat();
+        stream.hear(&bytes);
+        assert_eq!((stream.faults(), stream.tally.counts.answered), ([0; 4], 4));
+        stream.hear(&[bytes[0].wrapping_add(200)]);
+        assert_eq!(stream.faults(), [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_comes_after_it_was_given_up_is_late_and_no_duplicate() {
+        let mut datagrams = line(64, 2);
+        let late = datagrams.sent[0].clone();
+        datagrams.window.expire(&mut datagrams.tally);
+        datagrams.hear_datagram(&late);
+        assert_eq!(datagrams.tally.counts.late, 1);
+        assert_eq!(datagrams.tally.counts.duplicated, 0);
+        datagrams.hear_datagram(&late);
+        assert_eq!(datagrams.tally.counts.duplicated, 1);
+    }
+}

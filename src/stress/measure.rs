@@ -1,0 +1,248 @@
+//! What a run counts and times.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::link::InFlight;
+use hdrhistogram::Histogram;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+/// Times longer than this are recorded as this.
+const LONGEST: u64 = 3600 * 1_000_000_000;
+
+/// An empty histogram of nanoseconds, with three digits of precision up to an hour.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LONGEST, 3).expect("these bounds are valid")
+}
+
+/// Records a time.
+pub fn record(histogram: &mut Histogram<u64>, time: Duration) {
+    histogram.saturating_record((time.as_nanos() as u64).clamp(1, LONGEST));
+}
+
+/// What was counted since the start of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages sent.
+    pub sent: u64,
+    /// Messages that came back right.
+    pub answered: u64,
+    /// Payload bytes sent and received.
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    /// Messages that never came back.
+    pub lost: u64,
+    /// Messages that came back again.
+    pub duplicated: u64,
+    /// Messages that came back after a later one.
+    pub reordered: u64,
+    /// Messages that came back altered, and what was never sent.
+    pub corrupted: u64,
+    /// Messages without an answer in time.
+    pub timeouts: u64,
+    /// Messages that came back after they had been counted as lost.
+    pub late: u64,
+    /// Lines of the server's own.
+    pub other_lines: u64,
+}
+
+impl Counts {
+    /// What was counted since `before`.
+    pub fn since(&self, before: &Counts) -> Counts {
+        Counts {
+            sent: self.sent - before.sent,
+            answered: self.answered - before.answered,
+            bytes_sent: self.bytes_sent - before.bytes_sent,
+            bytes_received: self.bytes_received - before.bytes_received,
+            lost: self.lost - before.lost,
+            duplicated: self.duplicated - before.duplicated,
+            reordered: self.reordered - before.reordered,
+            corrupted: self.corrupted - before.corrupted,
+            timeouts: self.timeouts - before.timeouts,
+            late: self.late - before.late,
+            other_lines: self.other_lines - before.other_lines,
+        }
+    }
+
+    /// What must not happen to a message.
+    pub fn faults(&self) -> u64 {
+        self.lost + self.duplicated + self.reordered + self.corrupted + self.timeouts
+    }
+}
+
+/// The latencies of a run, or of an interval of it.
+#[derive(Debug, Clone)]
+pub struct Latencies {
+    /// From the sending of a request to its answer.
+    pub service: Histogram<u64>,
+    /// From when a request was due; empty in a closed loop.
+    pub due: Histogram<u64>,
+    /// How late requests were sent although the connection was free.
+    pub late: Histogram<u64>,
+    /// From `connect` to the established connection.
+    pub connect: Histogram<u64>,
+}
+
+impl Default for Latencies {
+    fn default() -> Latencies {
+        Latencies { service: histogram(), due: histogram(), late: histogram(), connect: histogram() }
+    }
+}
+
+impl Latencies {
+    /// The latency that is judged: from when a request was due, where that is
+    /// known.
+    pub fn judged(&self) -> &Histogram<u64> {
+        if self.due.is_empty() { &self.service } else { &self.due }
+    }
+
+    /// Takes another's records over and empties it.
+    pub fn take_in(&mut self, other: &mut Latencies) {
+        let pairs = [
+            (&mut self.service, &mut other.service),
+            (&mut self.due, &mut other.due),
+            (&mut self.late, &mut other.late),
+            (&mut self.connect, &mut other.connect),
+        ];
+        for (all, some) in pairs {
+            if !some.is_empty() {
+                // Both have the same bounds, so that it cannot fail.
+                let _ = all.add(&*some);
+                some.reset();
+            }
+        }
+    }
+}
+
+/// What is counted and timed while a run goes on.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub counts: Counts,
+    /// What was timed since the last report.
+    pub latencies: Latencies,
+    /// Requests that were due before are not timed.
+    pub measured_from: Option<Instant>,
+    /// Requests are due at times of their own.
+    pub is_open_loop: bool,
+    /// Requests that wait for their answer.
+    pub under_way: u64,
+    /// When the last answer came.
+    pub last_answer: Option<Instant>,
+}
+
+impl Tally {
+    /// Counts and times an answer.
+    pub fn answered(&mut self, message: &InFlight, now: Instant) {
+        self.counts.answered += 1;
+        self.under_way -= 1;
+        self.last_answer = Some(now);
+        self.time(message, now);
+    }
+
+    /// Counts and times a line that reached one of several members.
+    pub fn delivered(&mut self, line: &InFlight, now: Instant) {
+        self.counts.answered += 1;
+        self.last_answer = Some(now);
+        self.time(line, now);
+    }
+
+    /// Counts a request that has no answer in time. It is timed too, with what
+    /// it took so far, so that the slowest are not missing from the latencies.
+    pub fn timed_out(&mut self, message: &InFlight, now: Instant) {
+        self.counts.timeouts += 1;
+        self.under_way -= 1;
+        self.time(message, now);
+    }
+
+    /// Times how late a request is sent for which there was room.
+    pub fn late(&mut self, due: Instant, now: Instant) {
+        if self.measured_from.is_some_and(|from| due >= from) {
+            record(&mut self.latencies.late, between(due, now));
+        }
+    }
+
+    fn time(&mut self, message: &InFlight, now: Instant) {
+        if self.measured_from.is_some_and(|from| message.due >= from) {
+            record(&mut self.latencies.service, between(message.sent, now));
+            if self.is_open_loop {
+                record(&mut self.latencies.due, between(message.due, now));
+            }
+        }
+    }
+}
+
+/// A part of a run, as it is reported while it goes on.
+#[derive(Debug, Clone)]
+pub struct Interval {
+    /// When it began, from the start of the run.
+    pub start: Duration,
+    pub length: Duration,
+    pub phase: &'static str,
+    /// What was counted in it.
+    pub counts: Counts,
+    pub errors: u64,
+    pub connections: usize,
+    /// p50, p99 and max of the judged latency, if anything was timed.
+    pub latency: Option<[Duration; 3]>,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// How long was measured.
+    pub elapsed: Duration,
+    /// What was counted in that time.
+    pub measured: Counts,
+    /// What was counted from start to end, faults above all.
+    pub total: Counts,
+    pub latencies: Latencies,
+    pub intervals: Vec<Interval>,
+    /// Errors by kind.
+    pub errors: BTreeMap<String, u64>,
+    /// The generator's own CPU time while it measured.
+    pub cpu: Duration,
+    /// Connections that were asked for, and made.
+    pub asked: u64,
+    pub opened: u64,
+    /// Requests that fell due and were not sent by the end.
+    pub unsent: u64,
+    /// It was ended before its time.
+    pub interrupted: bool,
+    /// Why it could not be done at all.
+    pub failure: Option<String>,
+}
+
+impl Outcome {
+    /// Share of one core that the generator used.
+    pub fn cpu_share(&self) -> f64 {
+        ratio(self.cpu.as_secs_f64(), self.elapsed.as_secs_f64())
+    }
+
+    /// Nothing happened that a table could show.
+    pub fn counted_nothing(&self) -> bool {
+        self.errors.is_empty() && self.total.faults() == 0 && self.total.answered == 0
+    }
+
+    /// A count a second.
+    pub fn a_second(&self, count: u64) -> f64 {
+        ratio(count as f64, self.elapsed.as_secs_f64())
+    }
+}
+
+/// A quotient, 0 where there is nothing to divide by.
+pub fn ratio(a: f64, b: f64) -> f64 {
+    if b > 0.0 { a / b } else { 0.0 }
+}
+
+/// User and system time of this process so far.
+pub fn cpu_time() -> Duration {
+    let time = getrusage(UsageWho::RUSAGE_SELF)
+        .map(|usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
+    Duration::from_micros(time.map_or(0, |time| time.max(0) as u64))
+}
+
+/// The time between two moments, of which the second is not earlier.
+pub fn between(from: Instant, to: Instant) -> Duration {
+    to.saturating_duration_since(from)
+}

@@ -1,0 +1,201 @@
+//! `onepoll stress`: a load generator that checks every answer, for this
+//! daemon or any other server.
+//!
+//! A run is a [`Service`] that connects, hosted on the same reactor as the
+//! daemon's own. Reading order: [`plan`] (what load is), [`run`] (its course),
+//! [`talk`] and [`chat`] (the two kinds of scenario), [`payload`] and [`link`]
+//! (how a message is known again, and what became of it), [`measure`], [`report`].
+
+mod arguments;
+mod chat;
+mod compare;
+mod fail_if;
+mod lines;
+mod link;
+mod measure;
+mod payload;
+mod plan;
+mod report;
+mod request;
+mod run;
+mod talk;
+#[cfg(test)]
+mod tests;
+
+use std::sync::mpsc;
+use std::time::SystemTime;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use onepoll::reactor::{Limits, Rate, Reactor, SocketOptions};
+use onepoll::service::Service;
+
+pub use arguments::StressCommand;
+use arguments::{Order, Words};
+use measure::Outcome;
+use payload::Payload;
+use report::Reporter;
+use report::summary::{FORMAT, Measured, Settings, Summary};
+use run::Run;
+use talk::{Script, Style, Talk};
+
+use crate::client::target::Route;
+use crate::{Failure, output};
+
+/// The status when a `--fail-if` holds.
+const CONDITION_HOLDS: u8 = 3;
+/// Descriptors that are not connections: files, the poll, its waker.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+/// Runs a scenario, or compares two runs.
+pub fn run(command: StressCommand) -> Result<(), Failure> {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    if let StressCommand::Compare { a, b } = &command {
+        return print(&compare::compare(a, b).map_err(Failure::usage)?);
+    }
+    let order = command.order().map_err(Failure::usage)?;
+    need_descriptors(order.plan.connections).map_err(Failure::usage)?;
+    let mut reporter = order.common.files.open().map_err(Failure::usage)?;
+    let settings = order.settings();
+    let title = report::table::title(&settings);
+    reporter.begin_log(&title, SystemTime::now());
+    print(&format!("{title}\n"))?;
+    let mut outcomes = Vec::new();
+    for number in 1..=order.common.repeat {
+        if order.common.repeat > 1 {
+            reporter.set_run(number as u32);
+        }
+        let (mut outcome, back) = run_once(&order, reporter)?;
+        reporter = back;
+        reporter.clear();
+        if outcome.counted_nothing()
+            && let Some(why) = outcome.failure.take()
+        {
+            return Err(Failure::at_run_time(why));
+        }
+        if outcome.interrupted && outcome.elapsed.is_zero() {
+            return Err(Failure::at_run_time("it was ended before anything was measured"));
+        }
+        if order.common.repeat > 1 {
+            print(&format!("run {number} of {}\n", order.common.repeat))?;
+        }
+        print(&report::table::table(&settings, &Measured::of(&outcome)))?;
+        let is_cut = outcome.interrupted;
+        outcomes.push(outcome);
+        if is_cut {
+            break;
+        }
+    }
+    conclude(&order, settings, &outcomes, &reporter)
+}
+
+/// Writes what is asked for and judges.
+fn conclude(
+    order: &Order,
+    settings: Settings,
+    outcomes: &[Outcome],
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    let runs: Vec<Measured> = outcomes.iter().map(Measured::of).collect();
+    let summary = Summary { format: FORMAT.into(), settings, runs };
+    if summary.runs.len() > 1 {
+        print(&compare::spread(&summary))?;
+    }
+    let files = &order.common.files;
+    files
+        .write_json(|| {
+            serde_json::to_string_pretty(&summary).map(|text| text + "\n").map_err(|error| error.to_string())
+        })
+        .map_err(Failure::at_run_time)?;
+    files.write_report(|| report::html::page(&summary, outcomes)).map_err(Failure::at_run_time)?;
+    if let Some(error) = reporter.failure() {
+        return Err(Failure::at_run_time(format!("a file could not be written to its end: {error}")));
+    }
+    let conditions = &order.common.fail_if;
+    let holding =
+        summary.runs.iter().find_map(|run| conditions.iter().find_map(|condition| condition.holds(run)));
+    if let Some(sentence) = holding {
+        return Err(Failure { sentence, status: CONDITION_HOLDS });
+    }
+    if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.as_ref()) {
+        return Err(Failure::at_run_time(why));
+    }
+    match summary.runs.iter().map(Measured::all_errors).sum::<u64>() {
+        0 => Ok(()),
+        1 => Err(Failure::at_run_time("there was an error: the table tells which")),
+        count => Err(Failure::at_run_time(format!("there were {count} errors: the table tells which"))),
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    output::print(text).map_err(|error| Failure::at_run_time(format!("cannot write the output: {error}")))
+}
+
+/// Raises the limit on descriptors as far as it is needed.
+fn need_descriptors(connections: usize) -> Result<(), String> {
+    let needed = connections as u64 + OTHER_DESCRIPTORS;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
+    if soft >= needed {
+        return Ok(());
+    }
+    if hard < needed || setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_err() {
+        return Err(format!(
+            "{connections} connections need {needed} descriptors and the system allows this program {hard}: \
+             raise the limit (ulimit -n), or use fewer"
+        ));
+    }
+    Ok(())
+}
+
+/// One run on a reactor of its own.
+fn run_once(order: &Order, reporter: Reporter) -> Result<(Outcome, Reporter), Failure> {
+    let (results, outcome) = mpsc::channel();
+    let route = Route::new(order.common.target.clone());
+    let plan = order.plan.clone();
+    let seed = plan.seed;
+    let run = Run::new(plan, route, order.udp, reporter, results);
+    match &order.words {
+        Words::Chat { size, senders, echo_to_sender } => {
+            host(chat::Chat::new(run, *size, *senders, *echo_to_sender))?;
+        }
+        words => {
+            let (script, style) = script(words, seed);
+            host(Talk::new(run, script, style, order.udp))?;
+        }
+    }
+    outcome.try_recv().map_err(|_| Failure::at_run_time("the run ended without a result"))
+}
+
+fn script(words: &Words, seed: u64) -> (Script, Style) {
+    match words {
+        Words::Echo { size } => (Script::Echo(Payload::new(*size, seed)), Style::Kept),
+        Words::Connect { size, reset } => {
+            (Script::Echo(Payload::new(*size, seed)), Style::Churn { reset: *reset })
+        }
+        Words::Request { send, expected, per_connection } => {
+            let request = request::Request { message: send.clone(), expected: expected.clone() };
+            let style = if *per_connection { Style::Churn { reset: false } } else { Style::Kept };
+            (Script::Request(request), style)
+        }
+        Words::Silence | Words::Chat { .. } => (Script::Silence, Style::Kept),
+    }
+}
+
+/// Runs a service to its end. The reactor's own limits do not apply: the run
+/// has its own.
+fn host<S: Service + 'static>(service: S) -> Result<(), Failure> {
+    let limits = Limits {
+        idle_timeout: None,
+        message_timeout: None,
+        send_timeout: None,
+        output_limit: 0,
+        datagrams_per_second: Rate::OFF,
+        ..Limits::default()
+    };
+    let failed =
+        |error: std::io::Error| Failure::at_run_time(format!("the event loop cannot start: {error}"));
+    let mut reactor = Reactor::new().map_err(failed)?;
+    reactor.watch_signals().map_err(failed)?;
+    let host = reactor.host("stress", service).limits(limits).options(SocketOptions::default());
+    host.start().map_err(Failure::at_run_time)?;
+    reactor.run().map_err(Failure::at_run_time)
+}

@@ -1,0 +1,193 @@
+//! What a run is to do: how many connections, how much load, for how long.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// The load of a run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub connections: usize,
+    pub load: Load,
+    /// Over how long the connections are opened.
+    pub ramp: Duration,
+    /// How long nothing is sent once all are open.
+    pub settle: Duration,
+    /// How long there is load before the measuring begins.
+    pub warmup: Duration,
+    pub length: Length,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// The time between two reports.
+    pub interval: Duration,
+    pub seed: u64,
+    pub sources: Option<Sources>,
+}
+
+/// When the next request is sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// When an earlier one was answered: so many of a connection are under way.
+    Closed { depth: usize },
+    /// When it is due, so many a second over all connections; or when one of
+    /// `depth` under way on its connection was answered, if that is later.
+    Open { rate: f64, depth: usize },
+}
+
+impl Load {
+    /// Requests of one connection that may be under way.
+    pub fn depth(&self) -> usize {
+        match self {
+            Load::Closed { depth } | Load::Open { depth, .. } => *depth,
+        }
+    }
+}
+
+/// How long is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    For(Duration),
+    Messages(u64),
+}
+
+/// The uniform schedule of an open loop: request `n` is due `n / rate` seconds
+/// after the beginning, and goes to connection `n` modulo their number.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    begin: Instant,
+    rate: f64,
+    /// The next request that nobody was given.
+    next: u64,
+    /// There are no requests from this one on.
+    end: u64,
+}
+
+impl Schedule {
+    pub fn new(begin: Instant, rate: f64) -> Schedule {
+        Schedule { begin, rate, next: 0, end: u64::MAX }
+    }
+
+    /// When a request is due.
+    pub fn due(&self, number: u64) -> Instant {
+        // A run has a bound of a year, so that it is no overflow.
+        self.begin + Duration::from_secs_f64(number as f64 / self.rate)
+    }
+
+    /// The next request, if it is due.
+    pub fn next_due(&mut self, now: Instant) -> Option<u64> {
+        let number = self.next;
+        (number < self.end && self.due(number) <= now).then(|| {
+            self.next += 1;
+            number
+        })
+    }
+
+    /// Lets only so many more fall due.
+    pub fn limit(&mut self, more: u64) {
+        self.end = self.next.saturating_add(more);
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.next >= self.end
+    }
+}
+
+/// Local addresses to connect from, in turn: a network in the notation of
+/// RFC 4632, `127.0.0.0/8`, or one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    first: IpAddr,
+    count: u64,
+    next: u64,
+}
+
+impl Sources {
+    /// The next address, with port 0.
+    pub fn next_address(&mut self) -> SocketAddr {
+        let offset = self.next % self.count;
+        self.next += 1;
+        let ip = match self.first {
+            IpAddr::V4(first) => IpAddr::V4((first.to_bits() + offset as u32).into()),
+            IpAddr::V6(first) => IpAddr::V6((first.to_bits() + u128::from(offset)).into()),
+        };
+        SocketAddr::new(ip, 0)
+    }
+
+    /// Whether they can reach an address of this family.
+    pub fn fits(&self, to: SocketAddr) -> bool {
+        self.first.is_ipv4() == to.is_ipv4()
+    }
+}
+
+impl FromStr for Sources {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Sources, Self::Err> {
+        const WRONG: &str = "write an address or a network, as in 127.0.0.1 or 127.0.0.0/8";
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| WRONG)?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix: u32 = prefix.map_or(Ok(bits), |prefix| prefix.parse().map_err(|_| WRONG))?;
+        if prefix > bits {
+            return Err(WRONG);
+        }
+        // A network's first and last address are its own and its broadcast
+        // address; a million are more than any machine has use for.
+        let host_bits = (bits - prefix).min(20);
+        let count = 1u64 << host_bits;
+        let (count, skipped) = if count > 2 { (count - 2, 1) } else { (count, 0) };
+        let first = match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(bits - prefix).unwrap_or(0);
+                IpAddr::V4(((address.to_bits() & mask) + skipped as u32).into())
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(bits - prefix).unwrap_or(0);
+                IpAddr::V6(((address.to_bits() & mask) + skipped).into())
+            }
+        };
+        Ok(Sources { first, count, next: 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_fall_due_evenly() {
+        let begin = Instant::now();
+        let mut schedule = Schedule::new(begin, 1000.0);
+        let mut given = Vec::new();
+        for millis in [0, 1, 5] {
+            let mut now = 0;
+            while schedule.next_due(begin + Duration::from_millis(millis)).is_some() {
+                now += 1;
+            }
+            given.push(now);
+        }
+        assert_eq!(given, [1, 1, 4]);
+        assert_eq!(schedule.due(500), begin + Duration::from_millis(500));
+        schedule.limit(1);
+        assert_eq!(schedule.next_due(begin + Duration::from_secs(9)), Some(6));
+        assert_eq!(schedule.next_due(begin + Duration::from_secs(9)), None);
+    }
+
+    #[test]
+    fn sources_go_round_a_network() {
+        let addresses = |text: &str, count| {
+            let mut sources: Sources = text.parse().unwrap();
+            (0..count).map(|_| sources.next_address().ip().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(addresses("127.0.0.0/8", 2), ["127.0.0.1", "127.0.0.2"]);
+        assert_eq!(addresses("127.1.2.3/30", 3), ["127.1.2.1", "127.1.2.2", "127.1.2.1"]);
+        assert_eq!(addresses("127.0.0.9", 2), ["127.0.0.9", "127.0.0.9"]);
+        assert_eq!(addresses("fd00::/64", 2), ["fd00::1", "fd00::2"]);
+        for wrong in ["", "localhost", "127.0.0.0/33", "127.0.0.0/x", "127.0.0/8"] {
+            assert!(wrong.parse::<Sources>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What a run tells: while it goes on ([`Reporter`]) and at its end
+//! ([`table`], [`summary`], [`html`]).
+
+pub mod files;
+pub mod html;
+pub mod summary;
+pub mod table;
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::Serialize;
+
+use super::measure::{Interval, Tally};
+
+/// The time between two refreshments of the live line.
+const REFRESH: Duration = Duration::from_millis(250);
+/// Characters of the progress bar.
+const BAR: usize = 20;
+
+/// Reports while a run goes on: a live line on a terminal, a line of JSON and
+/// one of the histogram log for each interval.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    live: Option<Live>,
+    ndjson: Option<File>,
+    hdr: Option<File>,
+    /// When the histogram log began, which its times count from.
+    log_began: Option<Instant>,
+    /// Which of several runs this is, if there are several.
+    run: Option<u32>,
+    /// Why a file could not be written.
+    failure: Option<io::Error>,
+}
+
+#[derive(Debug)]
+struct Live {
+    shown: Instant,
+    answered: u64,
+}
+
+/// One line of the NDJSON file. Times are in milliseconds.
+#[derive(Debug, Serialize)]
+struct Line {
+    run: u32,
+    at_s: f64,
+    length_s: f64,
+    phase: &'static str,
+    connections: usize,
+    sent: u64,
+    answered: u64,
+    bytes_sent: u64,
+    bytes_received: u64,
+    rate: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    max_ms: Option<f64>,
+    errors: u64,
+    lost: u64,
+    duplicated: u64,
+    reordered: u64,
+    corrupted: u64,
+    timeouts: u64,
+}
+
+impl Reporter {
+    /// Reports to these files, and to the terminal if there is one.
+    pub fn new(ndjson: Option<File>, hdr: Option<File>) -> Reporter {
+        let live = io::stderr().is_terminal().then(|| Live { shown: Instant::now(), answered: 0 });
+        Reporter { live, ndjson, hdr, log_began: None, run: None, failure: None }
+    }
+
+    /// From now on it is this of several runs.
+    pub fn set_run(&mut self, run: u32) {
+        self.run = Some(run);
+    }
+
+    /// Why a file could not be written, if that happened.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failure.as_ref()
+    }
+
+    /// Begins the histogram log: its comments and its legend, as the format's
+    /// other writers put them.
+    pub fn begin_log(&mut self, title: &str, now: std::time::SystemTime) {
+        let Some(file) = &mut self.hdr else { return };
+        self.log_began = Some(Instant::now());
+        let mut serializer = V2DeflateSerializer::new();
+        let begun = IntervalLogWriterBuilder::new()
+            .add_comment(&format!("[{title}; latencies in nanoseconds]"))
+            .with_start_time(now)
+            .with_base_time(now)
+            .begin_log_with(file, &mut serializer)
+            .map(drop);
+        let legend = begun.and_then(|()| {
+            file.write_all(b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n")
+        });
+        self.note(legend);
+    }
+
+    pub fn wants_live(&self, now: Instant) -> bool {
+        self.live.as_ref().is_some_and(|live| now.saturating_duration_since(live.shown) >= REFRESH)
+    }
+
+    /// Shows the state of a run that is partly done, from 0 to 1.
+    pub fn live(&mut self, interval: &Interval, part: f64, tally: &Tally, errors: u64, now: Instant) {
+        if !self.wants_live(now) {
+            return;
+        }
+        let Some(live) = &mut self.live else { return };
+        let answered = tally.counts.answered;
+        let passed = now.saturating_duration_since(live.shown).as_secs_f64();
+        let rate = (answered.saturating_sub(live.answered)) as f64 / passed;
+        (live.shown, live.answered) = (now, answered);
+        let done = (part.clamp(0.0, 1.0) * BAR as f64) as usize;
+        let latency = interval.latency.map_or("-".into(), |[_, p99, _]| table::time(p99));
+        let faults = tally.counts.faults() + errors;
+        // Nothing is lost when nobody sees it.
+        let _ = write!(
+            io::stderr(),
+            "\r[{}{}] {:3.0} %  {:<7}  {:>6} conns  {:>10.0}/s  p99 {latency}  errors {faults}\x1b[K",
+            "#".repeat(done),
+            ".".repeat(BAR - done),
+            part * 100.0,
+            interval.phase,
+            interval.connections,
+            rate,
+        );
+    }
+
+    /// Takes the live line away.
+    pub fn clear(&mut self) {
+        if self.live.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    /// Writes an interval's records.
+    pub fn interval(&mut self, interval: &Interval, run_began: Instant, latency: &Histogram<u64>) {
+        let outcome = self.write_line(interval);
+        self.note(outcome);
+        let before = self.log_began.map_or(Duration::ZERO, |log| run_began.saturating_duration_since(log));
+        let outcome = self.write_histogram(interval, before + interval.start, latency);
+        self.note(outcome);
+    }
+
+    fn write_line(&mut self, interval: &Interval) -> io::Result<()> {
+        let Some(file) = &mut self.ndjson else { return Ok(()) };
+        let Interval { counts, latency, .. } = interval;
+        let millis = |place: usize| latency.map(|latency| latency[place].as_secs_f64() * 1e3);
+        let length_s = interval.length.as_secs_f64();
+        let line = Line {
+            run: self.run.unwrap_or(1),
+            at_s: interval.start.as_secs_f64(),
+            length_s,
+            phase: interval.phase,
+            connections: interval.connections,
+            sent: counts.sent,
+            answered: counts.answered,
+            bytes_sent: counts.bytes_sent,
+            bytes_received: counts.bytes_received,
+            rate: super::measure::ratio(counts.answered as f64, length_s),
+            p50_ms: millis(0),
+            p99_ms: millis(1),
+            max_ms: millis(2),
+            errors: interval.errors,
+            lost: counts.lost,
+            duplicated: counts.duplicated,
+            reordered: counts.reordered,
+            corrupted: counts.corrupted,
+            timeouts: counts.timeouts,
+        };
+        let mut text = serde_json::to_vec(&line)?;
+        text.push(b'\n');
+        file.write_all(&text)
+    }
+
+    fn write_histogram(
+        &mut self,
+        interval: &Interval,
+        start: Duration,
+        latency: &Histogram<u64>,
+    ) -> io::Result<()> {
+        let Some(file) = &mut self.hdr else { return Ok(()) };
+        let mut serializer = V2DeflateSerializer::new();
+        let name = self.run.map(|run| format!("run{run}"));
+        let tag = name.as_deref().and_then(Tag::new);
+        IntervalLogWriterBuilder::new()
+            .begin_log_with(file, &mut serializer)?
+            .write_histogram(latency, start, interval.length, tag)
+            .map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn note(&mut self, outcome: io::Result<()>) {
+        if let Err(error) = outcome {
+            self.failure.get_or_insert(error);
+        }
+    }
+}

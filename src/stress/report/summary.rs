@@ -1,0 +1,158 @@
+//! The summary of runs, as `--json` writes it and `compare` reads it.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::stress::measure::Outcome;
+
+/// What the file's `format` says.
+pub const FORMAT: &str = "onepoll-stress-1";
+
+/// All runs of one command.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`FORMAT`].
+    pub format: String,
+    pub settings: Settings,
+    pub runs: Vec<Measured>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub scenario: String,
+    pub transport: String,
+    pub target: String,
+    pub connections: usize,
+    /// Bytes of a message; none where messages have no size of their own.
+    pub size: Option<usize>,
+    /// Requests under way on a connection.
+    pub depth: usize,
+    /// Requests a second in an open loop.
+    pub rate: Option<f64>,
+    pub senders: Option<usize>,
+    pub ramp_s: f64,
+    pub warmup_s: f64,
+    pub duration_s: Option<f64>,
+    pub messages: Option<u64>,
+    pub timeout_s: f64,
+    pub seed: u64,
+}
+
+/// What one run measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Measured {
+    /// How long was measured.
+    pub elapsed_s: f64,
+    /// Answers a second.
+    pub rate: f64,
+    pub sent: u64,
+    pub answered: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    /// From sending to answer.
+    pub service: Option<Percentiles>,
+    /// From when a request was due to its answer; only in an open loop.
+    pub due: Option<Percentiles>,
+    /// How late the generator itself was; only in an open loop.
+    pub late: Option<Percentiles>,
+    pub connect: Option<Percentiles>,
+    pub connections_asked: u64,
+    pub connections_opened: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    pub reordered: u64,
+    pub corrupted: u64,
+    pub timeouts: u64,
+    /// Came after they had been counted as lost; no fault of their own.
+    pub late_answers: u64,
+    /// Lines of the server's own, in a chat.
+    pub other_lines: u64,
+    /// Requests that fell due and could not be sent.
+    pub unsent: u64,
+    /// Errors of connections by kind.
+    pub errors: BTreeMap<String, u64>,
+    /// Share of one core that the generator itself used.
+    pub cpu: f64,
+    pub interrupted: bool,
+}
+
+/// A distribution of times in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub count: u64,
+    pub mean_ms: f64,
+    pub p50_ms: f64,
+    pub p90_ms: f64,
+    pub p99_ms: f64,
+    pub p999_ms: f64,
+    pub max_ms: f64,
+}
+
+impl Settings {
+    /// The settings that two summaries must share to be compared: not whom
+    /// they are about.
+    pub fn comparable(&self) -> Settings {
+        Settings { target: String::new(), seed: 0, ..self.clone() }
+    }
+}
+
+impl Percentiles {
+    /// Of a histogram of nanoseconds; none of an empty one.
+    pub fn of(histogram: &Histogram<u64>) -> Option<Percentiles> {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
+        (!histogram.is_empty()).then(|| Percentiles {
+            count: histogram.len(),
+            mean_ms: histogram.mean() / 1e6,
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: histogram.max() as f64 / 1e6,
+        })
+    }
+}
+
+impl Measured {
+    pub fn of(outcome: &Outcome) -> Measured {
+        let Outcome { measured, total, latencies, .. } = outcome;
+        Measured {
+            elapsed_s: outcome.elapsed.as_secs_f64(),
+            rate: outcome.a_second(measured.answered),
+            sent: measured.sent,
+            answered: measured.answered,
+            bytes_sent: measured.bytes_sent,
+            bytes_received: measured.bytes_received,
+            service: Percentiles::of(&latencies.service),
+            due: Percentiles::of(&latencies.due),
+            late: Percentiles::of(&latencies.late),
+            connect: Percentiles::of(&latencies.connect),
+            connections_asked: outcome.asked,
+            connections_opened: outcome.opened,
+            lost: total.lost,
+            duplicated: total.duplicated,
+            reordered: total.reordered,
+            corrupted: total.corrupted,
+            timeouts: total.timeouts,
+            late_answers: total.late,
+            other_lines: total.other_lines,
+            unsent: outcome.unsent,
+            errors: outcome.errors.clone(),
+            cpu: outcome.cpu_share(),
+            interrupted: outcome.interrupted,
+        }
+    }
+
+    /// The latency that is judged: from when requests were due, where they were.
+    pub fn judged(&self) -> Option<&Percentiles> {
+        self.due.as_ref().or(self.service.as_ref())
+    }
+
+    /// Everything that went wrong: messages and connections.
+    pub fn all_errors(&self) -> u64 {
+        let faults = self.lost + self.duplicated + self.reordered + self.corrupted + self.timeouts;
+        faults + self.unsent + self.errors.values().sum::<u64>()
+    }
+}

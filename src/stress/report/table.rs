@@ -1,0 +1,166 @@
+//! The table at the end of a run.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::summary::{Measured, Percentiles, Settings};
+
+/// The share of a core from which on the generator may be the limit.
+const BUSY: f64 = 0.9;
+
+/// The settings on one line.
+pub fn title(settings: &Settings) -> String {
+    let Settings { scenario, transport, target, connections, size, depth, rate, senders, .. } = settings;
+    let plural = if *connections == 1 { "" } else { "s" };
+    let mut title = format!("{scenario} over {transport} to {target}: {connections} connection{plural}");
+    if let Some(senders) = senders {
+        let _ = write!(title, ", {senders} of them sending");
+    }
+    if let Some(size) = size {
+        let _ = write!(title, ", {size} B");
+    }
+    match rate {
+        Some(rate) => {
+            let _ = write!(title, ", {rate} a second, at most {depth} under way on each");
+        }
+        None if *depth > 0 => {
+            let _ = write!(title, ", {depth} under way on each");
+        }
+        None => {}
+    }
+    let _ = write!(title, ", seed {}", settings.seed);
+    title
+}
+
+/// What one run measured.
+pub fn table(settings: &Settings, run: &Measured) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<14}{value}");
+    };
+    let unit = if settings.scenario == "chat" { "deliveries" } else { "answers" };
+    if settings.depth > 0 {
+        row("rate", format!("{} {unit}/s  ({} in {:.2} s)", grouped(run.rate), run.answered, run.elapsed_s));
+        let bytes = |count: u64| format!("{:.2} MB/s", count as f64 / 1e6 / run.elapsed_s.max(1e-9));
+        row("bytes", format!("{} sent, {} received", bytes(run.bytes_sent), bytes(run.bytes_received)));
+    } else {
+        row(
+            "held",
+            format!(
+                "{} of {} connections for {:.2} s",
+                run.connections_opened, settings.connections, run.elapsed_s
+            ),
+        );
+    }
+    row("", ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>10}")).concat());
+    let service = if settings.scenario == "connect" { "conversation" } else { "service time" };
+    for (name, times) in
+        [(service, run.service), ("due-time", run.due), ("sent late by", run.late), ("connect", run.connect)]
+    {
+        if let Some(times) = times {
+            row(name, columns(&times));
+        }
+    }
+    if run.due.is_some() {
+        row("", "due-time less service time: the wait for a free place, and for our 1 ms timer".into());
+    }
+    row("connections", format!("{} asked for, {} made", run.connections_asked, run.connections_opened));
+    row("errors", errors(run));
+    row("generator", format!("{:.0} % of a core", run.cpu * 100.0));
+    if run.cpu > BUSY {
+        row("", "WARNING: the generator used its core up; it may be the limit, and not the server.".into());
+    }
+    if let Some(wanted) = settings.rate
+        && run.rate < 0.98 * wanted
+        && settings.depth > 0
+        && !run.interrupted
+    {
+        row("", format!("WARNING: {} a second were asked for and not reached.", grouped(wanted)));
+    }
+    if run.interrupted {
+        row("", "It was ended before its time.".into());
+    }
+    text
+}
+
+fn errors(run: &Measured) -> String {
+    let faults = [
+        ("lost", run.lost),
+        ("duplicated", run.duplicated),
+        ("reordered", run.reordered),
+        ("corrupted", run.corrupted),
+        ("without an answer in time", run.timeouts),
+        ("due and not sent", run.unsent),
+    ];
+    let faults = faults.iter().map(|(name, count)| (*name, *count));
+    let errors = run.errors.iter().map(|(name, count)| (name.as_str(), *count));
+    let remarks = [("(late", run.late_answers), ("(other lines", run.other_lines)];
+    let mut list: Vec<String> = faults
+        .chain(errors)
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    if list.is_empty() {
+        list.push("none".into());
+    }
+    list.extend(
+        remarks.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}: {count})")),
+    );
+    list.join(", ")
+}
+
+fn columns(times: &Percentiles) -> String {
+    [times.p50_ms, times.p90_ms, times.p99_ms, times.p999_ms, times.max_ms]
+        .map(|millis| format!("{:>10}", millis_text(millis)))
+        .concat()
+}
+
+/// A time with three digits and its unit.
+pub fn time(time: Duration) -> String {
+    millis_text(time.as_secs_f64() * 1e3)
+}
+
+/// A time in milliseconds with three digits and its unit.
+pub fn millis_text(millis: f64) -> String {
+    let (value, unit) = match millis {
+        _ if millis >= 1000.0 => (millis / 1000.0, "s"),
+        _ if millis >= 1.0 => (millis, "ms"),
+        _ => (millis * 1000.0, "µs"),
+    };
+    match value {
+        _ if value >= 100.0 => format!("{value:.0} {unit}"),
+        _ if value >= 10.0 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.2} {unit}"),
+    }
+}
+
+/// A number with its thousands apart.
+pub fn grouped(number: f64) -> String {
+    if number < 100.0 {
+        return format!("{number:.1}");
+    }
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_to_be_read() {
+        assert_eq!(grouped(1234567.4), "1,234,567");
+        assert_eq!(grouped(999.0), "999");
+        assert_eq!(grouped(7.25), "7.2");
+        assert_eq!(millis_text(0.0415), "41.5 µs");
+        assert_eq!(millis_text(2.0), "2.00 ms");
+        assert_eq!(millis_text(12345.0), "12.3 s");
+    }
+}

@@ -1,0 +1,218 @@
+//! A given message, and what its answer must be.
+
+use std::time::Instant;
+
+use regex_lite::Regex;
+
+use super::link::Window;
+use super::measure::Tally;
+
+/// Bytes of an answer that matches no pattern so far.
+const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// What is sent, and what is expected.
+#[derive(Debug)]
+pub struct Request {
+    pub message: Vec<u8>,
+    pub expected: Expected,
+}
+
+#[derive(Debug, Clone)]
+pub enum Expected {
+    /// These bytes and no others.
+    Text(Vec<u8>),
+    /// All that came so far matches.
+    Pattern(Regex),
+    /// Whatever one read brings.
+    Anything,
+}
+
+impl Request {
+    /// Takes in bytes of a stream. `answer` holds what came of an answer that
+    /// is not whole.
+    pub fn hear(
+        &self,
+        window: &mut Window,
+        answer: &mut Vec<u8>,
+        bytes: &[u8],
+        now: Instant,
+        tally: &mut Tally,
+    ) {
+        match &self.expected {
+            Expected::Text(text) => hear_text(text, window, answer, bytes, now, tally),
+            Expected::Pattern(pattern) => {
+                answer.extend_from_slice(bytes);
+                if pattern.is_match(&String::from_utf8_lossy(answer)) {
+                    answer.clear();
+                    conclude(window, true, now, tally);
+                } else if answer.len() > LONGEST_ANSWER {
+                    answer.clear();
+                    conclude(window, false, now, tally);
+                }
+            }
+            Expected::Anything => conclude(window, true, now, tally),
+        }
+    }
+
+    /// Takes in a datagram, which is a whole answer.
+    pub fn hear_datagram(&self, window: &mut Window, datagram: &[u8], now: Instant, tally: &mut Tally) {
+        let is_right = match &self.expected {
+            Expected::Text(text) => datagram == text,
+            Expected::Pattern(pattern) => pattern.is_match(&String::from_utf8_lossy(datagram)),
+            Expected::Anything => true,
+        };
+        conclude(window, is_right, now, tally);
+    }
+
+    /// The server closed: nothing more can belong to the answer.
+    pub fn end(&self, window: &mut Window, answer: &mut Vec<u8>, now: Instant, tally: &mut Tally) {
+        let is_right = match &self.expected {
+            Expected::Text(text) => answer == text,
+            Expected::Pattern(pattern) => pattern.is_match(&String::from_utf8_lossy(answer)),
+            Expected::Anything => !answer.is_empty(),
+        };
+        if is_right || !answer.is_empty() {
+            answer.clear();
+            conclude(window, is_right, now, tally);
+        }
+    }
+}
+
+/// Goes through answers of known length, of which several may come at once.
+fn hear_text(
+    text: &[u8],
+    window: &mut Window,
+    answer: &mut Vec<u8>,
+    mut bytes: &[u8],
+    now: Instant,
+    tally: &mut Tally,
+) {
+    while !bytes.is_empty() {
+        let count = (text.len() - answer.len()).min(bytes.len());
+        let (part, rest) = bytes.split_at(count);
+        if text[answer.len()..answer.len() + count] != *part {
+            // Where a wrong answer ends cannot be known: all that came is one.
+            answer.clear();
+            return conclude(window, false, now, tally);
+        }
+        bytes = rest;
+        if answer.len() + count < text.len() {
+            answer.extend_from_slice(part);
+        } else {
+            answer.clear();
+            conclude(window, true, now, tally);
+        }
+    }
+}
+
+/// An answer is there; it belongs to the oldest request.
+fn conclude(window: &mut Window, is_right: bool, now: Instant, tally: &mut Tally) {
+    match window.in_flight.pop_front() {
+        Some(message) if is_right => {
+            window.corrupted_in_a_row = 0;
+            tally.answered(&message, now);
+        }
+        Some(_) => {
+            tally.under_way -= 1;
+            tally.counts.corrupted += 1;
+            window.corrupted_in_a_row += 1;
+        }
+        None if is_right && window.forget_expired() => tally.counts.late += 1,
+        // Nobody asked.
+        None if is_right => tally.counts.duplicated += 1,
+        None => tally.counts.corrupted += 1,
+    }
+}
+
+/// Reads a message of the command line: `\n`, `\r`, `\t`, `\0`, `\\` and
+/// `\xHH` stand for what they do in C.
+///
+/// # Errors
+/// Any other character after a backslash.
+pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let (byte, used) = match rest {
+            [b'n', ..] => (b'\n', 1),
+            [b'r', ..] => (b'\r', 1),
+            [b't', ..] => (b'\t', 1),
+            [b'0', ..] => (0, 1),
+            [b'\\', ..] => (b'\\', 1),
+            [b'x', high, low, ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high * 16 + low, 3),
+                _ => return Err(bad_escape()),
+            },
+            _ => return Err(bad_escape()),
+        };
+        bytes.push(byte);
+        rest = &rest[used..];
+    }
+    Ok(bytes)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|digit| digit as u8)
+}
+
+fn bad_escape() -> String {
+    "after a backslash stands n, r, t, 0, xHH or another backslash".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn talk(expected: Expected, requests: usize, reads: &[&str]) -> (u64, u64, u64) {
+        let request = Request { message: Vec::new(), expected };
+        let (mut window, mut answer, now) = (Window::default(), Vec::new(), Instant::now());
+        let mut tally = Tally { under_way: requests as u64, ..Tally::default() };
+        (0..requests).for_each(|_| {
+            window.send(now, now);
+        });
+        for read in reads {
+            request.hear(&mut window, &mut answer, read.as_bytes(), now, &mut tally);
+        }
+        (tally.counts.answered, tally.counts.corrupted, tally.under_way)
+    }
+
+    #[test]
+    fn a_text_is_found_however_it_is_cut() {
+        let text = || Expected::Text(b"SEVEN".to_vec());
+        assert_eq!(talk(text(), 2, &["SEVENSEVEN"]), (2, 0, 0));
+        assert_eq!(talk(text(), 2, &["SE", "VENSEV", "EN"]), (2, 0, 0));
+        assert_eq!(talk(text(), 2, &["SE", "VEX", "SEVEN"]), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_pattern_waits_until_it_matches() {
+        let pattern = || Expected::Pattern(Regex::new("^\\{.*\\}$").unwrap());
+        assert_eq!(talk(pattern(), 1, &["{\"a\"", ": 1", "}"]), (1, 0, 0));
+        assert_eq!(talk(pattern(), 1, &["{\"a\""]), (0, 0, 1));
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_no_duplicate() {
+        let request = Request { message: Vec::new(), expected: Expected::Anything };
+        let (mut window, now) = (Window::default(), Instant::now());
+        let mut tally = Tally { under_way: 1, ..Tally::default() };
+        window.send(now, now);
+        window.expire(&mut tally);
+        request.hear_datagram(&mut window, b"late", now, &mut tally);
+        request.hear_datagram(&mut window, b"again", now, &mut tally);
+        assert_eq!((tally.counts.late, tally.counts.duplicated), (1, 1));
+    }
+
+    #[test]
+    fn escapes_are_read() {
+        assert_eq!(unescape(r"a\n\x00\\\t안녕").unwrap(), "a\n\0\\\t안녕".as_bytes());
+        for wrong in [r"\q", r"\", r"\x4", r"\xgg"] {
+            assert!(unescape(wrong).is_err(), "{wrong}");
+        }
+    }
+}

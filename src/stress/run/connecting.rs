@@ -1,0 +1,156 @@
+//! How the connections of a run are made.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+use onepoll::reactor::DatagramSpec;
+use onepoll::service::{Answer, CloseReason, Context};
+
+use super::{Phase, Run};
+use crate::stress::measure::{between, record};
+
+/// Connections that are being made at once: servers have a backlog, and what
+/// does not fit in it is tried again only after a second.
+const CONNECTING_AT_ONCE: u64 = 128;
+
+impl Run {
+    /// Looks the server up, or begins where its address is known.
+    /// True: now [open](Run::next_links).
+    pub fn start(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.route.current().is_none() {
+            self.route.look_up(cx);
+            return false;
+        }
+        self.begin(cx);
+        true
+    }
+
+    /// Takes the resolver's answer in, as [`Run::start`].
+    pub fn found(&mut self, answer: Answer, cx: &mut Context<'_>) -> bool {
+        match self.route.found(answer) {
+            Ok(_) => self.begin(cx),
+            Err(sentence) => self.fail(sentence, cx),
+        }
+        self.failure.is_none()
+    }
+
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now();
+        (self.began, self.phase_since, self.swept, self.interval.0) = (now, now, now, now);
+        if let (Some(sources), Some(to)) = (&self.plan.sources, self.route.current())
+            && !sources.fits(to)
+        {
+            return self.fail(format!("{to} cannot be reached from --source: it is of the other family"), cx);
+        }
+        self.set_tick(cx);
+    }
+
+    /// The links to open now. Each is to be [asked for](Run::ask).
+    pub fn next_links(&mut self, now: Instant) -> Range<usize> {
+        let first = self.links_asked;
+        let wanted = match self.phase {
+            Phase::Reaching => 1,
+            Phase::Ramp if self.plan.ramp.is_zero() => self.plan.connections,
+            Phase::Ramp => {
+                let part = between(self.began, now).as_secs_f64() / self.plan.ramp.as_secs_f64();
+                (self.plan.connections as f64 * part.min(1.0)).ceil() as usize
+            }
+            _ => return first..first,
+        };
+        let room = CONNECTING_AT_ONCE.saturating_sub(self.opening) as usize;
+        self.links_asked = wanted.clamp(first, self.plan.connections).min(first + room);
+        first..self.links_asked
+    }
+
+    /// Asks for a connection, or a UDP socket, for a link.
+    pub fn ask(&mut self, link: usize, cx: &mut Context<'_>) {
+        let Some(to) = self.route.current() else { return };
+        self.asked.push_back(link);
+        self.opening += 1;
+        self.connections_asked += 1;
+        let local = self.plan.sources.as_mut().map(|sources| sources.next_address());
+        match (self.is_udp, local) {
+            (true, None) => cx.open_socket(DatagramSpec::connected(to)),
+            (true, Some(local)) => {
+                cx.open_socket(DatagramSpec { bind: local, ..DatagramSpec::connected(to) });
+            }
+            (false, None) => cx.connect(to),
+            (false, Some(local)) => cx.connect_from(local, to),
+        }
+    }
+
+    /// The link that the next connection under way belongs to.
+    pub fn asked_link(&mut self) -> Option<usize> {
+        self.asked.pop_front()
+    }
+
+    pub fn server(&self) -> Option<SocketAddr> {
+        self.route.current()
+    }
+
+    /// A connection is made.
+    pub fn opened(&mut self, asked: Option<Instant>, now: Instant) {
+        self.opening -= 1;
+        self.opened += 1;
+        self.open_now += 1;
+        if let Some(asked) = asked {
+            record(&mut self.tally.latencies.connect, between(asked, now));
+        }
+        if self.phase == Phase::Reaching {
+            // The looking was no part of the ramp.
+            self.began = now;
+            self.enter(Phase::Ramp, now);
+        }
+    }
+
+    /// A connection could not be made. True: try the same link once more.
+    pub fn not_opened(&mut self, error: &io::Error, cx: &mut Context<'_>) -> bool {
+        self.opening -= 1;
+        if self.phase == Phase::Reaching {
+            if self.route.next().is_some() {
+                return true;
+            }
+            self.fail(self.route.unreachable(error), cx);
+        }
+        self.error(&connect_error(error));
+        false
+    }
+
+    /// A connection that was made is gone.
+    pub fn closed(&mut self) {
+        self.open_now -= 1;
+    }
+
+    /// Counts an error.
+    pub fn error(&mut self, kind: &str) {
+        match self.errors.get_mut(kind) {
+            Some(count) => *count += 1,
+            None => {
+                self.errors.insert(kind.to_owned(), 1);
+            }
+        }
+    }
+}
+
+/// How a connection that was made ended, as a kind of error; `None` for an end
+/// that is ours.
+pub fn end_of_connection(why: &CloseReason) -> Option<String> {
+    match why {
+        CloseReason::ByUs | CloseReason::ShuttingDown => None,
+        CloseReason::ByPeer => Some("closed by the server".into()),
+        CloseReason::Reset => Some("reset by the server".into()),
+        why => Some(why.to_string()),
+    }
+}
+
+fn connect_error(error: &io::Error) -> String {
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::ConnectionRefused, _) => "connection refused".into(),
+        (io::ErrorKind::TimedOut, _) => "connecting took too long".into(),
+        (io::ErrorKind::AddrNotAvailable, _) => "no local port is free (more --source addresses help)".into(),
+        (_, Some(nix::libc::EMFILE | nix::libc::ENFILE)) => "no descriptor is free (raise ulimit -n)".into(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,321 @@
+//! The course of a run: connections are opened, load warms up, is measured and
+//! drained; what happens meanwhile is reported at intervals.
+//!
+//! A scenario owns a [`Run`] and tells it of its connections. It asks it which
+//! to [open](Run::next_links), whether it [may send](Run::may_send), and gives it
+//! the [turn](Run::go_on) at each tick.
+
+mod connecting;
+mod reporting;
+
+pub use connecting::end_of_connection;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use onepoll::service::Context;
+
+use crate::client::target::Route;
+use crate::stress::measure::{Counts, Interval, Latencies, Outcome, Tally, between, cpu_time};
+use crate::stress::plan::{Length, Load, Plan, Schedule};
+use crate::stress::report::Reporter;
+
+/// The time between two ticks.
+const TICK: Duration = Duration::from_millis(10);
+/// In an open loop, which sends on ticks, the next millisecond: the loop's
+/// timers count them, and round up.
+const FINE_TICK: Duration = Duration::from_micros(100);
+/// The time between two looks for answers that are overdue.
+const SWEEP: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The first connection shows whether, and at which address, there is a server.
+    Reaching,
+    Ramp,
+    Settle,
+    Warmup,
+    Measure,
+    /// Nothing more is sent, but for what was due before.
+    Drain,
+    Over,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Reaching | Phase::Ramp => "ramp",
+            Phase::Settle => "settle",
+            Phase::Warmup => "warmup",
+            Phase::Measure => "measure",
+            Phase::Drain | Phase::Over => "drain",
+        }
+    }
+}
+
+/// What a scenario has to do at a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing out of the ordinary.
+    GoOn,
+    /// Look for answers that are overdue.
+    Sweep,
+    /// Account for what is still under way, then [`Run::finish`].
+    End,
+}
+
+pub struct Run {
+    pub plan: Plan,
+    pub route: Route,
+    pub tally: Tally,
+    pub phase: Phase,
+    pub schedule: Option<Schedule>,
+    /// Load begins on all connections: whoever does it takes this back.
+    pub begins_load: bool,
+    /// Requests that are due and wait for a free place on their connection.
+    pub waiting: u64,
+    /// Requests that were due on a connection that is gone.
+    pub unsent: u64,
+    /// Connections that end are followed by others.
+    pub reconnects: bool,
+    /// Requests that may still be sent, where there is such a bound.
+    left: Option<u64>,
+    is_udp: bool,
+    /// The links whose connections are asked for, in that order.
+    asked: VecDeque<usize>,
+    links_asked: usize,
+    connections_asked: u64,
+    opening: u64,
+    opened: u64,
+    open_now: usize,
+    errors: BTreeMap<String, u64>,
+    began: Instant,
+    phase_since: Instant,
+    swept: Instant,
+    window: Option<Window>,
+    interval: (Instant, Counts, u64),
+    total: Latencies,
+    intervals: Vec<Interval>,
+    reporter: Reporter,
+    failure: Option<String>,
+    results: Option<Sender<(Outcome, Reporter)>>,
+}
+
+/// The time that is measured.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    start: Instant,
+    before: Counts,
+    cpu_before: Duration,
+    end: Option<(Instant, Counts, Duration)>,
+}
+
+impl Run {
+    pub fn new(
+        plan: Plan,
+        route: Route,
+        is_udp: bool,
+        reporter: Reporter,
+        results: Sender<(Outcome, Reporter)>,
+    ) -> Run {
+        let now = Instant::now();
+        let tally = Tally { is_open_loop: matches!(plan.load, Load::Open { .. }), ..Tally::default() };
+        Run {
+            plan,
+            route,
+            tally,
+            phase: Phase::Reaching,
+            schedule: None,
+            begins_load: false,
+            waiting: 0,
+            unsent: 0,
+            reconnects: false,
+            left: None,
+            is_udp,
+            asked: VecDeque::new(),
+            links_asked: 0,
+            connections_asked: 0,
+            opening: 0,
+            opened: 0,
+            open_now: 0,
+            errors: BTreeMap::new(),
+            began: now,
+            phase_since: now,
+            swept: now,
+            window: None,
+            interval: (now, Counts::default(), 0),
+            total: Latencies::default(),
+            intervals: Vec::new(),
+            reporter,
+            failure: None,
+            results: Some(results),
+        }
+    }
+
+    fn set_tick(&self, cx: &mut Context<'_>) {
+        let is_fine = self.tally.is_open_loop && self.phase != Phase::Reaching;
+        cx.set_tick(cx.now() + if is_fine { FINE_TICK } else { TICK });
+    }
+
+    fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    /// Whether one more request may be sent in a closed loop.
+    pub fn may_send(&mut self) -> bool {
+        match (self.phase, &mut self.left) {
+            (Phase::Warmup | Phase::Measure, None) => true,
+            (Phase::Warmup | Phase::Measure, Some(left)) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The next request of an open loop that is due.
+    pub fn next_due(&mut self, now: Instant) -> Option<u64> {
+        if !matches!(self.phase, Phase::Warmup | Phase::Measure) {
+            return None;
+        }
+        self.schedule.as_mut()?.next_due(now)
+    }
+
+    /// Goes on to the next phase if it is time, and reports.
+    pub fn go_on(&mut self, now: Instant, cx: &mut Context<'_>) -> Turn {
+        // A phase without length is over as it begins.
+        if self.phase == Phase::Ramp && self.is_ramp_over(now) {
+            self.enter(Phase::Settle, now);
+        }
+        if self.phase == Phase::Settle && self.passed(now) >= self.plan.settle {
+            self.start_load(now);
+        }
+        if self.phase == Phase::Warmup && self.passed(now) >= self.plan.warmup {
+            self.end_warmup(now);
+        }
+        if self.phase == Phase::Measure && self.is_measured(self.passed(now)) {
+            self.end_measuring(now);
+        }
+        self.report(now);
+        let nothing_left = self.tally.under_way == 0 && self.waiting == 0;
+        let is_over = match self.phase {
+            Phase::Drain => nothing_left || self.passed(now) > self.plan.timeout + SWEEP,
+            Phase::Over => true,
+            Phase::Reaching | Phase::Ramp => false,
+            _ => self.open_now == 0 && self.opening == 0 && !self.reconnects,
+        };
+        if is_over && self.phase != Phase::Over {
+            if self.phase != Phase::Drain {
+                self.fail_for_lack_of_connections();
+                self.end_measuring(now);
+            }
+            self.phase = Phase::Over;
+            return Turn::End;
+        }
+        self.set_tick(cx);
+        if between(self.swept, now) >= SWEEP {
+            self.swept = now;
+            return Turn::Sweep;
+        }
+        Turn::GoOn
+    }
+
+    fn passed(&self, now: Instant) -> Duration {
+        between(self.phase_since, now)
+    }
+
+    fn fail_for_lack_of_connections(&mut self) {
+        let kinds: Vec<&str> = self.errors.keys().map(String::as_str).collect();
+        let why = if kinds.is_empty() { "all ended".to_owned() } else { kinds.join("; ") };
+        self.failure.get_or_insert_with(|| format!("no connection is left to {}: {why}", self.route));
+    }
+
+    fn is_ramp_over(&self, now: Instant) -> bool {
+        self.links_asked == self.plan.connections
+            && self.opening == 0
+            && between(self.began, now) >= self.plan.ramp
+    }
+
+    fn is_measured(&self, passed: Duration) -> bool {
+        match self.plan.length {
+            Length::For(time) => passed >= time,
+            Length::Messages(_) => {
+                let all_sent = match &self.schedule {
+                    Some(schedule) => schedule.is_over() && self.waiting == 0,
+                    None => self.left == Some(0),
+                };
+                all_sent && self.tally.under_way == 0
+            }
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        self.phase = phase;
+        self.phase_since = now;
+    }
+
+    fn start_load(&mut self, now: Instant) {
+        self.enter(Phase::Warmup, now);
+        self.begins_load = true;
+        if let Load::Open { rate, .. } = self.plan.load {
+            self.schedule = Some(Schedule::new(now, rate));
+        }
+    }
+
+    /// A number of messages is measured without those of the warm-up: they
+    /// come back first.
+    fn end_warmup(&mut self, now: Instant) {
+        if let Length::Messages(_) = self.plan.length {
+            self.left = Some(0);
+            if let Some(schedule) = &mut self.schedule {
+                schedule.limit(0);
+            }
+            if self.tally.under_way > 0 || self.waiting > 0 {
+                return;
+            }
+            self.start_load(now);
+        }
+        self.start_measuring(now);
+    }
+
+    fn start_measuring(&mut self, now: Instant) {
+        self.enter(Phase::Measure, now);
+        self.tally.measured_from = Some(now);
+        self.window =
+            Some(Window { start: now, before: self.tally.counts, cpu_before: cpu_time(), end: None });
+        if let Length::Messages(count) = self.plan.length {
+            match &mut self.schedule {
+                Some(schedule) => schedule.limit(count),
+                None => self.left = Some(count),
+            }
+        }
+    }
+
+    fn end_measuring(&mut self, now: Instant) {
+        if let Some(window) = &mut self.window
+            && window.end.is_none()
+        {
+            let end = match self.plan.length {
+                // It ended with its last answer, of which this tick learns now.
+                Length::Messages(_) => self.tally.last_answer.unwrap_or(now).max(window.start),
+                Length::For(_) => now,
+            };
+            window.end = Some((end, self.tally.counts, cpu_time()));
+        }
+        self.enter(Phase::Drain, now);
+    }
+
+    /// Ends a run that cannot be done.
+    pub fn fail(&mut self, why: String, cx: &mut Context<'_>) {
+        self.failure.get_or_insert(why);
+        self.finish(cx);
+    }
+
+    /// Ends the run.
+    pub fn finish(&mut self, cx: &mut Context<'_>) {
+        self.phase = Phase::Over;
+        self.hand_over(false);
+        cx.stop();
+    }
+}

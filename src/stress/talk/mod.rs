@@ -1,0 +1,374 @@
+//! Requests and answers: `echo`, `request`, `connect` and `idle` are this with
+//! different words.
+//!
+//! A [`Link`] is one place among the plan's connections. It has a connection,
+//! or a UDP socket, and a window of requests under way; with
+//! [`Style::Churn`] it has a new connection for every request.
+
+mod sending;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use onepoll::reactor::{ConnectionId, SocketId};
+use onepoll::service::{Answer, CloseReason, Context, Input, Service};
+
+use crate::stress::link::Window;
+use crate::stress::measure::between;
+use crate::stress::payload::Payload;
+use crate::stress::request::Request;
+use crate::stress::run::{Run, Turn, end_of_connection};
+
+/// Corrupted messages in a row after which a stream is out of step, and what
+/// comes on it means nothing any more.
+const OUT_OF_STEP: u32 = 8;
+
+/// What is said.
+#[derive(Debug)]
+pub enum Script {
+    /// Messages of our own, which come back.
+    Echo(Payload),
+    /// A given message with a given answer.
+    Request(Request),
+    /// Nothing.
+    Silence,
+}
+
+/// How long a connection lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As long as the run.
+    Kept,
+    /// For one request; it is closed in order, or with a reset.
+    Churn { reset: bool },
+}
+
+pub struct Talk {
+    run: Run,
+    script: Script,
+    style: Style,
+    is_udp: bool,
+    links: Vec<Link>,
+    sockets: HashMap<SocketId, usize>,
+    /// The first link that load has not begun on.
+    next_to_start: usize,
+    /// Links whose connection failed, to be tried again at the next tick.
+    retries: Vec<usize>,
+    /// A message, or several, for another connection than the callback's own.
+    out: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Link {
+    way: Way,
+    key: u64,
+    window: Window,
+    /// An answer that is not whole yet.
+    answer: Vec<u8>,
+    /// Of the requests that were due here, how many were sent.
+    taken: u64,
+    /// And how many wait for a place.
+    waiting: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Down,
+    Opening,
+    Connection(ConnectionId),
+    Socket(SocketId),
+}
+
+/// Which link a connection is for, and when it was asked for.
+#[derive(Debug, Default)]
+pub struct Session {
+    link: Option<usize>,
+    asked: Option<Instant>,
+}
+
+impl Talk {
+    pub fn new(mut run: Run, script: Script, style: Style, is_udp: bool) -> Talk {
+        run.reconnects = style != Style::Kept;
+        let link = |number| Link {
+            way: Way::Down,
+            key: match &script {
+                Script::Echo(payload) => payload.key(number),
+                _ => 0,
+            },
+            window: Window::default(),
+            answer: Vec::new(),
+            taken: 0,
+            waiting: 0,
+        };
+        let links = (0..run.plan.connections).map(link).collect();
+        let sockets = HashMap::new();
+        Talk {
+            run,
+            script,
+            style,
+            is_udp,
+            links,
+            sockets,
+            next_to_start: 0,
+            retries: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes in what came for a link.
+    fn hear(&mut self, number: usize, bytes: &[u8], cx: &mut Context<'_>) {
+        let now = cx.moment();
+        let link = &mut self.links[number];
+        let tally = &mut self.run.tally;
+        tally.counts.bytes_received += bytes.len() as u64;
+        match &self.script {
+            Script::Echo(payload) if self.is_udp => {
+                link.window.hear_datagram(payload, link.key, bytes, now, tally);
+            }
+            Script::Echo(payload) => link.window.hear(payload, link.key, bytes, now, tally),
+            Script::Request(request) if self.is_udp => {
+                request.hear_datagram(&mut link.window, bytes, now, tally);
+            }
+            Script::Request(request) => {
+                request.hear(&mut link.window, &mut link.answer, bytes, now, tally);
+            }
+            Script::Silence => {}
+        }
+        if !self.is_udp && link.window.corrupted_in_a_row >= OUT_OF_STEP {
+            cx.abort();
+            return self.ended(number, Some("given up: its answers make no sense"), cx);
+        }
+        if let Style::Churn { reset } = self.style
+            && link.window.in_flight.is_empty()
+        {
+            if reset {
+                cx.abort()
+            } else {
+                cx.close()
+            }
+            self.ended(number, None, cx);
+        }
+        self.fill(number, now, cx);
+        self.send_due(now, cx);
+    }
+
+    /// A link's connection is gone, in order if there is no error.
+    fn ended(&mut self, number: usize, error: Option<&str>, cx: &mut Context<'_>) {
+        let link = &mut self.links[number];
+        if link.way == Way::Down {
+            return;
+        }
+        link.way = Way::Down;
+        link.answer.clear();
+        let lost = link.window.abandon();
+        self.run.tally.counts.lost += lost;
+        self.run.tally.under_way -= lost;
+        self.run.closed();
+        if let Some(error) = error {
+            self.run.error(error);
+        }
+        match self.style {
+            Style::Kept => {
+                self.run.unsent += link.waiting;
+                self.run.waiting -= link.waiting;
+                link.taken += std::mem::take(&mut link.waiting);
+            }
+            Style::Churn { .. } if error.is_some() => self.retries.push(number),
+            Style::Churn { .. } => {}
+        }
+        self.open_more(cx);
+    }
+
+    /// Looks for answers that are overdue.
+    fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) {
+        let timeout = self.run.plan.timeout;
+        for number in 0..self.links.len() {
+            loop {
+                let link = &mut self.links[number];
+                let Some(oldest) = link.window.in_flight.front() else { break };
+                if link.way == Way::Opening || between(oldest.sent, now) < timeout {
+                    break;
+                }
+                if self.is_udp || link.window.is_overtaken(oldest) {
+                    self.run.tally.counts.lost += 1;
+                    link.window.expire(&mut self.run.tally);
+                    continue;
+                }
+                let way = link.way;
+                self.time_out(number, now);
+                if let Way::Connection(connection) = way {
+                    cx.close_other(connection);
+                }
+                self.ended(number, Some("given up: it did not answer"), cx);
+            }
+            self.fill(number, now, cx);
+        }
+    }
+
+    /// All that is under way on a link has no answer in time. If a part of an
+    /// answer came, it is a wrong one.
+    fn time_out(&mut self, number: usize, now: Instant) {
+        let link = &mut self.links[number];
+        let tally = &mut self.run.tally;
+        if !link.answer.is_empty() && link.window.in_flight.pop_front().is_some() {
+            link.answer.clear();
+            tally.counts.corrupted += 1;
+            tally.under_way -= 1;
+        }
+        for message in link.window.in_flight.drain(..) {
+            tally.timed_out(&message, now);
+        }
+    }
+
+    /// What is under way at the end has no answer.
+    fn account(&mut self, now: Instant) {
+        for number in 0..self.links.len() {
+            let link = &mut self.links[number];
+            while let Some(oldest) = link.window.in_flight.front() {
+                if !self.is_udp && !link.window.is_overtaken(oldest) {
+                    break;
+                }
+                self.run.tally.counts.lost += 1;
+                link.window.expire(&mut self.run.tally);
+            }
+            self.time_out(number, now);
+        }
+    }
+
+    fn link_of(&self, session: &Session, cx: &Context<'_>) -> Option<usize> {
+        let way = Way::Connection(cx.connection()?);
+        session.link.filter(|number| self.links[*number].way == way)
+    }
+}
+
+impl Service for Talk {
+    type Session = Session;
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        if self.run.start(cx) {
+            self.open_more(cx);
+        }
+    }
+
+    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+        if self.run.found(answer, cx) {
+            self.open_more(cx);
+        }
+    }
+
+    fn connecting(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        session.link = self.run.asked_link();
+        session.asked = Some(cx.moment());
+    }
+
+    fn open(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        if session.link.is_none() {
+            session.link = self.run.asked_link();
+        }
+        let (Some(number), Some(connection)) = (session.link, cx.connection()) else { return };
+        self.run.opened(session.asked, cx.moment());
+        let link = &mut self.links[number];
+        link.way = Way::Connection(connection);
+        if let (Style::Churn { .. }, Some(message)) = (self.style, link.window.in_flight.back()) {
+            let sequence = message.number;
+            self.put(number, sequence, cx);
+        } else if self.next_to_start > number {
+            self.fill(number, cx.moment(), cx);
+        }
+        self.open_more(cx);
+    }
+
+    fn receive(&mut self, session: &mut Session, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        let bytes = input.unread();
+        input.consume_all();
+        if let Some(number) = self.link_of(session, cx) {
+            self.hear(number, bytes, cx);
+        }
+    }
+
+    fn end_of_input(&mut self, session: &mut Session, _: &mut Input<'_>, cx: &mut Context<'_>) {
+        cx.close();
+        let Some(number) = self.link_of(session, cx) else { return };
+        let now = cx.moment();
+        let link = &mut self.links[number];
+        let mut error = Some("closed by the server");
+        if let (Style::Churn { .. }, Script::Request(request)) = (self.style, &self.script) {
+            request.end(&mut link.window, &mut link.answer, now, &mut self.run.tally);
+            error = error.filter(|_| !link.window.in_flight.is_empty());
+        }
+        self.ended(number, error, cx);
+        self.fill(number, now, cx);
+    }
+
+    fn closed(&mut self, session: Session, why: &CloseReason, cx: &mut Context<'_>) {
+        let Some(number) = session.link else { return };
+        if let CloseReason::NotConnected(error) = why {
+            if self.run.not_opened(error, cx) {
+                return self.open_link(number, cx);
+            }
+            let link = &mut self.links[number];
+            link.way = Way::Down;
+            if link.window.in_flight.pop_back().is_some() {
+                self.run.tally.under_way -= 1;
+                self.retries.push(number);
+            }
+            self.open_more(cx);
+        } else if self.link_of(&session, cx).is_some() && !matches!(why, CloseReason::ShuttingDown) {
+            self.ended(number, end_of_connection(why).as_deref(), cx);
+        }
+    }
+
+    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        match opened {
+            Ok(socket) => {
+                let Some(number) = self.run.asked_link() else { return };
+                self.sockets.insert(socket, number);
+                self.links[number].way = Way::Socket(socket);
+                self.run.opened(None, cx.moment());
+                if self.next_to_start > number {
+                    self.fill(number, cx.moment(), cx);
+                }
+                self.open_more(cx);
+            }
+            // Late news of a datagram that was refused on its way.
+            Err(error) if self.run.tally.counts.sent > 0 => {
+                if self.run.tally.counts.answered == 0 {
+                    self.run.fail(self.run.route.unreachable(&error), cx);
+                }
+                self.run.error(&error.to_string());
+            }
+            Err(error) => {
+                let number = self.run.asked_link();
+                if let (true, Some(number)) = (self.run.not_opened(&error, cx), number) {
+                    self.open_link(number, cx);
+                }
+            }
+        }
+    }
+
+    fn datagram(&mut self, on: SocketId, _: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        if let Some(number) = self.sockets.get(&on) {
+            self.hear(*number, datagram, cx);
+        }
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        let now = cx.moment();
+        match self.run.go_on(now, cx) {
+            Turn::GoOn => {}
+            Turn::Sweep => self.sweep(now, cx),
+            Turn::End => {
+                self.account(now);
+                return self.run.finish(cx);
+            }
+        }
+        self.open_more(cx);
+        for number in std::mem::take(&mut self.retries) {
+            self.fill(number, now, cx);
+        }
+        self.start_load(now, cx);
+        self.send_due(now, cx);
+    }
+}

@@ -1,0 +1,153 @@
+//! The sending half: when a link may send, and what.
+
+use std::time::Instant;
+
+use onepoll::service::Context;
+
+use super::{Link, Script, Style, Talk, Way};
+use crate::stress::plan::Load;
+use crate::stress::run::Phase;
+
+/// Bytes that one tick hands to connections, when load begins on many at once.
+const BYTES_A_TICK: usize = 4 * 1024 * 1024;
+
+impl Talk {
+    pub(super) fn open_more(&mut self, cx: &mut Context<'_>) {
+        let now = cx.moment();
+        for link in self.run.next_links(now) {
+            match self.style {
+                Style::Kept => self.open_link(link, cx),
+                Style::Churn { .. } => self.converse(link, now, now, cx),
+            }
+        }
+    }
+
+    pub(super) fn open_link(&mut self, link: usize, cx: &mut Context<'_>) {
+        self.links[link].way = Way::Opening;
+        self.run.ask(link, cx);
+    }
+
+    /// Begins a request that has a connection of its own.
+    pub(super) fn converse(&mut self, link: usize, due: Instant, now: Instant, cx: &mut Context<'_>) {
+        self.links[link].window.send(due, now);
+        self.run.tally.under_way += 1;
+        self.open_link(link, cx);
+    }
+
+    /// Sends what a link may send now. Returns the bytes.
+    pub(super) fn fill(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) -> usize {
+        let depth = self.run.plan.load.depth();
+        let mut bytes = 0;
+        self.out.clear();
+        loop {
+            let link = &mut self.links[number];
+            let is_free = match self.style {
+                Style::Kept => matches!(link.way, Way::Connection(_) | Way::Socket(_)),
+                Style::Churn { .. } => link.way == Way::Down,
+            };
+            if !is_free || link.window.in_flight.len() >= depth {
+                break;
+            }
+            let load = self.run.plan.load;
+            let due = match load {
+                Load::Closed { .. } if self.run.may_send() => now,
+                Load::Open { .. } if link.waiting > 0 => {
+                    link.waiting -= 1;
+                    self.run.waiting -= 1;
+                    link.taken += 1;
+                    let of_all = number as u64 + (link.taken - 1) * self.links.len() as u64;
+                    self.run.schedule.as_ref().map_or(now, |schedule| schedule.due(of_all))
+                }
+                _ => break,
+            };
+            match self.style {
+                Style::Churn { .. } => self.converse(number, due, now, cx),
+                Style::Kept => {
+                    let sequence = self.links[number].window.send(due, now);
+                    self.run.tally.under_way += 1;
+                    bytes += self.put(number, sequence, cx);
+                }
+            }
+        }
+        self.flush(number, cx);
+        bytes
+    }
+
+    /// Puts one message on its way.
+    pub(super) fn put(&mut self, number: usize, sequence: u64, cx: &mut Context<'_>) -> usize {
+        let Link { way, key, .. } = self.links[number];
+        let is_ours = matches!(way, Way::Connection(id) if cx.connection() == Some(id));
+        let before = self.out.len();
+        let out = &mut self.out;
+        let length = match &self.script {
+            Script::Echo(payload) if is_ours => {
+                payload.write(key, sequence, |part| cx.send(part));
+                payload.size()
+            }
+            Script::Echo(payload) => {
+                payload.write(key, sequence, |part| out.extend_from_slice(part));
+                payload.size()
+            }
+            Script::Request(request) if is_ours => {
+                cx.send(&request.message);
+                request.message.len()
+            }
+            Script::Request(request) => {
+                out.extend_from_slice(&request.message);
+                request.message.len()
+            }
+            Script::Silence => 0,
+        };
+        if let (Way::Socket(socket), Some(server)) = (way, self.run.server()) {
+            cx.send_to(socket, server, &self.out[before..]);
+            self.out.truncate(before);
+        }
+        self.run.tally.counts.sent += 1;
+        self.run.tally.counts.bytes_sent += length as u64;
+        length
+    }
+
+    /// Hands messages for another connection over, all at once.
+    fn flush(&mut self, number: usize, cx: &mut Context<'_>) {
+        if let (Way::Connection(connection), false) = (self.links[number].way, self.out.is_empty()) {
+            cx.tell(connection, &self.out);
+        }
+        self.out.clear();
+    }
+
+    /// Gives the links the requests that fell due, and sends them.
+    pub(super) fn send_due(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(request) = self.run.next_due(now) {
+            let number = (request % self.links.len() as u64) as usize;
+            let link = &mut self.links[number];
+            if self.style == Style::Kept && link.way == Way::Down {
+                link.taken += 1;
+                self.run.unsent += 1;
+                continue;
+            }
+            let is_late_by_us = link.waiting == 0 && link.window.in_flight.len() < self.run.plan.load.depth();
+            link.waiting += 1;
+            self.run.waiting += 1;
+            if is_late_by_us && let Some(schedule) = &self.run.schedule {
+                self.run.tally.late(schedule.due(request), now);
+            }
+            self.fill(number, now, cx);
+        }
+    }
+
+    /// Begins load on the links, a part of them at a tick.
+    pub(super) fn start_load(&mut self, now: Instant, cx: &mut Context<'_>) {
+        if !matches!(self.run.phase, Phase::Warmup | Phase::Measure) {
+            return;
+        }
+        if std::mem::take(&mut self.run.begins_load) {
+            self.next_to_start = 0;
+            self.links.iter_mut().for_each(|link| link.taken = 0);
+        }
+        let mut bytes = 0;
+        while self.next_to_start < self.links.len() && bytes < BYTES_A_TICK {
+            bytes += self.fill(self.next_to_start, now, cx);
+            self.next_to_start += 1;
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Whole runs in memory and in virtual time, against servers that lie.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use onepoll::rehearsal::{Client, Rehearsal};
+use onepoll::service::Service;
+
+use super::chat::Chat;
+use super::measure::{Counts, Outcome};
+use super::payload::Payload;
+use super::plan::{Length, Load, Plan};
+use super::report::Reporter;
+use super::run::Run;
+use super::talk::{Script, Style, Talk};
+use crate::client::target::Route;
+
+type Results = Receiver<(Outcome, Reporter)>;
+
+const SIZE: usize = 32;
+const MILLI: Duration = Duration::from_millis(1);
+
+fn plan(connections: usize, load: Load, length: Length) -> Plan {
+    Plan {
+        connections,
+        load,
+        ramp: Duration::ZERO,
+        settle: Duration::ZERO,
+        warmup: Duration::ZERO,
+        length,
+        timeout: Duration::from_secs(1),
+        interval: Duration::from_millis(100),
+        seed: 7,
+        sources: None,
+    }
+}
+
+fn run(plan: Plan) -> (Run, Results) {
+    let (sender, results) = channel();
+    let route = Route::to(([127, 0, 0, 1], 3333).into());
+    (Run::new(plan, route, false, Reporter::default(), sender), results)
+}
+
+fn echo(plan: Plan) -> (Rehearsal<Talk>, Results) {
+    let script = Script::Echo(Payload::new(SIZE, plan.seed));
+    let (run, results) = run(plan);
+    (Rehearsal::new(Talk::new(run, script, Style::Kept, false)), results)
+}
+
+/// Connects what it asks for, and lets load begin.
+fn connect<S: Service>(stage: &mut Rehearsal<S>, connections: usize) -> Vec<Client> {
+    let clients = (0..connections).map(|_| stage.connect()).collect();
+    stage.pass(10 * MILLI);
+    clients
+}
+
+/// Lets a run come to its end.
+fn outcome<S: Service>(stage: &mut Rehearsal<S>, results: &Results) -> Outcome {
+    for _ in 0..100 {
+        if let Ok((outcome, _)) = results.try_recv() {
+            return outcome;
+        }
+        stage.pass(100 * MILLI);
+    }
+    panic!("the run does not end");
+}
+
+#[test]
+fn each_lie_of_a_server_is_counted_as_what_it_is() {
+    // What comes back of the four messages under way.
+    let right = |messages: &[&[u8]]| messages.concat();
+    let lost = |messages: &[&[u8]]| [messages[0], messages[2], messages[3]].concat();
+    let duplicated = |messages: &[&[u8]]| [messages.concat(), messages[3].to_vec()].concat();
+    let reordered = |messages: &[&[u8]]| [messages[0], messages[2], messages[1], messages[3]].concat();
+    let corrupted = |messages: &[&[u8]]| {
+        let mut bytes = messages.concat();
+        bytes[SIZE + 20] ^= 1;
+        bytes
+    };
+    let strange = |messages: &[&[u8]]| [messages.concat(), vec![b'?'; SIZE]].concat();
+    type Lie<'a> = &'a dyn Fn(&[&[u8]]) -> Vec<u8>;
+    let lies: [(&str, Lie<'_>, [u64; 4]); 6] = [
+        ("right", &right, [0, 0, 0, 0]),
+        ("lost", &lost, [1, 0, 0, 0]),
+        ("duplicated", &duplicated, [0, 1, 0, 0]),
+        ("reordered", &reordered, [0, 0, 1, 0]),
+        ("corrupted", &corrupted, [0, 0, 0, 1]),
+        ("never sent", &strange, [0, 0, 0, 1]),
+    ];
+    for (name, lie, faults) in lies {
+        let (mut stage, results) = echo(plan(1, Load::Closed { depth: 4 }, Length::Messages(4)));
+        let client = connect(&mut stage, 1)[0];
+        let sent = stage.received(client);
+        let messages: Vec<&[u8]> = sent.chunks(SIZE).collect();
+        assert_eq!(messages.len(), 4);
+        // In pieces that respect no message.
+        for piece in lie(&messages).chunks(SIZE - 5) {
+            stage.send(client, piece);
+        }
+        let Counts { lost, duplicated, reordered, corrupted, timeouts, .. } =
+            outcome(&mut stage, &results).total;
+        assert_eq!([lost, duplicated, reordered, corrupted], faults, "{name}");
+        assert_eq!(timeouts, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_number_of_messages_is_measured_without_the_warm_up() {
+    let mut plan = plan(2, Load::Closed { depth: 1 }, Length::Messages(10));
+    plan.warmup = 50 * MILLI;
+    let (mut stage, results) = echo(plan);
+    let clients = connect(&mut stage, 2);
+    for _ in 0..40 {
+        for client in &clients {
+            let sent = stage.received(*client);
+            stage.send(*client, &sent);
+        }
+        stage.pass(5 * MILLI);
+    }
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!(outcome.measured.answered, 10);
+    assert_eq!(outcome.latencies.service.len(), 10);
+    assert!(outcome.total.answered > 10);
+    assert_eq!(outcome.total.faults(), 0);
+}
+
+#[test]
+fn a_server_that_stalls_cannot_hide_from_an_open_loop() {
+    let load = Load::Open { rate: 100.0, depth: 1 };
+    let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(2))));
+    let client = connect(&mut stage, 1)[0];
+    for milli in 0..2500 {
+        // It answers at once, but for half a second in which it does nothing.
+        while !(500..1000).contains(&milli) {
+            let sent = stage.received(client);
+            if sent.is_empty() {
+                break;
+            }
+            stage.send(client, &sent);
+        }
+        stage.pass(MILLI);
+    }
+    let outcome = outcome(&mut stage, &results);
+    let (service, due) = (&outcome.latencies.service, &outcome.latencies.due);
+    assert_eq!(outcome.total.faults(), 0);
+    assert!((198..=202).contains(&due.len()), "{} requests", due.len());
+    // One request was under way in the stall; fifty fell due in it.
+    assert_eq!(service.len() - service.count_between(0, 20_000_000), 1);
+    let delayed = due.len() - due.count_between(0, 20_000_000);
+    assert!((47..=50).contains(&delayed), "{delayed} of {} were delayed", due.len());
+    assert!(due.value_at_quantile(0.9) > 200_000_000);
+    assert!(service.value_at_quantile(0.9) < 2_000_000);
+}
+
+#[test]
+fn an_open_loop_spreads_its_requests_evenly() {
+    let load = Load::Open { rate: 300.0, depth: 64 };
+    let (mut stage, _results) = echo(plan(3, load, Length::For(Duration::from_secs(2))));
+    let clients = connect(&mut stage, 3);
+    for _ in 0..5 {
+        stage.pass(100 * MILLI);
+        for client in &clients {
+            let sent = stage.received(*client);
+            assert!((9..=11).contains(&(sent.len() / SIZE)), "{} messages", sent.len() / SIZE);
+            stage.send(*client, &sent);
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_never_comes_is_a_timeout_and_the_run_ends() {
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 2 }, Length::For(100 * MILLI)));
+    connect(&mut stage, 1);
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!(outcome.total.timeouts, 2);
+    assert_eq!(outcome.total.lost, 0);
+    assert!(outcome.latencies.service.max() >= 1_000_000_000, "the slowest are in the latencies");
+}
+
+#[test]
+fn what_was_under_way_on_a_connection_that_ends_is_lost() {
+    let (mut stage, results) = echo(plan(2, Load::Closed { depth: 3 }, Length::For(300 * MILLI)));
+    let clients = connect(&mut stage, 2);
+    stage.hang_up(clients[0]);
+    for _ in 0..30 {
+        let sent = stage.received(clients[1]);
+        stage.send(clients[1], &sent);
+        stage.pass(10 * MILLI);
+    }
+    let last = stage.received(clients[1]);
+    stage.send(clients[1], &last);
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!(outcome.total.lost, 3);
+    assert_eq!(outcome.errors.get("closed by the server"), Some(&1));
+}
+
+#[test]
+fn a_run_without_a_connection_left_ends_and_says_so() {
+    let (mut stage, results) =
+        echo(plan(1, Load::Closed { depth: 1 }, Length::For(Duration::from_secs(3600))));
+    let client = connect(&mut stage, 1)[0];
+    stage.hang_up(client);
+    let failure = outcome(&mut stage, &results).failure.unwrap();
+    assert!(
+        failure.contains("no connection is left") && failure.contains("closed by the server"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn whatever_ends_the_loop_the_figures_survive() {
+    let (mut stage, results) =
+        echo(plan(1, Load::Closed { depth: 1 }, Length::For(Duration::from_secs(3600))));
+    let client = connect(&mut stage, 1)[0];
+    let sent = stage.received(client);
+    stage.send(client, &sent);
+    drop(stage);
+    let (outcome, _) = results.try_recv().unwrap();
+    assert!(outcome.interrupted);
+    assert_eq!(outcome.total.answered, 1);
+    assert_eq!(outcome.total.faults(), 0, "what is under way is no fault of the server");
+}
+
+/// Lines that the first member says, once load has begun.
+fn chat(members: usize, lines: u64) -> (Rehearsal<Chat>, Results, Vec<Client>, Vec<Vec<u8>>) {
+    let (run, results) = run(plan(members, Load::Closed { depth: 4 }, Length::Messages(lines)));
+    let mut stage = Rehearsal::new(Chat::new(run, SIZE, 1, false));
+    let clients = connect(&mut stage, members);
+    // The first line goes alone.
+    let first = stage.received(clients[0]);
+    assert_eq!(first.len(), SIZE);
+    clients[1..].iter().for_each(|client| stage.send(*client, &first));
+    let rest = stage.received(clients[0]);
+    let said = rest.chunks(SIZE).map(<[u8]>::to_vec).collect();
+    (stage, results, clients, said)
+}
+
+#[test]
+fn each_lie_of_a_chat_is_counted_as_what_it_is() {
+    // What the last of three members hears of lines 1 to 4; the second hears all.
+    type Lie<'a> = &'a dyn Fn(&[Vec<u8>]) -> Vec<u8>;
+    let right = |lines: &[Vec<u8>]| lines.concat();
+    let greeting = |lines: &[Vec<u8>]| ["* 민수 joined\n".as_bytes(), &lines.concat()].concat();
+    let lost = |lines: &[Vec<u8>]| [&lines[0][..], &lines[2], &lines[3]].concat();
+    let duplicated = |lines: &[Vec<u8>]| [lines.concat(), lines[3].clone()].concat();
+    let reordered = |lines: &[Vec<u8>]| [&lines[0][..], &lines[2], &lines[1], &lines[3]].concat();
+    let corrupted = |lines: &[Vec<u8>]| {
+        let mut bytes = lines.concat();
+        bytes[SIZE + 25] ^= 1;
+        bytes
+    };
+    let lies: [(&str, Lie<'_>, [u64; 4]); 6] = [
+        ("right", &right, [0, 0, 0, 0]),
+        ("greeting", &greeting, [0, 0, 0, 0]),
+        ("lost", &lost, [1, 0, 0, 0]),
+        ("duplicated", &duplicated, [0, 1, 0, 0]),
+        ("reordered", &reordered, [0, 0, 1, 0]),
+        ("corrupted", &corrupted, [0, 0, 0, 1]),
+    ];
+    for (name, lie, faults) in lies {
+        let (mut stage, results, clients, said) = chat(3, 5);
+        assert_eq!(said.len(), 4);
+        stage.send(clients[1], &said.concat());
+        for piece in lie(&said).chunks(7) {
+            stage.send(clients[2], piece);
+        }
+        let total = outcome(&mut stage, &results).total;
+        let Counts { lost, duplicated, reordered, corrupted, .. } = total;
+        assert_eq!([lost, duplicated, reordered, corrupted], faults, "{name}");
+        assert_eq!(total.sent, 5);
+        assert_eq!(total.answered, 10 - lost - corrupted, "{name}: deliveries");
+    }
+}
+
+#[test]
+fn a_line_that_comes_to_its_own_sender_is_once_too_often() {
+    let (mut stage, results, clients, said) = chat(2, 5);
+    clients.iter().for_each(|client| stage.send(*client, &said.concat()));
+    assert_eq!(outcome(&mut stage, &results).total.duplicated, 4);
+}
+
+#[test]
+fn what_a_member_that_left_had_not_heard_is_lost() {
+    let (mut stage, results, clients, said) = chat(3, 5);
+    stage.send(clients[1], &said.concat());
+    stage.send(clients[2], &said[0]);
+    stage.hang_up(clients[2]);
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!(outcome.total.lost, 3);
+    assert_eq!(outcome.errors.get("closed by the server"), Some(&1));
+}

@@ -1,0 +1,513 @@
+//! `onepoll stress` as its users run it: against the daemon, and against small
+//! servers that lie. No test depends on speed.
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use support::{Daemon, eventually};
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+    command.arg("stress").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn stress(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A path for a file of the test's own, which does not exist.
+fn free(name: &str) -> String {
+    let file: PathBuf =
+        [env!("CARGO_TARGET_TMPDIR"), &format!("stress-{}-{name}", std::process::id())].iter().collect();
+    let _ = fs::remove_file(&file);
+    file.to_str().unwrap().to_owned()
+}
+
+fn json(file: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// A TCP server that does the same to every connection, in threads.
+fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    address
+}
+
+#[test]
+fn every_scenario_runs_clean_against_the_daemon() {
+    let daemon = Daemon::start(&[
+        "--only",
+        "echo,upper,number,json,hello,chat",
+        "--port",
+        "echo=0",
+        "--port",
+        "upper=0",
+        "--port",
+        "number=0",
+        "--port",
+        "json=0",
+        "--port",
+        "hello=0",
+        "--port",
+        "chat=0",
+    ]);
+    let tcp = |name: &str| daemon.tcp(name).to_string();
+    let (echo, upper, number, chat) = (tcp("echo"), tcp("upper"), tcp("number"), tcp("chat"));
+    let (values, greets, udp) =
+        (tcp("json"), daemon.udp("hello").to_string(), daemon.udp("echo").to_string());
+    let upper_udp = daemon.udp("upper").to_string();
+    for (scenario, arguments) in [
+        ("echo", &[&*echo, "--messages", "200"][..]),
+        ("echo", &[&*echo, "--messages", "200", "--size", "1", "--depth", "8"]),
+        ("echo", &[&*echo, "--messages", "60", "--size", "300 KiB", "--depth", "2", "--connections", "3"]),
+        ("echo", &[&*echo, "--messages", "100", "--rate", "2000", "--ramp", "50ms"]),
+        ("echo", &[&*echo, "--messages", "50", "--source", "127.0.0.0/8"]),
+        ("echo", &["--udp", &*udp, "--messages", "200", "--depth", "4", "--size", "1 KiB"]),
+        ("echo", &["--udp", &*udp, "--messages", "50", "--source", "127.0.0.0/8", "--connections", "4"]),
+        (
+            "request",
+            &[&*upper, "--per-connection", "--messages", "50", "--send", "straße", "--expect", "STRASSE"],
+        ),
+        ("request", &["--udp", &*upper_udp, "--messages", "50", "--send", "straße", "--expect", "STRASSE"]),
+        ("request", &[&*number, "--messages", "50", "--send", "7", "--expect", "seven"]),
+        (
+            "request",
+            &[&*values, "--messages", "50", "--send", "{\"a\":1}", "--expect-regex", "^\\{\"a\": 1\\}$"],
+        ),
+        (
+            "request",
+            &["--udp", &*greets, "--messages", "50", "--send", "안녕", "--expect", "Hello UDP Client"],
+        ),
+        ("chat", &[&*chat, "--connections", "8", "--senders", "3", "--depth", "4", "--messages", "50"]),
+        ("connect", &[&*echo, "--messages", "50", "--source", "127.0.0.0/8"]),
+        ("connect", &[&*echo, "--messages", "50", "--reset", "--rate", "1000"]),
+        ("idle", &[&*echo, "--duration", "200ms"]),
+    ] {
+        let file = free("scenario.json");
+        let mut all = vec![scenario];
+        all.extend(arguments);
+        all.extend(["--json", &file]);
+        if scenario != "idle" {
+            all.extend(["--warmup", "20ms"]);
+        }
+        let output = stress(&all);
+        let (table, error) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{all:?}\n{table}{error}");
+        assert!(table.contains("errors        none"), "{all:?}\n{table}");
+        let run = &json(&file)["runs"][0];
+        if scenario == "idle" {
+            assert_eq!(run["connections_opened"], 64);
+        } else {
+            let messages = arguments[arguments.iter().position(|word| *word == "--messages").unwrap() + 1];
+            let each: u64 = if scenario == "chat" { 7 } else { 1 };
+            assert_eq!(run["answered"], messages.parse::<u64>().unwrap() * each, "{all:?}");
+            assert_eq!(run["service"]["count"], run["answered"], "{all:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_lies_is_found_out_with_status_1() {
+    // Echoes messages of 64 bytes; every tenth is lost, sent twice, put behind
+    // the next one, or altered.
+    type Lie = fn(&mut Vec<Vec<u8>>);
+    let lies: [(&str, Lie); 4] = [
+        ("lost", |messages| {
+            messages.remove(4);
+        }),
+        ("duplicated", |messages| messages.insert(4, messages[4].clone())),
+        ("reordered", |messages| messages.swap(4, 5)),
+        ("corrupted", |messages| messages[4][33] ^= 4),
+    ];
+    for (name, lie) in lies {
+        let address = server(move |mut stream| {
+            let mut bytes = vec![0; 640];
+            while stream.read_exact(&mut bytes).is_ok() {
+                let mut messages: Vec<Vec<u8>> = bytes.chunks(64).map(<[u8]>::to_vec).collect();
+                lie(&mut messages);
+                let _ = stream.write_all(&messages.concat());
+            }
+        });
+        let file = free(&format!("{name}.json"));
+        let address = address.to_string();
+        let output = stress(&[
+            "echo",
+            &address,
+            "--connections",
+            "2",
+            "--depth",
+            "10",
+            "--messages",
+            "20",
+            "--warmup",
+            "0s",
+            "--timeout",
+            "300ms",
+            "--json",
+            &file,
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("errors"), "{}", text(&output.stderr));
+        let run = &json(&file)["runs"][0];
+        for fault in ["lost", "duplicated", "reordered", "corrupted", "timeouts"] {
+            let expected = if fault == name { 2 } else { 0 };
+            assert_eq!(run[fault], expected, "{fault} of a server with messages {name}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_comes_back_is_connected_to_again() {
+    // The second to the tenth connection are closed without a word.
+    let accepted = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let address = server(move |mut stream| {
+        if (1..10).contains(&accepted.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+            return;
+        }
+        let mut bytes = [0; 64];
+        while stream.read_exact(&mut bytes).is_ok() {
+            let _ = stream.write_all(&bytes);
+        }
+    });
+    let file = free("back.json");
+    let address = address.to_string();
+    let output = stress(&[
+        "connect",
+        &address,
+        "--connections",
+        "1",
+        "--messages",
+        "30",
+        "--warmup",
+        "0s",
+        "--json",
+        &file,
+    ]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let run = &json(&file)["runs"][0];
+    assert_eq!((&run["answered"], &run["lost"]), (&21.into(), &9.into()));
+    assert_eq!(run["connections_opened"], 31);
+}
+
+#[test]
+fn a_chat_that_echoes_to_the_sender_is_one_if_that_is_said() {
+    let config = "[services.chat]\ntcp = 0\necho_to_sender = true\n";
+    let daemon = Daemon::with_config("stress-echo-chat", config);
+    let address = daemon.tcp("chat").to_string();
+    let chat =
+        ["chat", &address, "--connections", "5", "--senders", "2", "--messages", "20", "--warmup", "0s"];
+    let file = free("echoing.json");
+    let output = stress(&[&chat[..], &["--echo-to-sender", "--json", &file]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    assert_eq!(json(&file)["runs"][0]["answered"], 100);
+    let output = stress(&[&chat[..], &["--json", &file, "--force"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    // The last of them may not have come by the end.
+    let often = json(&file)["runs"][0]["duplicated"].as_u64().unwrap();
+    assert!((1..=20).contains(&often), "{often} lines came to their own sender");
+}
+
+#[test]
+fn a_datagram_without_an_answer_is_lost() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut datagram = [0; 2048];
+        let mut number = 0;
+        while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+            number += 1;
+            if number % 5 != 0 {
+                let _ = socket.send_to(&datagram[..length], from);
+            }
+        }
+    });
+    let file = free("udp.json");
+    let output = stress(&[
+        "echo",
+        "--udp",
+        &address,
+        "--connections",
+        "1",
+        "--messages",
+        "20",
+        "--warmup",
+        "0s",
+        "--timeout",
+        "100ms",
+        "--json",
+        &file,
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let run = &json(&file)["runs"][0];
+    assert_eq!((&run["lost"], &run["answered"]), (&4.into(), &16.into()));
+}
+
+#[test]
+fn a_condition_that_holds_ends_with_status_3() {
+    let address = server(|mut stream| {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let _ = stream.write_all(&bytes[..count]);
+        }
+    });
+    let address = address.to_string();
+    let with = |conditions: &[&str]| {
+        let mut all = vec!["echo", &*address, "--connections", "2", "--messages", "50", "--warmup", "0s"];
+        conditions.iter().for_each(|condition| all.extend(["--fail-if", *condition]));
+        stress(&all)
+    };
+    assert_eq!(with(&["errors>0", "p99>1h", "rate<0.001"]).status.code(), Some(0));
+    let output = with(&["errors>0", "p99>0ms"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("--fail-if 'p99>0ms' holds: it is "), "{}", text(&output.stderr));
+    assert_eq!(with(&["answered<=50"]).status.code(), Some(3));
+    assert_eq!(with(&["speed>3"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_report_is_written_and_says_the_same() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let [summary, lines, log, page] = ["r.json", "r.ndjson", "r.hdr", "r.html"].map(free);
+    let arguments = [
+        "echo",
+        &address,
+        "--connections",
+        "4",
+        "--duration",
+        "300ms",
+        "--warmup",
+        "50ms",
+        "--interval",
+        "50ms",
+        "--rate",
+        "500",
+        "--repeat",
+        "2",
+        "--json",
+        &summary,
+        "--ndjson",
+        &lines,
+        "--hdr",
+        &log,
+        "--report",
+        &page,
+    ];
+    let output = stress(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    for part in ["run 2 of 2", "p99.9", "due-time less service time", "generator", "spread"] {
+        assert!(table.contains(part), "{part} is missing:\n{table}");
+    }
+
+    let value = json(&summary);
+    assert_eq!(value["format"], "onepoll-stress-1");
+    assert_eq!(value["settings"]["rate"], 500.0);
+    let runs = value["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2);
+    let timed: u64 = runs.iter().map(|run| run["due"]["count"].as_u64().unwrap()).sum();
+    assert!(timed > 0);
+
+    let lines = fs::read_to_string(&lines).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() >= 8, "{} intervals", lines.len());
+    assert!(lines.iter().any(|line| line["phase"] == "measure" && line["p99_ms"].is_f64()));
+    assert_eq!(lines.last().unwrap()["run"], 2);
+
+    let log = fs::read(&log).unwrap();
+    let mut in_log = 0;
+    for entry in IntervalLogIterator::new(&log) {
+        if let LogEntry::Interval(interval) = entry.unwrap() {
+            let bytes = base64_of(interval.encoded_histogram());
+            let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            in_log += histogram.len();
+        }
+    }
+    assert!(in_log > 0 && in_log <= timed, "{in_log} in the log, {timed} in the summary");
+
+    let page = fs::read_to_string(&page).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert_eq!(page.matches("</svg>").count(), 2);
+    assert!(page.ends_with("</body></html>\n"));
+    let outside = page.matches("http").count() - page.matches("http://www.w3.org/2000/svg").count();
+    assert_eq!(outside, 0, "the page needs nothing from elsewhere");
+    assert!(!page.contains("src=") && !page.contains("@import"));
+}
+
+/// What base64 (RFC 4648) stands for.
+fn base64_of(text: &str) -> Vec<u8> {
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0u32, 0);
+    for digit in text.bytes().filter(|digit| *digit != b'=') {
+        bits = bits << 6 | digits.iter().position(|known| *known == digit).unwrap() as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_file_is_overwritten_unless_asked_to() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let file = free("precious.json");
+    fs::write(&file, "소중한 것").unwrap();
+    for option in ["--json", "--ndjson", "--hdr", "--report"] {
+        let output = stress(&["echo", &address, "--messages", "1", option, &file]);
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        assert!(text(&output.stderr).contains("--force"), "{}", text(&output.stderr));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "소중한 것", "{option}");
+    }
+    let output = stress(&["echo", &address, "--messages", "1", "--warmup", "0s", "--json", &file, "--force"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(json(&file)["settings"]["messages"], 1);
+}
+
+#[test]
+fn two_summaries_are_compared() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let files = ["one.json", "two.json"].map(free);
+    for (file, size) in files.iter().zip(["64", "64"]) {
+        let output = stress(&[
+            "echo",
+            &address,
+            "--messages",
+            "100",
+            "--warmup",
+            "0s",
+            "--size",
+            size,
+            "--repeat",
+            "3",
+            "--json",
+            file,
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let output = stress(&["compare", &files[0], &files[1]]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(table.contains("B/A") && table.contains("spread"), "{table}");
+    assert!(!table.contains("same settings"), "{table}");
+    for line in table.lines().filter(|line| line.starts_with("rate") || line.starts_with("p99 ")) {
+        assert!(line.contains("the spread"), "{line}");
+    }
+    let strange = free("strange.json");
+    fs::write(&strange, "{}").unwrap();
+    let output = stress(&["compare", &files[0], &strange]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("is no summary"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_in_a_sentence() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for arguments in [&["echo", &*free][..], &["echo", "--udp", &*free], &["chat", &*free], &["idle", &*free]]
+    {
+        let output = stress(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let error = text(&output.stderr);
+        assert!(error.contains("nothing listens there"), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_explained_with_status_2() {
+    for (arguments, fragment) in [
+        (&["echo", "127.0.0.1"][..], "port is missing"),
+        (&["echo", "127.0.0.1:1", "--size", "0"], "--size"),
+        (&["echo", "127.0.0.1:1", "--udp", "--size", "70000"], "65507"),
+        (&["echo", "127.0.0.1:1", "--size", "1", "--depth", "200"], "told apart"),
+        (&["echo", "127.0.0.1:1", "--rate", "0"], "messages a second"),
+        (&["echo", "127.0.0.1:1", "--connections", "0"], "from 1 on"),
+        (&["echo", "127.0.0.1:1", "--connections", "100000000"], "descriptors"),
+        (&["echo", "127.0.0.1:1", "--messages", "5", "--duration", "1s"], "--duration"),
+        (&["echo", "127.0.0.1:1", "--source", "nowhere"], "127.0.0.0/8"),
+        (&["request", "127.0.0.1:1"], "--send"),
+        (&["request", "127.0.0.1:1", "--send", "\\q"], "backslash"),
+        (&["request", "127.0.0.1:1", "--send", "a", "--depth", "2"], "--expect"),
+        (&["request", "127.0.0.1:1", "--send", "a", "--expect-regex", "("], "--expect-regex"),
+        (&["chat", "127.0.0.1:1", "--connections", "1"], "two members"),
+        (&["chat", "127.0.0.1:1", "--connections", "2", "--senders", "3"], "3 senders"),
+        (&["chat", "127.0.0.1:1", "--size", "5"], "--size"),
+        (&["compare", "/no/such/file", "/no/such/file"], "/no/such/file"),
+        (&["echo", "127.0.0.1:1", "--json", "/no/such/folder/file"], "folder"),
+    ] {
+        let output = stress(arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(fragment), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_still_tells_what_it_measured() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    for transport in ["tcp", "udp"] {
+        let address = daemon.addresses("echo", transport)[0].to_string();
+        let [summary, lines] = ["i.json", "i.ndjson"].map(free);
+        let mut arguments =
+            vec!["echo", &*address, "--connections", "2", "--duration", "1h", "--warmup", "0s"];
+        arguments.extend(["--interval", "20ms", "--json", &summary, "--ndjson", &lines]);
+        if transport == "udp" {
+            arguments.push("--udp");
+        }
+        let child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        eventually("an interval was measured", || {
+            fs::read_to_string(&lines).is_ok_and(|lines| lines.contains("\"phase\":\"measure\""))
+        });
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{transport}");
+        assert!(text(&output.stdout).contains("ended before its time"), "{}", text(&output.stdout));
+        let run = &json(&summary)["runs"][0];
+        assert_eq!(run["interrupted"], true);
+        assert!(run["answered"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn source_addresses_take_turns() {
+    let (seen, addresses) = mpsc::channel();
+    let address = server(move |stream| {
+        seen.send(stream.peer_addr().unwrap().ip().to_string()).unwrap();
+        let _ = (&stream).read(&mut [0; 1]);
+    });
+    let address = address.to_string();
+    let output =
+        stress(&["idle", &address, "--connections", "3", "--duration", "100ms", "--source", "127.9.0.0/16"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut addresses: Vec<String> = addresses.try_iter().collect();
+    addresses.sort();
+    assert_eq!(addresses, ["127.9.0.1", "127.9.0.2", "127.9.0.3"]);
+}
