@@ -218,3 +218,36 @@ fn each_way_in_which_a_connection_ends_is_logged_by_its_reason() {
         assert!(log.contains(reason), "{reason} is missing in\n{log}");
     }
 }
+
+#[test]
+fn daemons_share_a_port_only_where_both_are_told_to() {
+    let config = |port: u16, reuse: bool| {
+        format!("[socket]\nreuse_port = {reuse}\n[services.echo]\ntcp = {port}\nudp = {port}\n")
+    };
+    // A port that is free for TCP may not be for UDP.
+    let (first, port) = (0..20)
+        .find_map(|_| {
+            let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            UdpSocket::bind(("127.0.0.1", free)).ok()?;
+            Some((Daemon::with_config("sharing-first", &config(free, true)), free))
+        })
+        .unwrap();
+    let second = Daemon::with_config("sharing-second", &config(port, true));
+    assert_eq!(first.tcp("echo"), second.tcp("echo"));
+    let before = (first.descriptors(), second.descriptors());
+    let clients: Vec<_> = (0..200)
+        .map(|_| {
+            let stream = connect(first.tcp("echo"));
+            (&stream).write_all(b"x").unwrap();
+            assert_eq!(read_exactly(&stream, 1), b"x");
+            stream
+        })
+        .collect();
+    let taken = (first.descriptors() - before.0, second.descriptors() - before.1);
+    assert_eq!(taken.0 + taken.1, clients.len());
+    assert!(taken.0 > 0 && taken.1 > 0, "the kernel deals them out: {taken:?}");
+    let file = config_file("sharing-third", &config(port, false));
+    let third = onepoll(&["serve", "--config", &file]);
+    assert_eq!(third.status.code(), Some(1));
+    assert!(text(&third.stderr).contains("another program uses this port"), "{}", text(&third.stderr));
+}

@@ -27,8 +27,9 @@ pub(super) const LIMIT_KEYS: [&str; 10] = [
     "drain_timeout",
 ];
 /// Keys of [socket], and of a service's table.
-pub(super) const SOCKET_KEYS: [&str; 11] = [
+pub(super) const SOCKET_KEYS: [&str; 12] = [
     "reuse_address",
+    "reuse_port",
     "receive_buffer",
     "send_buffer",
     "keepalive",
@@ -123,6 +124,7 @@ fn limits(table: &Table<'_>, limits: &mut Limits) -> Result<(), ConfigError> {
 
 fn socket(table: &Table<'_>, socket: &mut SocketOptions) -> Result<(), ConfigError> {
     table.set("reuse_address", &mut socket.reuse_address, values::flag)?;
+    table.set("reuse_port", &mut socket.reuse_port, values::flag)?;
     table.set("receive_buffer", &mut socket.receive_buffer, values::socket_buffer)?;
     table.set("send_buffer", &mut socket.send_buffer, values::socket_buffer)?;
     table.set("keepalive", &mut socket.keepalive, values::flag)?;

@@ -85,6 +85,7 @@ impl Datagram {
         let joins = spec.multicast.is_some_and(|multicast| multicast.join);
         let shared = spec.listens_only || joins || is_broadcast(spec.bind.ip());
         socket.set_reuse_address(shared && options.reuse_address)?;
+        socket.set_reuse_port(options.reuse_port)?;
         socket.set_broadcast(options.broadcast)?;
         options.apply_to_any(&socket, spec.bind)?;
         if options.receive_buffer.is_none() {

@@ -119,6 +119,7 @@ impl SocketOptions {
     /// Sets what concerns a listener or an outbound connection.
     pub(crate) fn apply_to_stream(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
         socket.set_reuse_address(self.reuse_address)?;
+        socket.set_reuse_port(self.reuse_port)?;
         socket.set_tcp_nodelay(self.nodelay)?;
         if self.keepalive {
             socket.set_keepalive(true)?;

@@ -13,6 +13,9 @@ pub const DEFAULT_UDP_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 pub struct SocketOptions {
     /// SO_REUSEADDR: bind although connections of an earlier run are still in TIME_WAIT.
     pub reuse_address: bool,
+    /// SO_REUSEPORT: several programs of one user share the port, and the kernel
+    /// deals out connections and datagrams among them.
+    pub reuse_port: bool,
     /// SO_RCVBUF in bytes; the kernel doubles it and caps it at `net.core.rmem_max`.
     /// `None` is [`DEFAULT_UDP_RECEIVE_BUFFER`] over UDP and the kernel's own choice over TCP.
     pub receive_buffer: Option<usize>,
@@ -43,6 +46,7 @@ impl Default for SocketOptions {
     fn default() -> Self {
         SocketOptions {
             reuse_address: true,
+            reuse_port: false,
             receive_buffer: None,
             send_buffer: None,
             keepalive: false,
