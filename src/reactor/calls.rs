@@ -45,6 +45,7 @@ impl Reactor {
     /// The only way into a service. The effects come back by value, so that
     /// none can leak into another connection's; `None` after a panic, whose
     /// effects are dropped (what it published stays).
+    #[inline(always)]
     pub(super) fn call(&mut self, host: u32, about: About, call: Call<'_, '_>) -> Option<Box<Effects>> {
         let (connection, datagram) = match about {
             About::Service => (None, None),
@@ -171,6 +172,7 @@ impl Reactor {
     }
 
     /// Carries out what a call asked for.
+    #[inline(always)]
     pub(super) fn apply(&mut self, host: u32, about: About, mut effects: Box<Effects>, input: &[u8]) {
         match about {
             About::Connection { handle, .. } => self.apply_to_stream(handle, host, &effects, input),
@@ -192,6 +194,7 @@ impl Reactor {
         self.effects = Some(effects);
     }
 
+    #[inline(always)]
     fn apply_to_stream(&mut self, handle: Handle, host: u32, effects: &Effects, input: &[u8]) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };

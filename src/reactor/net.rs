@@ -150,11 +150,13 @@ impl Net {
         self.take(handle);
     }
 
+    #[inline(always)]
     pub fn get(&mut self, handle: Handle) -> Option<&mut Entry> {
         let place = self.entries.get_mut(handle.key as usize)?;
         (place.generation == handle.generation).then_some(&mut place.entry)
     }
 
+    #[inline(always)]
     pub fn stream(&mut self, handle: Handle) -> Option<&mut Stream> {
         match self.get(handle) {
             Some(Entry::Stream(stream)) => Some(stream),

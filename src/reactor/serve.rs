@@ -1,4 +1,8 @@
 //! Serving what is ready: the ready queue, and connections in it.
+//!
+//! A message's whole way, from here to `Stream::write`, is inlined into one
+//! function: of the 900 user instructions that an echo took otherwise, a quarter
+//! did nothing but save and restore registers.
 
 use std::net::SocketAddr;
 
@@ -37,6 +41,7 @@ impl Reactor {
 
     /// Output first; while some is unsent, an accepted connection is not read, so
     /// that a peer which does not take its answers cannot ask for more.
+    #[inline(always)]
     fn serve_stream(&mut self, handle: Handle) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
@@ -100,6 +105,7 @@ impl Reactor {
     }
 
     /// Reads once and shows the service what there is.
+    #[inline(always)]
     fn read_stream(&mut self, handle: Handle) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
@@ -156,6 +162,7 @@ impl Reactor {
     }
 
     /// Calls the service with its unread input and keeps what it leaves.
+    #[inline(always)]
     pub(super) fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F)
     where
         F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,

@@ -168,6 +168,7 @@ impl Stream {
     }
 
     /// Reads once into `buffer` and keeps the latch true.
+    #[inline(always)]
     pub fn read(&mut self, buffer: &mut [u8], now: u64) -> ReadOutcome {
         let outcome = loop {
             match self.socket.read(buffer) {
@@ -199,6 +200,7 @@ impl Stream {
 
     /// Sends an answer whose parts stand in `scratch` and `input`: in one
     /// write, and without a copy unless the socket refuses some of it.
+    #[inline(always)]
     pub fn answer(
         &mut self,
         pieces: &[Piece],
@@ -231,6 +233,7 @@ impl Stream {
     }
 
     /// Writes what the socket takes and keeps a copy of the rest.
+    #[inline(always)]
     fn write_or_keep(&mut self, slices: &[IoSlice<'_>], now: u64) -> Result<usize, CloseReason> {
         let mut written = self.write(slices, now)?;
         let count = written;
@@ -301,6 +304,7 @@ impl Stream {
         Ok(written)
     }
 
+    #[inline(always)]
     fn write(&mut self, slices: &[IoSlice<'_>], now: u64) -> Result<usize, CloseReason> {
         loop {
             let outcome = match slices {
