@@ -1,0 +1,180 @@
+//! The command line on top of a file, and what is said of the outcome.
+
+use super::*;
+
+fn port(text: &str) -> Result<PortOverride, ConfigError> {
+    text.parse()
+}
+
+#[test]
+fn a_port_is_written_with_or_without_its_transport() {
+    let expected = |name: &str, transport, port| Ok(PortOverride { name: name.into(), transport, port });
+    assert_eq!(port("echo=0"), expected("echo", None, 0));
+    assert_eq!(port("echo/tcp=65535"), expected("echo", Some(Transport::Tcp), 65535));
+    assert_eq!(port("에코/udp=1"), expected("에코", Some(Transport::Udp), 1));
+    for text in ["echo", "=1", "/tcp=1", "echo/sctp=1", "echo/tcp/udp=1", ""] {
+        assert!(port(text).unwrap_err().sentence().contains("is not NAME=PORT"), "{text}");
+    }
+    for text in ["echo=", "echo=65536", "echo=-1", "echo=http"] {
+        assert!(port(text).unwrap_err().sentence().contains("is not a port"), "{text}");
+    }
+}
+
+#[test]
+fn ports_on_the_command_line_win() {
+    let ports = ["echo=7", "chat/udp=8", "chat/udp=9", "multicast=10"].map(|text| port(text).unwrap()).into();
+    let config = built_in(Overrides { ports, ..Overrides::default() }).unwrap();
+    let addresses = |name: &str| {
+        let service = config.services.iter().find(|service| service.name == name).unwrap();
+        [service.tcp, service.udp].map(|address| address.map(|address| address.to_string()))
+    };
+    assert_eq!(addresses("echo"), [Some("127.0.0.1:7".into()), Some("127.0.0.1:7".into())]);
+    assert_eq!(addresses("chat"), [Some("127.0.0.1:9999".into()), Some("127.0.0.1:9".into())]);
+    assert_eq!(addresses("multicast"), [None, Some("224.0.0.255:10".into())]);
+
+    let refused = |text: &str| {
+        let ports = vec![port(text).unwrap()];
+        built_in(Overrides { ports, ..Overrides::default() }).unwrap_err().to_string()
+    };
+    assert_eq!(refused("hello/tcp=1"), "--port hello/tcp=1: hello does not speak tcp");
+    assert!(refused("ehco=1").starts_with("there is no service \"ehco\"; there are echo, upper, time"));
+    assert_eq!(refused("chat/tcp=3333"), "chat and echo both want tcp 127.0.0.1:3333; give one another port");
+}
+
+#[test]
+fn a_port_on_the_command_line_can_end_a_conflict_in_the_file() {
+    let text = "[services.echo]\ntcp = 1\n[services.chat]\ntcp = 1";
+    let ports = vec![port("chat=2").unwrap()];
+    let overrides = Overrides { ports, ..Overrides::default() };
+    assert!(Config::parse(text, Path::new("lab.toml"), &overrides).is_ok());
+}
+
+#[test]
+fn only_the_named_services_are_kept_in_their_order() {
+    let only = |names: &[&str]| Overrides {
+        only: names.iter().map(|name| (*name).into()).collect(),
+        ..Overrides::default()
+    };
+    let names = |config: Config| config.services.into_iter().map(|service| service.name).collect::<Vec<_>>();
+    assert_eq!(built_in(only(&["chat", "echo"])).map(names), Ok(vec!["echo".into(), "chat".into()]));
+    assert_eq!(built_in(only(&[])).map(names).map(|names| names.len()), Ok(CATALOG.len()));
+    let error = built_in(only(&["echo", "ehco"])).unwrap_err();
+    assert!(error.sentence().starts_with("there is no service \"ehco\"; there are echo, "), "{error}");
+}
+
+#[test]
+fn a_port_for_a_service_that_is_not_served_is_an_error() {
+    let overrides = |text: &str| Overrides {
+        only: vec!["echo".into()],
+        ports: vec![port("echo=1").unwrap(), port(text).unwrap()],
+        ..Overrides::default()
+    };
+    for text in ["upper=5", "upper/udp=5"] {
+        let error = built_in(overrides(text)).unwrap_err();
+        let expected = format!("--port {text}: upper is not served; --only leaves it out");
+        assert_eq!(error.sentence(), expected);
+    }
+    assert!(built_in(overrides("echo=5")).is_ok());
+    let error = built_in(overrides("nonsense=5")).unwrap_err();
+    assert!(error.sentence().starts_with("there is no service \"nonsense\""), "{error}");
+}
+
+#[test]
+fn a_link_local_address_is_an_interface_of_a_group_and_nothing_to_bind_to() {
+    let overrides = Overrides { bind: Some("fe80::1".parse().unwrap()), ..Overrides::default() };
+    let error = built_in(overrides).unwrap_err();
+    assert!(error.sentence().starts_with("--bind: fe80::1 is link-local"), "{error}");
+    one("[services.multicast]\nudp = 5005\ngroup = \"ff02::114\"\ninterface = \"fe80::1\"");
+}
+
+#[test]
+fn a_bind_address_on_the_command_line_moves_who_did_not_name_their_own() {
+    let text = "
+        bind = '127.0.0.1'
+        [services.echo]
+        tcp = 1
+        [services.chat]
+        tcp = 2
+        bind = '127.0.0.2'
+        [services.beacon]
+        udp = 3
+        [services.multicast]
+        udp = 4
+    ";
+    let overrides = Overrides { bind: Some("0.0.0.0".parse().unwrap()), ..Overrides::default() };
+    let config = Config::parse(text, Path::new("lab.toml"), &overrides).unwrap();
+    let address =
+        |index: usize| config.services[index].tcp.or(config.services[index].udp).unwrap().to_string();
+    assert_eq!(address(0), "0.0.0.0:1");
+    assert_eq!(address(1), "127.0.0.2:2");
+    assert_eq!(address(2), "255.255.255.255:3");
+    assert_eq!(
+        config.services[3].kind,
+        Kind::Multicast(MulticastConfig::bound_to("0.0.0.0".parse().unwrap()))
+    );
+
+    let group = built_in(Overrides { bind: Some("224.0.0.1".parse().unwrap()), ..Overrides::default() });
+    assert!(group.unwrap_err().to_string().starts_with("--bind: 224.0.0.1 is many hosts"));
+}
+
+#[test]
+fn a_description_lists_every_socket() {
+    let text = "[services.echo]\ntcp = 0\nudp = 7\n[services.discovery]\nudp = 8\n[services.b]\nkind = 'beacon'\nudp = 9";
+    let expected = "\
+SERVICE    KIND       TRANSPORT  ADDRESS
+echo       echo       tcp        127.0.0.1:0 (a free port)
+echo       echo       udp        127.0.0.1:7
+discovery  discovery  udp        127.0.0.1:8
+discovery  discovery  udp        127.255.255.255:8
+b          beacon     udp        to 127.255.255.255:9
+
+Only programs on this machine can reach these services.
+";
+    assert_eq!(describe(&parse(text).unwrap()), expected);
+}
+
+#[test]
+fn discovery_has_a_second_socket_only_on_loopback() {
+    let sockets =
+        |bind: &str| one(&format!("[services.discovery]\nudp = 1\nbind = '{bind}'")).listens_on().len();
+    assert_eq!(["127.0.0.1", "127.255.255.255", "0.0.0.0", "192.0.2.1", "::1"].map(sockets), [2, 1, 1, 1, 1]);
+}
+
+#[test]
+fn a_description_says_what_other_machines_can_reach() {
+    let text = "
+        bind = '0.0.0.0'
+        [services.echo]
+        tcp = 1
+        [services.chat]
+        tcp = 2
+        bind = '192.0.2.1'
+        [services.time]
+        tcp = 3
+        bind = '127.0.0.1'
+        [services.upper]
+        udp = 4
+        [services.beacon]
+        udp = 5
+        [services.multicast]
+        udp = 6
+        interface = '127.0.0.1'
+    ";
+    let sentences = [
+        "beacon sends to 255.255.255.255, off this machine.",
+        "Reachable on every network of this machine (0.0.0.0), by anybody and without a password: echo, upper.",
+        "Reachable from every machine with a way to 192.0.2.1, by anybody and without a password: chat.",
+    ];
+    assert_eq!(reachable(&parse(text).unwrap()), sentences);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(at in 0..example().chars().count(), cut in 0..40usize, put: String) {
+        let before: String = example().chars().take(at).collect();
+        let after: String = example().chars().skip(at + cut).collect();
+        if let Err(error) = parse(&format!("{before}{put}{after}")) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
