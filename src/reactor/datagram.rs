@@ -9,6 +9,7 @@ use mio::net::UdpSocket;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::batch::Coalescing;
 use super::limits::Rate;
 use super::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
 use super::readiness::Latch;
@@ -72,6 +73,7 @@ pub(crate) struct Datagram {
     /// Bound to a wildcard address: the kernel tells which address each
     /// datagram was sent to (IP_PKTINFO), and the answer comes from that one.
     pub tells_destination: bool,
+    pub coalescing: Coalescing,
     pub latch: Latch,
     pub room: Option<Room>,
 }
@@ -113,6 +115,7 @@ impl Datagram {
             is_connected: spec.connect.is_some(),
             listens_only: spec.listens_only,
             tells_destination,
+            coalescing: Coalescing::default(),
             latch: Latch::default(),
             room: None,
         })
@@ -122,6 +125,18 @@ impl Datagram {
 impl Datagram {
     pub fn port(&self) -> u16 {
         self.address.port()
+    }
+
+    /// Asks the kernel to put together what was sent as one burst, or not to;
+    /// false if it cannot.
+    #[cfg(target_os = "linux")]
+    pub fn coalesce(&self, wanted: bool) -> bool {
+        setsockopt(&self.socket, sockopt::UdpGroSegment, &wanted).is_ok()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn coalesce(&self, _: bool) -> bool {
+        false
     }
 }
 

@@ -18,11 +18,17 @@ mod host;
 mod keyboard;
 mod limits;
 mod listener;
+#[cfg(target_os = "linux")]
+mod mmsg;
+#[cfg(not(target_os = "linux"))]
+#[path = "mmsg_plain.rs"]
+mod mmsg;
 mod net;
 mod notices;
 mod offload;
 mod options;
 mod outbox;
+mod parcels;
 mod readiness;
 pub(crate) mod rooms;
 mod serve;
@@ -44,7 +50,7 @@ use mio::{Events, Poll, Waker};
 use signal_hook_mio::v1_0::Signals;
 
 use alarm::Alarm;
-use batch::Batch;
+use batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
 use calls::Pending;
 use effects::{Effects, Outgoings};
 use host::Slot;
@@ -96,7 +102,8 @@ pub struct Reactor {
     /// Boxed, since it changes hands twice a call; `None` during one.
     effects: Option<Box<Effects>>,
     outgoing: Outgoings,
-    batch: Batch,
+    receiver: DatagramReceiver,
+    sender: DatagramSender,
     answer_limit: datagram::AnswerLimit,
     pending: VecDeque<Pending>,
     spare: listener::Spare,
@@ -177,7 +184,8 @@ impl Reactor {
             rooms: Rooms::default(),
             effects: None,
             outgoing: Outgoings::default(),
-            batch: Batch::default(),
+            receiver: DatagramReceiver::default(),
+            sender: DatagramSender::default(),
             answer_limit: datagram::AnswerLimit::default(),
             pending: VecDeque::new(),
             spare: listener::Spare::new(),

@@ -12,6 +12,10 @@ use super::notices::Notice;
 use super::rooms::DatagramPeer;
 use super::token::{Handle, SocketId};
 
+/// Bytes of answers that are sent before the rest of a batch is served: they are
+/// in the processor's cache still.
+const WORTH_SENDING: usize = 128 * 1024;
+
 impl Reactor {
     pub(super) fn serve_datagrams(&mut self, handle: Handle) {
         let Some(socket) = self.net.datagram(handle) else { return };
@@ -27,36 +31,48 @@ impl Reactor {
         if !socket.latch.is_readable() {
             return;
         }
-        let mut batch = std::mem::take(&mut self.batch);
-        let Some(socket) = self.net.datagram(handle) else { return };
         let (is_connected, listens_only) = (socket.is_connected, socket.listens_only);
-        match batch.receive(socket) {
-            Ok(()) => {}
-            Err(error) => self.datagram_error(host, is_connected, error),
+        let mut receiver = std::mem::take(&mut self.receiver);
+        let outcome = receiver.receive(socket);
+        if let Err(error) = outcome {
+            self.datagram_error(host, is_connected, error);
         }
-        self.net.statistics.datagrams_received += batch.arrivals.len() as u64;
-        for number in 0..batch.arrivals.len() {
-            let arrival = batch.arrivals[number];
+        for number in 0..receiver.arrivals.len() {
+            let arrival = receiver.arrivals[number];
             if self.net.datagram(handle).is_none() {
                 // The service closed it at one of those before.
                 break;
             }
             if is_connected || listens_only || self.may_answer(host, &arrival) {
-                self.serve_datagram(handle, host, &arrival, batch.datagram(number));
+                self.serve_arrival(handle, host, &arrival, receiver.message(number));
             }
         }
-        self.batch = batch;
+        self.receiver = receiver;
         self.send_datagrams();
         if self.net.datagram(handle).is_some_and(|socket| socket.latch.is_readable()) {
             self.net.enqueue(handle);
         }
     }
 
-    fn serve_datagram(&mut self, handle: Handle, host: u32, arrival: &Arrival, datagram: &[u8]) {
+    /// Calls the service for each datagram of what arrived at once.
+    fn serve_arrival(&mut self, handle: Handle, host: u32, arrival: &Arrival, message: &[u8]) {
+        // An empty datagram is one too.
+        let segment = if arrival.segment == 0 { message.len() } else { arrival.segment }.max(1);
         let on = SocketId(handle);
         let about = About::Datagram(DatagramPeer { socket: on, address: arrival.from, local: arrival.to });
-        if let Some(effects) = self.call(host, about, Call::Datagram { on, from: arrival.from, datagram }) {
+        for number in 0..message.len().div_ceil(segment).max(1) {
+            self.net.statistics.datagrams_received += 1;
+            let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
+            let call = Call::Datagram { on, from: arrival.from, datagram };
+            let Some(effects) = self.call(host, about, call) else { return };
+            let may_have_closed_it = !effects.others.is_empty();
             self.apply(host, about, effects, &[]);
+            if may_have_closed_it && self.net.datagram(handle).is_none() {
+                return;
+            }
+        }
+        if self.outgoing.bytes.len() >= WORTH_SENDING {
+            self.send_datagrams();
         }
     }
 
@@ -98,7 +114,7 @@ impl Reactor {
             let run = outgoing.next_run(start);
             start += run.len();
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
-                let (sent, refusal) = self.batch.send(socket, run, &outgoing.bytes);
+                let (sent, refusal) = self.sender.send(socket, run, &outgoing.bytes);
                 if let Some(error) = refusal.filter(|_| socket.is_connected) {
                     self.pending.push_back(Pending::Socket { host: socket.host, opened: Err(error) });
                 }
