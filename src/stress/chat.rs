@@ -175,7 +175,8 @@ impl Chat {
             return;
         }
         let expected = &mut self.expected[place];
-        if number >= *expected {
+        let is_overtaken = number < *expected;
+        if !is_overtaken {
             if number > *expected {
                 self.missing.entry((member, sender)).or_default().extend(*expected..number);
             }
@@ -187,7 +188,6 @@ impl Chat {
                 return;
             };
             missing.swap_remove(place);
-            tally.counts.reordered += 1;
         }
         let first = speaker.under_way.front().map_or(speaker.next, |spoken| spoken.line.number);
         let place = number.checked_sub(first);
@@ -195,6 +195,7 @@ impl Chat {
             Some(spoken) => {
                 spoken.left = spoken.left.saturating_sub(1);
                 if is_right {
+                    tally.counts.reordered += u64::from(is_overtaken);
                     tally.delivered(&spoken.line, now);
                 } else {
                     tally.counts.corrupted += 1;
@@ -203,7 +204,7 @@ impl Chat {
                     self.finish_lines(sender);
                 }
             }
-            // It was given up already.
+            // It was given up already, and counted as lost.
             None => tally.counts.late += 1,
         }
     }
