@@ -67,13 +67,19 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
         let (mut outcome, back) = run_once(&order, reporter)?;
         reporter = back;
         reporter.clear();
-        if outcome.counted_nothing()
-            && let Some(why) = outcome.failure.take()
-        {
+        let nothing = if outcome.counted_nothing() {
+            outcome.failure.take()
+        } else if outcome.interrupted && outcome.elapsed.is_zero() {
+            Some("it was ended before anything was measured".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = nothing {
+            // What the runs before it measured is written all the same.
+            if !outcomes.is_empty() {
+                conclude(&order, settings, &outcomes, &reporter)?;
+            }
             return Err(Failure::at_run_time(why));
-        }
-        if outcome.interrupted && outcome.elapsed.is_zero() {
-            return Err(Failure::at_run_time("it was ended before anything was measured"));
         }
         if order.common.repeat > 1 {
             print(&format!("run {number} of {}\n", order.common.repeat))?;
