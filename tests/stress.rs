@@ -338,6 +338,15 @@ fn every_report_is_written_and_says_the_same() {
     assert!(lines.len() >= 8, "{} intervals", lines.len());
     assert!(lines.iter().any(|line| line["phase"] == "measure" && line["p99_ms"].is_f64()));
     assert_eq!(lines.last().unwrap()["run"], 2);
+    let measured = |number: u64, key: &str| -> u64 {
+        let of_run = lines.iter().filter(|line| line["run"] == number && line["phase"] == "measure");
+        of_run.map(|line| line[key].as_u64().unwrap()).sum()
+    };
+    for (number, run) in (1..).zip(runs) {
+        for key in ["sent", "answered", "bytes_sent", "bytes_received"] {
+            assert_eq!(measured(number, key), run[key], "{key} of run {number}");
+        }
+    }
 
     let log = fs::read(&log).unwrap();
     let mut in_log = 0;
@@ -348,7 +357,7 @@ fn every_report_is_written_and_says_the_same() {
             in_log += histogram.len();
         }
     }
-    assert!(in_log > 0 && in_log <= timed, "{in_log} in the log, {timed} in the summary");
+    assert_eq!(in_log, timed, "the log has all that the summary has");
 
     let page = fs::read_to_string(&page).unwrap();
     assert_eq!(page.matches("<svg").count(), 2);

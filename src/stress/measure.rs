@@ -205,6 +205,8 @@ pub struct Outcome {
     /// Connections that were asked for, and made.
     pub asked: u64,
     pub opened: u64,
+    /// Connections that were open when the measuring ended.
+    pub held: u64,
     /// Requests that fell due and were not sent by the end.
     pub unsent: u64,
     /// It was ended before its time.

@@ -61,6 +61,8 @@ pub struct Measured {
     pub connect: Option<Percentiles>,
     pub connections_asked: u64,
     pub connections_opened: u64,
+    /// Open when the measuring ended.
+    pub connections_held: u64,
     pub lost: u64,
     pub duplicated: u64,
     pub reordered: u64,
@@ -131,6 +133,7 @@ impl Measured {
             connect: Percentiles::of(&latencies.connect),
             connections_asked: outcome.asked,
             connections_opened: outcome.opened,
+            connections_held: outcome.held,
             lost: total.lost,
             duplicated: total.duplicated,
             reordered: total.reordered,

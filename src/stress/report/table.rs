@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::summary::{Measured, Percentiles, Settings};
+use crate::stress::measure::ratio;
 
 /// The share of a core from which on the generator may be the limit.
 const BUSY: f64 = 0.9;
@@ -48,7 +49,7 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
             "held",
             format!(
                 "{} of {} connections for {:.2} s",
-                run.connections_opened, settings.connections, run.elapsed_s
+                run.connections_held, settings.connections, run.elapsed_s
             ),
         );
     }
@@ -70,8 +71,10 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     if run.cpu > BUSY {
         row("", "WARNING: the generator used its core up; it may be the limit, and not the server.".into());
     }
+    // In a chat each message has many answers: there those sent are what counts.
+    let reached = if settings.scenario == "chat" { run.sent } else { run.answered };
     if let Some(wanted) = settings.rate
-        && run.rate < 0.98 * wanted
+        && ratio(reached as f64, run.elapsed_s) < 0.98 * wanted
         && settings.depth > 0
         && !run.interrupted
     {

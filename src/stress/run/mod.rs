@@ -108,7 +108,15 @@ struct Window {
     start: Instant,
     before: Counts,
     cpu_before: Duration,
-    end: Option<(Instant, Counts, Duration)>,
+    end: Option<WindowEnd>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct WindowEnd {
+    at: Instant,
+    counts: Counts,
+    cpu: Duration,
+    open: usize,
 }
 
 impl Run {
@@ -280,6 +288,7 @@ impl Run {
     }
 
     fn start_measuring(&mut self, now: Instant) {
+        self.end_interval(now);
         self.enter(Phase::Measure, now);
         self.tally.measured_from = Some(now);
         self.window =
@@ -296,13 +305,15 @@ impl Run {
         if let Some(window) = &mut self.window
             && window.end.is_none()
         {
-            let end = match self.plan.length {
+            let at = match self.plan.length {
                 // It ended with its last answer, of which this tick learns now.
                 Length::Messages(_) => self.tally.last_answer.unwrap_or(now).max(window.start),
                 Length::For(_) => now,
             };
-            window.end = Some((end, self.tally.counts, cpu_time()));
+            window.end =
+                Some(WindowEnd { at, counts: self.tally.counts, cpu: cpu_time(), open: self.open_now });
         }
+        self.end_interval(now);
         self.enter(Phase::Drain, now);
     }
 
