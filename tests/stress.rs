@@ -506,6 +506,50 @@ fn an_interrupted_run_still_tells_what_it_measured() {
 }
 
 #[test]
+fn an_interrupted_run_hides_no_stall() {
+    let address = server(|mut stream| {
+        let mut message = [0; 64];
+        let _ = stream.read_exact(&mut message).and_then(|()| stream.write_all(&message));
+        // And no answer ever again.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let [summary, lines] = ["stall.json", "stall.ndjson"].map(free);
+    let address = address.to_string();
+    let mut arguments = vec!["echo", &*address, "--connections", "2", "--duration", "1h", "--warmup", "0s"];
+    arguments.extend(["--interval", "100ms", "--timeout", "1h", "--json", &summary, "--ndjson", &lines]);
+    let child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("it stood still for an interval", || {
+        fs::read_to_string(&lines).is_ok_and(|lines| {
+            lines.lines().any(|line| line.contains("\"measure\"") && line.contains("\"answered\":0"))
+        })
+    });
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(text(&output.stdout).contains("messages under way: 2."), "{}", text(&output.stdout));
+    let run = &json(&summary)["runs"][0];
+    assert_eq!((&run["answered"], &run["under_way"]), (&Value::from(2), &Value::from(2)));
+    assert_eq!(run["service"]["count"], 4, "the stall is among the latencies");
+    assert!(run["service"]["max_ms"].as_f64().unwrap() >= 100.0, "{run}");
+}
+
+#[test]
+fn what_a_server_hung_up_on_is_not_held() {
+    let is_first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let address = server(move |mut stream| {
+        if !is_first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let file = free("held.json");
+    let address = address.to_string();
+    let output = stress(&["idle", &address, "--connections", "3", "--duration", "300ms", "--json", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("2 of 3 connections"), "{}", text(&output.stdout));
+    let run = &json(&file)["runs"][0];
+    assert_eq!((&run["connections_opened"], &run["connections_held"]), (&Value::from(3), &Value::from(2)));
+}
+
+#[test]
 fn source_addresses_take_turns() {
     let (seen, addresses) = mpsc::channel();
     let address = server(move |stream| {

@@ -267,6 +267,8 @@ impl Chat {
             while let Some(spoken) = speaker.under_way.pop_front_if(|spoken| is_due(spoken)) {
                 self.run.tally.counts.lost += spoken.left as u64;
                 self.run.tally.under_way -= 1;
+                // So that a room that stands still has no good latencies.
+                (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
             }
             self.finish_lines(sender);
         }
@@ -336,7 +338,12 @@ impl Service for Chat {
                 }
                 self.open_more(cx);
             }
-            CloseReason::ShuttingDown => {}
+            CloseReason::ShuttingDown => {
+                let now = cx.moment();
+                for spoken in self.senders.get(member).iter().flat_map(|sender| &sender.under_way) {
+                    (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
+                }
+            }
             why => {
                 self.leave(member, end_of_connection(why));
                 self.go_on_speaking(cx.moment(), cx);

@@ -289,3 +289,16 @@ fn what_a_member_that_left_had_not_heard_is_lost() {
     assert_eq!(outcome.total.lost, 3);
     assert_eq!(outcome.errors.get("closed by the server"), Some(&1));
 }
+
+#[test]
+fn a_line_that_was_given_up_and_comes_after_all_is_one_fault() {
+    let (mut stage, results, clients, said) = chat(3, 5);
+    stage.send(clients[1], &said.concat());
+    stage.send(clients[2], &said[1..].concat());
+    stage.pass(Duration::from_millis(1200));
+    stage.send(clients[2], &said[0]);
+    let outcome = outcome(&mut stage, &results);
+    let Counts { lost, reordered, .. } = outcome.total;
+    assert_eq!((lost, reordered), (1, 0));
+    assert!(outcome.latencies.service.max() >= 1_000_000_000, "its time is among the latencies");
+}

@@ -79,6 +79,8 @@ pub struct Measured {
     /// Share of one core that the generator itself used.
     pub cpu: f64,
     pub interrupted: bool,
+    /// Messages under way when it was interrupted.
+    pub under_way: u64,
 }
 
 /// A distribution of times in milliseconds.
@@ -145,6 +147,7 @@ impl Measured {
             errors: outcome.errors.clone(),
             cpu: outcome.cpu_share(),
             interrupted: outcome.interrupted,
+            under_way: outcome.under_way,
         }
     }
 

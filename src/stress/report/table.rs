@@ -81,7 +81,7 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
         row("", format!("WARNING: {} a second were asked for and not reached.", grouped(wanted)));
     }
     if run.interrupted {
-        row("", "It was ended before its time.".into());
+        row("", format!("It was ended before its time; messages under way: {}.", run.under_way));
     }
     text
 }

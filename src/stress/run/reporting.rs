@@ -92,6 +92,7 @@ impl Run {
             held: end.open as u64,
             unsent: self.unsent + self.waiting,
             interrupted,
+            under_way: if interrupted { self.tally.under_way } else { 0 },
             failure: self.failure.take(),
         };
         // The receiver lives until the reactor has ended.
