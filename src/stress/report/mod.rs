@@ -91,6 +91,7 @@ impl Reporter {
         self.log_began = Some(Instant::now());
         let mut serializer = V2DeflateSerializer::new();
         let begun = IntervalLogWriterBuilder::new()
+            .add_comment("[Histogram log format version 1.3]")
             .add_comment(&format!("[{title}; latencies in nanoseconds]"))
             .with_start_time(now)
             .with_base_time(now)
