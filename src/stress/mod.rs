@@ -75,8 +75,10 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
             None
         };
         if let Some(why) = nothing {
-            // What the runs before it measured is written all the same.
-            if !outcomes.is_empty() {
+            if outcomes.is_empty() {
+                order.common.files.take_back();
+            } else {
+                // What the runs before it measured is written all the same.
                 conclude(&order, settings, &outcomes, &reporter)?;
             }
             return Err(Failure::at_run_time(why));
@@ -117,10 +119,12 @@ fn conclude(
         return Err(Failure::at_run_time(format!("a file could not be written to its end: {error}")));
     }
     let conditions = &order.common.fail_if;
-    let holding =
-        summary.runs.iter().find_map(|run| conditions.iter().find_map(|condition| condition.holds(run)));
-    if let Some(sentence) = holding {
-        return Err(Failure { sentence, status: CONDITION_HOLDS });
+    let holding: Vec<String> = conditions
+        .iter()
+        .filter_map(|condition| summary.runs.iter().find_map(|run| condition.holds(run)))
+        .collect();
+    if !holding.is_empty() {
+        return Err(Failure { sentence: holding.join("; "), status: CONDITION_HOLDS });
     }
     if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.as_ref()) {
         return Err(Failure::at_run_time(why));

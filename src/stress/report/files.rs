@@ -59,6 +59,17 @@ impl Files {
         Ok(Reporter::new(open(&self.ndjson)?, open(&self.hdr)?))
     }
 
+    /// Removes the files that were opened for a run which measured nothing, so
+    /// that they are not in the way of the next try. With `--force` nothing is.
+    pub fn take_back(&self) {
+        if !self.force {
+            for path in [&self.ndjson, &self.hdr].into_iter().flatten() {
+                // Whatever is left tells the user itself.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
     /// Writes the JSON file, if it is asked for.
     pub fn write_json(&self, make: impl FnOnce() -> Result<String, String>) -> Result<(), String> {
         self.write(self.json.as_deref(), make)
