@@ -102,7 +102,7 @@ impl Chat {
             let load = self.run.plan.load;
             let due = match load {
                 Load::Closed { .. } if self.run.may_send() => now,
-                Load::Open { .. } if speaker.waiting > 0 => {
+                Load::Open { .. } if speaker.waiting > 0 && self.run.may_catch_up(now) => {
                     speaker.waiting -= 1;
                     self.run.waiting -= 1;
                     speaker.taken += 1;

@@ -182,6 +182,12 @@ impl Run {
         }
     }
 
+    /// Whether requests that waited for a free place may still be sent. At the
+    /// end they have the time that an answer may take.
+    pub fn may_catch_up(&self, now: Instant) -> bool {
+        self.phase != Phase::Drain || self.passed(now) <= self.plan.timeout
+    }
+
     /// The next request of an open loop that is due.
     pub fn next_due(&mut self, now: Instant) -> Option<u64> {
         if !matches!(self.phase, Phase::Warmup | Phase::Measure) {
@@ -206,9 +212,13 @@ impl Run {
             self.end_measuring(now);
         }
         self.report(now);
-        let nothing_left = self.tally.under_way == 0 && self.waiting == 0;
         let is_over = match self.phase {
-            Phase::Drain => nothing_left || self.passed(now) > self.plan.timeout + SWEEP,
+            // What is under way has the whole of its time, so that no answer is
+            // called late which is not; twice that is all that there can be.
+            Phase::Drain => {
+                self.tally.under_way == 0 && (self.waiting == 0 || !self.may_catch_up(now))
+                    || self.passed(now) > 2 * (self.plan.timeout + SWEEP)
+            }
             Phase::Over => true,
             Phase::Reaching | Phase::Ramp => false,
             _ => self.open_now == 0 && self.opening == 0 && !self.reconnects,
