@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -285,7 +285,13 @@ fn a_condition_that_holds_ends_with_status_3() {
     let output = with(&["errors>0", "p99>0ms"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("--fail-if 'p99>0ms' holds: it is "), "{}", text(&output.stderr));
-    assert_eq!(with(&["answered<=50"]).status.code(), Some(3));
+    let output = with(&["answered<=50", "errors>0", "p99>0ms"]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        error.contains("'answered<=50' holds") && error.contains("'p99>0ms' holds"),
+        "each is told: {error}"
+    );
     assert_eq!(with(&["speed>3"]).status.code(), Some(2));
 }
 
@@ -338,6 +344,15 @@ fn every_report_is_written_and_says_the_same() {
     assert!(lines.len() >= 8, "{} intervals", lines.len());
     assert!(lines.iter().any(|line| line["phase"] == "measure" && line["p99_ms"].is_f64()));
     assert_eq!(lines.last().unwrap()["run"], 2);
+    let measured = |number: u64, key: &str| -> u64 {
+        let of_run = lines.iter().filter(|line| line["run"] == number && line["phase"] == "measure");
+        of_run.map(|line| line[key].as_u64().unwrap()).sum()
+    };
+    for (number, run) in (1..).zip(runs) {
+        for key in ["sent", "answered", "bytes_sent", "bytes_received"] {
+            assert_eq!(measured(number, key), run[key], "{key} of run {number}");
+        }
+    }
 
     let log = fs::read(&log).unwrap();
     let mut in_log = 0;
@@ -348,7 +363,7 @@ fn every_report_is_written_and_says_the_same() {
             in_log += histogram.len();
         }
     }
-    assert!(in_log > 0 && in_log <= timed, "{in_log} in the log, {timed} in the summary");
+    assert_eq!(in_log, timed, "the log has all that the summary has");
 
     let page = fs::read_to_string(&page).unwrap();
     assert_eq!(page.matches("<svg").count(), 2);
@@ -431,13 +446,16 @@ fn two_summaries_are_compared() {
 
 #[test]
 fn a_server_that_is_not_there_is_told_in_a_sentence() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    for arguments in [&["echo", &*free][..], &["echo", "--udp", &*free], &["chat", &*free], &["idle", &*free]]
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let lines = free("nobody.ndjson");
+    for arguments in
+        [&["echo", &*nobody][..], &["echo", "--udp", &*nobody], &["chat", &*nobody], &["idle", &*nobody]]
     {
-        let output = stress(arguments);
+        let output = command(arguments).args(["--ndjson", &lines]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let error = text(&output.stderr);
         assert!(error.contains("nothing listens there"), "{arguments:?}: {error}");
+        assert!(!Path::new(&lines).exists(), "no file is in the way of the next try");
     }
 }
 
@@ -494,6 +512,50 @@ fn an_interrupted_run_still_tells_what_it_measured() {
         assert_eq!(run["interrupted"], true);
         assert!(run["answered"].as_u64().unwrap() > 0);
     }
+}
+
+#[test]
+fn an_interrupted_run_hides_no_stall() {
+    let address = server(|mut stream| {
+        let mut message = [0; 64];
+        let _ = stream.read_exact(&mut message).and_then(|()| stream.write_all(&message));
+        // And no answer ever again.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let [summary, lines] = ["stall.json", "stall.ndjson"].map(free);
+    let address = address.to_string();
+    let mut arguments = vec!["echo", &*address, "--connections", "2", "--duration", "1h", "--warmup", "0s"];
+    arguments.extend(["--interval", "100ms", "--timeout", "1h", "--json", &summary, "--ndjson", &lines]);
+    let child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("it stood still for an interval", || {
+        fs::read_to_string(&lines).is_ok_and(|lines| {
+            lines.lines().any(|line| line.contains("\"measure\"") && line.contains("\"answered\":0"))
+        })
+    });
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(text(&output.stdout).contains("messages under way: 2."), "{}", text(&output.stdout));
+    let run = &json(&summary)["runs"][0];
+    assert_eq!((&run["answered"], &run["under_way"]), (&Value::from(2), &Value::from(2)));
+    assert_eq!(run["service"]["count"], 4, "the stall is among the latencies");
+    assert!(run["service"]["max_ms"].as_f64().unwrap() >= 100.0, "{run}");
+}
+
+#[test]
+fn what_a_server_hung_up_on_is_not_held() {
+    let is_first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let address = server(move |mut stream| {
+        if !is_first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    let file = free("held.json");
+    let address = address.to_string();
+    let output = stress(&["idle", &address, "--connections", "3", "--duration", "300ms", "--json", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("2 of 3 connections"), "{}", text(&output.stdout));
+    let run = &json(&file)["runs"][0];
+    assert_eq!((&run["connections_opened"], &run["connections_held"]), (&Value::from(3), &Value::from(2)));
 }
 
 #[test]

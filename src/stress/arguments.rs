@@ -41,8 +41,7 @@ pub enum StressCommand {
     Idle(IdleArgs),
     /// Compare two summaries written by --json
     ///
-    /// A difference means something where it is larger than each side's own
-    /// spread, so let both be written with --repeat.
+    /// A difference counts where it is larger than each side's spread: use --repeat 5.
     Compare {
         /// The summary that is the measure
         a: PathBuf,

@@ -102,7 +102,7 @@ impl Chat {
             let load = self.run.plan.load;
             let due = match load {
                 Load::Closed { .. } if self.run.may_send() => now,
-                Load::Open { .. } if speaker.waiting > 0 => {
+                Load::Open { .. } if speaker.waiting > 0 && self.run.may_catch_up(now) => {
                     speaker.waiting -= 1;
                     self.run.waiting -= 1;
                     speaker.taken += 1;
@@ -175,7 +175,8 @@ impl Chat {
             return;
         }
         let expected = &mut self.expected[place];
-        if number >= *expected {
+        let is_overtaken = number < *expected;
+        if !is_overtaken {
             if number > *expected {
                 self.missing.entry((member, sender)).or_default().extend(*expected..number);
             }
@@ -187,7 +188,6 @@ impl Chat {
                 return;
             };
             missing.swap_remove(place);
-            tally.counts.reordered += 1;
         }
         let first = speaker.under_way.front().map_or(speaker.next, |spoken| spoken.line.number);
         let place = number.checked_sub(first);
@@ -195,6 +195,7 @@ impl Chat {
             Some(spoken) => {
                 spoken.left = spoken.left.saturating_sub(1);
                 if is_right {
+                    tally.counts.reordered += u64::from(is_overtaken);
                     tally.delivered(&spoken.line, now);
                 } else {
                     tally.counts.corrupted += 1;
@@ -203,7 +204,7 @@ impl Chat {
                     self.finish_lines(sender);
                 }
             }
-            // It was given up already.
+            // It was given up already, and counted as lost.
             None => tally.counts.late += 1,
         }
     }
@@ -266,6 +267,8 @@ impl Chat {
             while let Some(spoken) = speaker.under_way.pop_front_if(|spoken| is_due(spoken)) {
                 self.run.tally.counts.lost += spoken.left as u64;
                 self.run.tally.under_way -= 1;
+                // So that a room that stands still has no good latencies.
+                (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
             }
             self.finish_lines(sender);
         }
@@ -335,7 +338,12 @@ impl Service for Chat {
                 }
                 self.open_more(cx);
             }
-            CloseReason::ShuttingDown => {}
+            CloseReason::ShuttingDown => {
+                let now = cx.moment();
+                for spoken in self.senders.get(member).iter().flat_map(|sender| &sender.under_way) {
+                    (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
+                }
+            }
             why => {
                 self.leave(member, end_of_connection(why));
                 self.go_on_speaking(cx.moment(), cx);

@@ -100,15 +100,17 @@ impl FromStr for Condition {
     }
 }
 
-/// Microseconds too, which the units of the configuration have no use for.
+/// Fractions and microseconds too, which the configuration has no use for.
 fn millis(text: &str) -> Result<f64, String> {
-    let micros = text.strip_suffix("us").or(text.strip_suffix("µs")).map(str::trim);
-    match micros.and_then(|micros| micros.parse::<u64>().ok()) {
-        Some(micros) => Ok(micros as f64 / 1e3),
-        None => parse_duration(text)
-            .map(|duration| duration.as_secs_f64() * 1e3)
-            .map_err(|error| error.to_string()),
+    let units = [("us", 0.001), ("µs", 0.001), ("ms", 1.0), ("s", 1000.0)];
+    let fine = units.iter().find_map(|(unit, millis)| Some((text.strip_suffix(unit)?.trim(), millis)));
+    if let Some((number, millis)) = fine
+        && number.starts_with(|first: char| first.is_ascii_digit())
+        && let Ok(number) = number.parse::<f64>()
+    {
+        return Some(number * millis).filter(|bound| bound.is_finite()).ok_or_else(|| explain(text));
     }
+    parse_duration(text).map(|duration| duration.as_secs_f64() * 1e3).map_err(|error| error.to_string())
 }
 
 fn explain(text: &str) -> String {
@@ -219,6 +221,9 @@ mod tests {
             ("p99>=21ms", true),
             ("service.p99>20ms", false),
             ("service.p99>7999us", true),
+            ("service.p99>7.9ms", true),
+            ("service.p99>8.1ms", false),
+            ("service.p99>=0.008s", true),
             ("p99.9<1s", true),
             ("connect.max>1h", true),
             ("errors>0", true),
@@ -235,7 +240,19 @@ mod tests {
 
     #[test]
     fn what_is_no_condition_is_explained() {
-        for text in ["", "p99", "p98>1ms", "p99>1", "errors>many", "rate>nan", "=p99", "other.p99>1s"] {
+        for text in [
+            "",
+            "p99",
+            "p98>1ms",
+            "p99>1",
+            "errors>many",
+            "p99>-1ms",
+            "p99>infs",
+            "p99>1e999ms",
+            "rate>nan",
+            "=p99",
+            "other.p99>1s",
+        ] {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }
     }

@@ -155,6 +155,12 @@ impl Tally {
         self.time(message, now);
     }
 
+    /// Times, and does not count, an answer that nobody waits for any longer,
+    /// with what it took so far.
+    pub fn cut_off(&mut self, message: &InFlight, now: Instant) {
+        self.time(message, now);
+    }
+
     /// Times how late a request is sent for which there was room.
     pub fn late(&mut self, due: Instant, now: Instant) {
         if self.measured_from.is_some_and(|from| due >= from) {
@@ -205,10 +211,14 @@ pub struct Outcome {
     /// Connections that were asked for, and made.
     pub asked: u64,
     pub opened: u64,
+    /// Connections that were open when the measuring ended.
+    pub held: u64,
     /// Requests that fell due and were not sent by the end.
     pub unsent: u64,
     /// It was ended before its time.
     pub interrupted: bool,
+    /// Requests whose answer was not waited for, because of that.
+    pub under_way: u64,
     /// Why it could not be done at all.
     pub failure: Option<String>,
 }

@@ -67,13 +67,21 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
         let (mut outcome, back) = run_once(&order, reporter)?;
         reporter = back;
         reporter.clear();
-        if outcome.counted_nothing()
-            && let Some(why) = outcome.failure.take()
-        {
+        let nothing = if outcome.counted_nothing() {
+            outcome.failure.take()
+        } else if outcome.interrupted && outcome.elapsed.is_zero() {
+            Some("it was ended before anything was measured".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = nothing {
+            if outcomes.is_empty() {
+                order.common.files.take_back();
+            } else {
+                // What the runs before it measured is written all the same.
+                conclude(&order, settings, &outcomes, &reporter)?;
+            }
             return Err(Failure::at_run_time(why));
-        }
-        if outcome.interrupted && outcome.elapsed.is_zero() {
-            return Err(Failure::at_run_time("it was ended before anything was measured"));
         }
         if order.common.repeat > 1 {
             print(&format!("run {number} of {}\n", order.common.repeat))?;
@@ -111,10 +119,12 @@ fn conclude(
         return Err(Failure::at_run_time(format!("a file could not be written to its end: {error}")));
     }
     let conditions = &order.common.fail_if;
-    let holding =
-        summary.runs.iter().find_map(|run| conditions.iter().find_map(|condition| condition.holds(run)));
-    if let Some(sentence) = holding {
-        return Err(Failure { sentence, status: CONDITION_HOLDS });
+    let holding: Vec<String> = conditions
+        .iter()
+        .filter_map(|condition| summary.runs.iter().find_map(|run| condition.holds(run)))
+        .collect();
+    if !holding.is_empty() {
+        return Err(Failure { sentence: holding.join("; "), status: CONDITION_HOLDS });
     }
     if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.as_ref()) {
         return Err(Failure::at_run_time(why));

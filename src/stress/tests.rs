@@ -168,6 +168,25 @@ fn an_open_loop_spreads_its_requests_evenly() {
 }
 
 #[test]
+fn a_server_that_is_too_slow_is_not_told_that_it_did_not_answer() {
+    let load = Load::Open { rate: 100.0, depth: 1 };
+    let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(1))));
+    let client = connect(&mut stage, 1)[0];
+    // It answers every 150 ms, and so one when the last have waited too long.
+    let outcome = loop {
+        if let Ok((outcome, _)) = results.try_recv() {
+            break outcome;
+        }
+        stage.pass(150 * MILLI);
+        let sent = stage.received(client);
+        stage.send(client, &sent);
+    };
+    assert_eq!((outcome.total.timeouts, outcome.total.lost), (0, 0));
+    assert_eq!(outcome.total.answered, outcome.total.sent);
+    assert!(outcome.unsent > 50, "{} were due and not sent", outcome.unsent);
+}
+
+#[test]
 fn an_answer_that_never_comes_is_a_timeout_and_the_run_ends() {
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 2 }, Length::For(100 * MILLI)));
     connect(&mut stage, 1);
@@ -288,4 +307,17 @@ fn what_a_member_that_left_had_not_heard_is_lost() {
     let outcome = outcome(&mut stage, &results);
     assert_eq!(outcome.total.lost, 3);
     assert_eq!(outcome.errors.get("closed by the server"), Some(&1));
+}
+
+#[test]
+fn a_line_that_was_given_up_and_comes_after_all_is_one_fault() {
+    let (mut stage, results, clients, said) = chat(3, 5);
+    stage.send(clients[1], &said.concat());
+    stage.send(clients[2], &said[1..].concat());
+    stage.pass(Duration::from_millis(1200));
+    stage.send(clients[2], &said[0]);
+    let outcome = outcome(&mut stage, &results);
+    let Counts { lost, reordered, .. } = outcome.total;
+    assert_eq!((lost, reordered), (1, 0));
+    assert!(outcome.latencies.service.max() >= 1_000_000_000, "its time is among the latencies");
 }

@@ -1,7 +1,7 @@
 //! The files that a run writes. None that exists is overwritten unless asked to.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -59,6 +59,17 @@ impl Files {
         Ok(Reporter::new(open(&self.ndjson)?, open(&self.hdr)?))
     }
 
+    /// Removes the files that were opened for a run which measured nothing, so
+    /// that they are not in the way of the next try. With `--force` nothing is.
+    pub fn take_back(&self) {
+        if !self.force {
+            for path in [&self.ndjson, &self.hdr].into_iter().flatten() {
+                // Whatever is left tells the user itself.
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
     /// Writes the JSON file, if it is asked for.
     pub fn write_json(&self, make: impl FnOnce() -> Result<String, String>) -> Result<(), String> {
         self.write(self.json.as_deref(), make)
@@ -76,8 +87,34 @@ impl Files {
     ) -> Result<(), String> {
         let Some(path) = path else { return Ok(()) };
         let text = make()?;
-        let mut file = self.create(path)?;
-        file.write_all(text.as_bytes()).map_err(|error| cannot_write(path, &error))
+        if path.exists() && !path.is_file() {
+            // A pipe, or a device, has no other name.
+            return fs::write(path, text).map_err(|error| cannot_write(path, &error));
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let part = PathBuf::from(name);
+        let written = fs::write(&part, text)
+            .map_err(|error| cannot_write(path, &error))
+            .and_then(|()| self.give_name(&part, path));
+        // Of no use any more, whichever way it went.
+        let _ = fs::remove_file(&part);
+        written
+    }
+
+    /// Lets a file that is written to its end appear under its name, so that
+    /// nobody reads half of it, and a full disk leaves the old one as it was.
+    fn give_name(&self, part: &Path, path: &Path) -> Result<(), String> {
+        if self.force {
+            return fs::rename(part, path).map_err(|error| cannot_write(path, &error));
+        }
+        match fs::hard_link(part, path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
+            // Not every file system has links. The name was free a moment ago.
+            Err(_) if path.exists() => Err(exists(path)),
+            Err(_) => fs::rename(part, path).map_err(|error| cannot_write(path, &error)),
+        }
     }
 
     fn create(&self, path: &Path) -> Result<File, String> {
@@ -100,4 +137,29 @@ fn exists(path: &Path) -> String {
 
 fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("{} cannot be written: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("onepoll-stress-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("summary.json");
+        let mut files =
+            Files { json: Some(path.clone()), ndjson: None, hdr: None, report: None, force: false };
+        files.write_json(|| Ok("first".into())).unwrap();
+        // It came into being while the run went on: it is somebody else's.
+        assert!(files.write_json(|| Ok("second".into())).unwrap_err().contains("--force"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        files.force = true;
+        assert!(files.write_json(|| Err("no".into())).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        files.write_json(|| Ok("second".into())).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

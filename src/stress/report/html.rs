@@ -55,7 +55,8 @@ fn draw(summary: &Summary, outcomes: &[Outcome]) -> Result<String, Box<dyn Error
     );
     let errors: u64 = summary.runs.iter().map(Measured::all_errors).sum();
     match errors {
-        0 => page += "<p class=\"good\">Every answer came, once, in order and unaltered.</p>\n",
+        0 if summary.runs.iter().any(|run| run.interrupted) => page += "<p>Ended before its time.</p>\n",
+        0 => page += "<p class=\"good\">No errors.</p>\n",
         _ => writeln!(page, "<p class=\"bad\">{errors} errors: see below.</p>")?,
     }
     let latencies = latency_curves(outcomes);
@@ -103,9 +104,12 @@ fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
 fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (number, outcome) in outcomes.iter().enumerate() {
+        let longest = outcome.intervals.iter().map(|interval| interval.length).max().unwrap_or_default();
         let points: Vec<(f64, f64)> = outcome
             .intervals
             .iter()
+            // What is left over at the end of a phase is too short for a rate.
+            .filter(|interval| interval.length >= longest / 2 && interval.phase != "drain")
             .map(|interval| {
                 let end = interval.start + interval.length;
                 (end.as_secs_f64(), ratio(interval.counts.answered as f64, interval.length.as_secs_f64()))

@@ -91,6 +91,7 @@ impl Reporter {
         self.log_began = Some(Instant::now());
         let mut serializer = V2DeflateSerializer::new();
         let begun = IntervalLogWriterBuilder::new()
+            .add_comment("[Histogram log format version 1.3]")
             .add_comment(&format!("[{title}; latencies in nanoseconds]"))
             .with_start_time(now)
             .with_base_time(now)
@@ -119,16 +120,18 @@ impl Reporter {
         let done = (part.clamp(0.0, 1.0) * BAR as f64) as usize;
         let latency = interval.latency.map_or("-".into(), |[_, p99, _]| table::time(p99));
         let faults = tally.counts.faults() + errors;
+        // Without the terminal's line wrap (DECAWM), so that a narrow one cuts
+        // the end off and the next line takes the place of this one.
         // Nothing is lost when nobody sees it.
         let _ = write!(
             io::stderr(),
-            "\r[{}{}] {:3.0} %  {:<7}  {:>6} conns  {:>10.0}/s  p99 {latency}  errors {faults}\x1b[K",
-            "#".repeat(done),
-            ".".repeat(BAR - done),
+            "\x1b[?7l\r{:3.0} %  {:<7}  {rate:>9.0}/s  p99 {latency:<8}  errors {faults}  \
+             {} connections  [{}{}]\x1b[K\x1b[?7h",
             part * 100.0,
             interval.phase,
             interval.connections,
-            rate,
+            "#".repeat(done),
+            ".".repeat(BAR - done),
         );
     }
 

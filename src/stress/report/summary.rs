@@ -61,6 +61,8 @@ pub struct Measured {
     pub connect: Option<Percentiles>,
     pub connections_asked: u64,
     pub connections_opened: u64,
+    /// Open when the measuring ended.
+    pub connections_held: u64,
     pub lost: u64,
     pub duplicated: u64,
     pub reordered: u64,
@@ -77,6 +79,8 @@ pub struct Measured {
     /// Share of one core that the generator itself used.
     pub cpu: f64,
     pub interrupted: bool,
+    /// Messages under way when it was interrupted.
+    pub under_way: u64,
 }
 
 /// A distribution of times in milliseconds.
@@ -131,6 +135,7 @@ impl Measured {
             connect: Percentiles::of(&latencies.connect),
             connections_asked: outcome.asked,
             connections_opened: outcome.opened,
+            connections_held: outcome.held,
             lost: total.lost,
             duplicated: total.duplicated,
             reordered: total.reordered,
@@ -142,6 +147,7 @@ impl Measured {
             errors: outcome.errors.clone(),
             cpu: outcome.cpu_share(),
             interrupted: outcome.interrupted,
+            under_way: outcome.under_way,
         }
     }
 

@@ -4,9 +4,12 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::summary::{Measured, Percentiles, Settings};
+use crate::stress::measure::ratio;
 
 /// The share of a core from which on the generator may be the limit.
 const BUSY: f64 = 0.9;
+/// So late a generator that has a core sends nothing: its timer takes 1 ms.
+const LATE_MS: f64 = 5.0;
 
 /// The settings on one line.
 pub fn title(settings: &Settings) -> String {
@@ -48,7 +51,7 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
             "held",
             format!(
                 "{} of {} connections for {:.2} s",
-                run.connections_opened, settings.connections, run.elapsed_s
+                run.connections_held, settings.connections, run.elapsed_s
             ),
         );
     }
@@ -70,15 +73,20 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     if run.cpu > BUSY {
         row("", "WARNING: the generator used its core up; it may be the limit, and not the server.".into());
     }
+    if run.late.is_some_and(|late| late.p99_ms > LATE_MS) {
+        row("", "WARNING: the generator itself was late; it may be the limit, and not the server.".into());
+    }
+    // In a chat each message has many answers: there those sent are what counts.
+    let reached = if settings.scenario == "chat" { run.sent } else { run.answered };
     if let Some(wanted) = settings.rate
-        && run.rate < 0.98 * wanted
+        && ratio(reached as f64, run.elapsed_s) < 0.98 * wanted
         && settings.depth > 0
         && !run.interrupted
     {
         row("", format!("WARNING: {} a second were asked for and not reached.", grouped(wanted)));
     }
     if run.interrupted {
-        row("", "It was ended before its time.".into());
+        row("", format!("It was ended before its time; messages under way: {}.", run.under_way));
     }
     text
 }
@@ -153,6 +161,40 @@ pub fn grouped(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stress::measure::Outcome;
+
+    #[test]
+    fn a_limit_that_is_not_the_servers_is_told() {
+        let settings = Settings {
+            scenario: "chat".into(),
+            transport: "tcp".into(),
+            target: "127.0.0.1:3338".into(),
+            connections: 10,
+            size: Some(64),
+            depth: 64,
+            rate: Some(1000.0),
+            senders: Some(1),
+            ramp_s: 0.0,
+            warmup_s: 0.0,
+            duration_s: Some(1.0),
+            messages: None,
+            timeout_s: 5.0,
+            seed: 1,
+        };
+        let late = |millis| {
+            let [mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms] = [millis; 6];
+            Some(Percentiles { count: 1, mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms })
+        };
+        let mut run = Measured::of(&Outcome::default());
+        (run.elapsed_s, run.sent, run.answered, run.rate, run.late) = (1.0, 1000, 9000, 9000.0, late(1.0));
+        assert!(!table(&settings, &run).contains("WARNING"));
+        run.cpu = 0.95;
+        assert!(table(&settings, &run).contains("used its core up"));
+        (run.cpu, run.late) = (0.5, late(20.0));
+        assert!(table(&settings, &run).contains("the generator itself was late"));
+        (run.sent, run.answered, run.rate, run.late) = (500, 4500, 4500.0, late(1.0));
+        assert!(table(&settings, &run).contains("asked for and not reached"), "half of the lines");
+    }
 
     #[test]
     fn numbers_are_written_to_be_read() {

@@ -100,7 +100,7 @@ impl Run {
         }
         if self.phase == Phase::Reaching {
             // The looking was no part of the ramp.
-            self.began = now;
+            (self.began, self.interval.0) = (now, now);
             self.enter(Phase::Ramp, now);
         }
     }

@@ -108,7 +108,15 @@ struct Window {
     start: Instant,
     before: Counts,
     cpu_before: Duration,
-    end: Option<(Instant, Counts, Duration)>,
+    end: Option<WindowEnd>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct WindowEnd {
+    at: Instant,
+    counts: Counts,
+    cpu: Duration,
+    open: usize,
 }
 
 impl Run {
@@ -174,6 +182,12 @@ impl Run {
         }
     }
 
+    /// Whether requests that waited for a free place may still be sent. At the
+    /// end they have the time that an answer may take.
+    pub fn may_catch_up(&self, now: Instant) -> bool {
+        self.phase != Phase::Drain || self.passed(now) <= self.plan.timeout
+    }
+
     /// The next request of an open loop that is due.
     pub fn next_due(&mut self, now: Instant) -> Option<u64> {
         if !matches!(self.phase, Phase::Warmup | Phase::Measure) {
@@ -198,9 +212,13 @@ impl Run {
             self.end_measuring(now);
         }
         self.report(now);
-        let nothing_left = self.tally.under_way == 0 && self.waiting == 0;
         let is_over = match self.phase {
-            Phase::Drain => nothing_left || self.passed(now) > self.plan.timeout + SWEEP,
+            // What is under way has the whole of its time, so that no answer is
+            // called late which is not; twice that is all that there can be.
+            Phase::Drain => {
+                self.tally.under_way == 0 && (self.waiting == 0 || !self.may_catch_up(now))
+                    || self.passed(now) > 2 * (self.plan.timeout + SWEEP)
+            }
             Phase::Over => true,
             Phase::Reaching | Phase::Ramp => false,
             _ => self.open_now == 0 && self.opening == 0 && !self.reconnects,
@@ -280,6 +298,7 @@ impl Run {
     }
 
     fn start_measuring(&mut self, now: Instant) {
+        self.end_interval(now);
         self.enter(Phase::Measure, now);
         self.tally.measured_from = Some(now);
         self.window =
@@ -296,13 +315,15 @@ impl Run {
         if let Some(window) = &mut self.window
             && window.end.is_none()
         {
-            let end = match self.plan.length {
+            let at = match self.plan.length {
                 // It ended with its last answer, of which this tick learns now.
                 Length::Messages(_) => self.tally.last_answer.unwrap_or(now).max(window.start),
                 Length::For(_) => now,
             };
-            window.end = Some((end, self.tally.counts, cpu_time()));
+            window.end =
+                Some(WindowEnd { at, counts: self.tally.counts, cpu: cpu_time(), open: self.open_now });
         }
+        self.end_interval(now);
         self.enter(Phase::Drain, now);
     }
 

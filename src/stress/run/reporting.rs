@@ -2,36 +2,49 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Phase, Run};
+use super::{Phase, Run, WindowEnd};
 use crate::stress::measure::{Interval, Outcome, between, cpu_time};
 use crate::stress::plan::Length;
 
 impl Run {
+    /// Shows how it goes, and records the interval if it is over.
     pub(super) fn report(&mut self, now: Instant) {
-        let (start, before, errors_before) = self.interval;
-        let length = between(start, now);
-        let is_whole = length >= self.plan.interval;
-        if !is_whole && !self.reporter.wants_live(now) {
+        let (start, ..) = self.interval;
+        if between(start, now) >= self.plan.interval {
+            self.end_interval(now);
+        } else if self.reporter.wants_live(now) {
+            let interval = self.interval_until(now);
+            self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
+        }
+    }
+
+    /// Records what happened since the last interval, however short that is:
+    /// together the records tell all that the summary tells.
+    pub(super) fn end_interval(&mut self, now: Instant) {
+        let interval = self.interval_until(now);
+        if interval.length.is_zero() && interval.latency.is_none() {
             return;
         }
+        self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
+        self.reporter.interval(&interval, self.began, self.tally.latencies.judged());
+        self.intervals.push(interval);
+        self.total.take_in(&mut self.tally.latencies);
+        self.interval = (now, self.tally.counts, self.error_count());
+    }
+
+    fn interval_until(&self, now: Instant) -> Interval {
+        let (start, before, errors_before) = self.interval;
         let latency = self.tally.latencies.judged();
         let percentile = |of| Duration::from_nanos(latency.value_at_quantile(of));
-        let interval = Interval {
+        Interval {
             start: between(self.began, start),
-            length,
+            length: between(start, now),
             phase: self.phase.name(),
             counts: self.tally.counts.since(&before),
             errors: self.error_count() - errors_before,
             connections: self.open_now,
             latency: (!latency.is_empty())
                 .then(|| [percentile(0.5), percentile(0.99), Duration::from_nanos(latency.max())]),
-        };
-        self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
-        if is_whole {
-            self.reporter.interval(&interval, self.began, latency);
-            self.intervals.push(interval);
-            self.total.take_in(&mut self.tally.latencies);
-            self.interval = (now, self.tally.counts, self.error_count());
         }
     }
 
@@ -54,16 +67,16 @@ impl Run {
     pub(super) fn hand_over(&mut self, interrupted: bool) {
         let Some(results) = self.results.take() else { return };
         let now = Instant::now();
+        self.end_interval(now);
         self.total.take_in(&mut self.tally.latencies);
+        let so_far = WindowEnd { at: now, counts: self.tally.counts, cpu: cpu_time(), open: self.open_now };
+        let end = self.window.and_then(|window| window.end).unwrap_or(so_far);
         let (elapsed, measured, cpu) = match self.window {
-            Some(window) => {
-                let (end, counts, cpu) = window.end.unwrap_or((now, self.tally.counts, cpu_time()));
-                (
-                    between(window.start, end),
-                    counts.since(&window.before),
-                    cpu.saturating_sub(window.cpu_before),
-                )
-            }
+            Some(window) => (
+                between(window.start, end.at),
+                end.counts.since(&window.before),
+                end.cpu.saturating_sub(window.cpu_before),
+            ),
             None => Default::default(),
         };
         let outcome = Outcome {
@@ -76,8 +89,10 @@ impl Run {
             cpu,
             asked: self.connections_asked,
             opened: self.opened,
+            held: end.open as u64,
             unsent: self.unsent + self.waiting,
             interrupted,
+            under_way: if interrupted { self.tally.under_way } else { 0 },
             failure: self.failure.take(),
         };
         // The receiver lives until the reactor has ended.

@@ -315,7 +315,11 @@ impl Service for Talk {
                 self.retries.push(number);
             }
             self.open_more(cx);
-        } else if self.link_of(&session, cx).is_some() && !matches!(why, CloseReason::ShuttingDown) {
+        } else if matches!(why, CloseReason::ShuttingDown) {
+            let now = cx.moment();
+            let cut_off = &self.links[number].window.in_flight;
+            cut_off.iter().for_each(|message| self.run.tally.cut_off(message, now));
+        } else if self.link_of(&session, cx).is_some() {
             self.ended(number, end_of_connection(why).as_deref(), cx);
         }
     }

@@ -51,7 +51,7 @@ impl Talk {
             let load = self.run.plan.load;
             let due = match load {
                 Load::Closed { .. } if self.run.may_send() => now,
-                Load::Open { .. } if link.waiting > 0 => {
+                Load::Open { .. } if link.waiting > 0 && self.run.may_catch_up(now) => {
                     link.waiting -= 1;
                     self.run.waiting -= 1;
                     link.taken += 1;
