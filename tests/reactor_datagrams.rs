@@ -195,3 +195,46 @@ fn a_connected_socket_learns_that_nobody_listens() {
     });
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "connection refused");
 }
+
+/// Bursts that the client sends in one piece (UDP_SEGMENT) and single datagrams
+/// take turns, so that the server changes between both ways of receiving.
+#[cfg(target_os = "linux")]
+#[test]
+fn bursts_come_back_datagram_by_datagram_however_they_travel() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+    use std::io::IoSlice;
+    use std::os::fd::AsRawFd;
+
+    let running = Running::start(|reactor| {
+        let one = host(reactor);
+        (one, host_at(reactor, "wildcard", ([0, 0, 0, 0], 0).into(), Limits::default()).port())
+    });
+    let (one, wildcard) = running.made;
+    for to in [one, ([127, 0, 0, 1], wildcard).into()] {
+        let client = udp(to);
+        socket2::SockRef::from(&client).set_recv_buffer_size(4 << 20).unwrap();
+        for round in 0..60usize {
+            let segment = [1200u16, 7, 501][round % 3];
+            let length = segment as usize * 40 + round % segment as usize;
+            let burst: Vec<u8> = (0..length).map(|at| (at * 31 + round) as u8).collect();
+            let control = [ControlMessage::UdpGsoSegments(&segment)];
+            let sent = sendmsg::<SockaddrStorage>(
+                client.as_raw_fd(),
+                &[IoSlice::new(&burst)],
+                &control,
+                MsgFlags::empty(),
+                None,
+            );
+            assert_eq!(sent, Ok(length));
+            let single = vec![round as u8; round * 13];
+            client.send(&single).unwrap();
+            let mut buffer = vec![0; 70_000];
+            for (number, expected) in burst.chunks(segment as usize).chain([single.as_slice()]).enumerate() {
+                let count = client.recv(&mut buffer).unwrap();
+                assert!(buffer[..count] == *expected, "round {round}, datagram {number}: {count} bytes");
+            }
+        }
+    }
+    let counted = running.finish();
+    assert_eq!(counted.datagrams_dropped, 0, "{counted:?}");
+}

@@ -64,7 +64,7 @@ impl Reactor {
             self.net.statistics.datagrams_received += 1;
             let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
             let call = Call::Datagram { on, from: arrival.from, datagram };
-            let Some(effects) = self.call(host, about, call) else { return };
+            let Some(effects) = self.call(host, about, call) else { continue };
             let may_have_closed_it = !effects.others.is_empty();
             self.apply(host, about, effects, &[]);
             if may_have_closed_it && self.net.datagram(handle).is_none() {
