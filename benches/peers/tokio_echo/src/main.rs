@@ -1,0 +1,42 @@
+//! The peer that most would write today: a task a connection on tokio's
+//! runtime of one thread.
+//!
+//! Usage: `tokio_echo BUFFER_BYTES`. It takes a free port of 127.0.0.1, prints
+//! it, and serves until it is killed.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+fn main() -> io::Result<()> {
+    let Some(buffer) = std::env::args().nth(1).and_then(|text| text.parse().ok()).filter(|size| *size > 0)
+    else {
+        return Err(io::Error::other("usage: tokio_echo BUFFER_BYTES"));
+    };
+    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(serve(buffer))
+}
+
+async fn serve(buffer: usize) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("{}", listener.local_addr()?.port());
+    loop {
+        let (stream, _) = listener.accept().await?;
+        tokio::spawn(echo(stream, buffer));
+    }
+}
+
+/// A connection that breaks is over: there is nobody to tell.
+async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = vec![0; buffer];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..length]).await?;
+    }
+}
