@@ -1,0 +1,211 @@
+//! What the pieces cost by themselves, in memory: `cargo bench --bench pieces`,
+//! with `json` behind it only those that have this in their name.
+//!
+//! What a message costs on a socket, nearly all of it in the kernel, is what
+//! `benches/peers/run` measures.
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::io;
+
+use bytes::Bytes;
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use onepoll::config::{ChatConfig, EchoConfig};
+use onepoll::rehearsal::{Client, Rehearsal};
+use onepoll::services::{Chat, Echo};
+use onepoll::wire::json::{JsonStep, JsonStream, JsonText};
+use onepoll::wire::text::{Step, TextFraming};
+
+// These are the reactor's own, and stay so. Nothing in the library has to be
+// public, hidden or behind a feature for a benchmark: it compiles their files
+// for itself, of which it uses only a part.
+#[allow(dead_code, unused_imports)]
+#[path = "../src/reactor/outbox.rs"]
+mod outbox;
+#[allow(dead_code, unused_imports)]
+#[path = "../src/reactor/timers.rs"]
+mod timers;
+#[allow(dead_code, unused_imports)]
+#[path = "../src/reactor/token.rs"]
+mod token;
+
+use outbox::Outbox;
+use timers::Timers;
+use token::Handle;
+
+const KIB: usize = 1024;
+
+fn main() {
+    divan::main();
+}
+
+/// A member of a busy room that reads in bursts: many small pieces, one write.
+#[divan::bench(args = [1, 64, 1000])]
+fn outbox_takes_pieces_and_is_written(bencher: Bencher<'_, '_>, pieces: usize) {
+    let line = Bytes::from_static(&[b'.'; 100]);
+    bencher.counter(ItemsCount::new(pieces)).bench_local(|| {
+        let mut outbox = Outbox::new(0);
+        for _ in 0..pieces {
+            outbox.push(black_box(&line).clone(), false);
+        }
+        outbox.write(|slices| Ok(slices.iter().map(|slice| slice.len()).sum()))
+    });
+}
+
+/// A large answer to a peer that takes it in steps.
+#[divan::bench(args = [4, 64])]
+fn outbox_is_written_in_steps_of_kib(bencher: Bencher<'_, '_>, step: usize) {
+    let answer = Bytes::from(vec![b'.'; 1024 * KIB]);
+    bencher.counter(ItemsCount::new(answer.len() / (step * KIB))).bench_local(|| {
+        let mut outbox = Outbox::new(0);
+        outbox.push(black_box(&answer).clone(), false);
+        while !outbox.is_empty() {
+            let mut room = step * KIB;
+            let written = outbox.write(|slices| match std::mem::take(&mut room) {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                room => Ok(slices[0].len().min(room)),
+            });
+            black_box(written).ok();
+        }
+    });
+}
+
+/// Every connection's deadline passes, in an order that is none.
+#[divan::bench(args = [100, 10_000])]
+fn timers_are_armed_and_all_fall_due(bencher: Bencher<'_, '_>, connections: u32) {
+    let mut due = Vec::new();
+    bencher.counter(ItemsCount::new(connections)).bench_local(|| {
+        let mut timers = Timers::default();
+        for key in 0..connections {
+            timers.arm(scattered(key), Handle { generation: key, key });
+        }
+        due.clear();
+        timers.take_due(u64::MAX, &mut due);
+        due.len()
+    });
+}
+
+/// What it costs to postpone: a connection that was busy is woken at its old
+/// deadline and armed for the new one.
+#[divan::bench(args = [100, 10_000])]
+fn timers_wake_one_and_arm_it_later(bencher: Bencher<'_, '_>, connections: u32) {
+    let mut timers = Timers::default();
+    for key in 0..connections {
+        timers.arm(scattered(key), Handle { generation: key, key });
+    }
+    let mut due = Vec::new();
+    bencher.bench_local(|| {
+        if let Some(now) = timers.next() {
+            timers.take_due(now, &mut due);
+            for (at, handle) in due.drain(..) {
+                timers.arm(at + 60_000, handle);
+            }
+        }
+    });
+}
+
+/// Half of the connections closed before their time.
+#[divan::bench(args = [1000, 10_000])]
+fn timers_forget_what_is_stale(bencher: Bencher<'_, '_>, connections: u32) {
+    let full = || {
+        let mut timers = Timers::default();
+        for key in 0..connections {
+            timers.arm(scattered(key), Handle { generation: key, key });
+        }
+        timers
+    };
+    bencher.counter(ItemsCount::new(connections)).with_inputs(full).bench_local_values(|mut timers| {
+        timers.compact(|_, handle| handle.key % 2 == 0);
+        timers
+    });
+}
+
+/// Times within a minute, in milliseconds.
+fn scattered(key: u32) -> u64 {
+    u64::from(key.wrapping_mul(2_654_435_761) % 60_000)
+}
+
+/// A full read of short lines.
+#[divan::bench(args = [16, 64, 1024])]
+fn framing_finds_lines_of_bytes(bencher: Bencher<'_, '_>, length: usize) {
+    let mut line = vec![b'.'; length];
+    line[length - 1] = b'\n';
+    let input = line.repeat(256 * KIB / length);
+    bencher.counter(BytesCount::new(input.len())).bench_local(|| frame(black_box(&input)));
+}
+
+/// One `send` of a program, cut inside its last character. Only that end is
+/// looked at, so that it costs the same at any length.
+#[divan::bench]
+fn framing_takes_a_korean_chunk(bencher: Bencher<'_, '_>) {
+    let text = "안녕하세요".repeat(70);
+    let input = &text.as_bytes()[..text.len() - 1];
+    bencher.bench_local(|| frame(black_box(input)));
+}
+
+fn frame(input: &[u8]) -> usize {
+    let mut framing = TextFraming::default();
+    let mut used = 0;
+    let mut messages = 0;
+    while let (taken, Step::Message(message)) = framing.next(&input[used..], 64 * KIB) {
+        black_box(message);
+        used += taken;
+        messages += 1;
+    }
+    messages
+}
+
+const STUDENT: &str = r#"{"이름":"홍길동","age":21,"scores":[4.5,3.75,1e2],"active":true,"memo":null}"#;
+
+/// What the json service does with a value that comes whole.
+#[divan::bench(args = [1, 100])]
+fn json_is_checked_and_written_as_python_does(bencher: Bencher<'_, '_>, students: usize) {
+    let input = format!("[{}]", vec![STUDENT; students].join(","));
+    let mut answer = Vec::new();
+    bencher.counter(BytesCount::of_str(&input)).bench_local(|| {
+        answer.clear();
+        if let Ok(value) = JsonText::parse(black_box(input.as_bytes())) {
+            value.dumps(true, &mut answer);
+        }
+        answer.len()
+    });
+}
+
+/// A value that comes in pieces of so many bytes.
+#[divan::bench(args = [1, 16, 1024])]
+fn json_is_found_in_pieces(bencher: Bencher<'_, '_>, piece: usize) {
+    let input = format!("[{}]", vec![STUDENT; 100].join(","));
+    bencher.counter(BytesCount::of_str(&input)).bench_local(|| {
+        let mut stream = JsonStream::default();
+        let mut values = 0;
+        for piece in black_box(input.as_bytes()).chunks(piece) {
+            values += usize::from(matches!(stream.next(piece, 0), (_, JsonStep::Value(_))));
+        }
+        values
+    });
+}
+
+/// An echo without its socket: the service, its context and its effects.
+#[divan::bench(args = [64, 16 * 1024])]
+fn service_echoes_bytes(bencher: Bencher<'_, '_>, length: usize) {
+    let mut stage = Rehearsal::new(Echo::new(&EchoConfig::default()));
+    let client = stage.connect();
+    let message = vec![b'.'; length];
+    bencher.counter(BytesCount::new(length)).bench_local(|| {
+        stage.send(client, black_box(&message));
+        stage.received(client)
+    });
+}
+
+/// A line in a room: gathered once, and a copy for each other member, which on
+/// sockets is a write.
+#[divan::bench(args = [2, 100, 1000])]
+fn room_delivers_a_line_to_members(bencher: Bencher<'_, '_>, members: usize) {
+    let mut stage = Rehearsal::new(Chat::new(&ChatConfig::default()));
+    let members: Vec<Client> = (0..members).map(|_| stage.connect()).collect();
+    bencher.counter(ItemsCount::new(members.len() - 1)).bench_local(|| {
+        stage.send(members[0], black_box("안녕하세요, 여러분\n".as_bytes()));
+        members.iter().map(|member| stage.received(*member).len()).sum::<usize>()
+    });
+}
