@@ -9,12 +9,13 @@ use super::listener::{self, ACCEPTS_A_TURN, is_out_of_descriptors};
 use super::net::Entry;
 use super::notices::Notice;
 use super::stream::{State, Stream};
+use super::timers::SECOND;
 use super::token::Handle;
 use crate::service::Farewell;
 
-/// How long a listener that found no free descriptor waits, in milliseconds,
-/// unless a connection closes before.
-const ACCEPT_RETRY: u64 = 100;
+/// How long a listener that found no free descriptor waits, unless a connection
+/// closes before.
+const ACCEPT_RETRY: u64 = SECOND / 10;
 
 impl Reactor {
     pub(super) fn accept(&mut self, handle: Handle) {

@@ -16,7 +16,7 @@ use super::token;
 /// Wakes the poll at a time, or says with which timeout to poll.
 pub(crate) struct Alarm {
     timer: kernel::Timer,
-    /// When it rings, in the reactor's milliseconds; it may ring too early and
+    /// When it rings, in the reactor's microseconds; it may ring too early and
     /// is set again then.
     rings_at: u64,
 }

@@ -11,7 +11,7 @@ use super::datagram::Datagram;
 use super::effects::{Closing, Effect, Effects};
 use super::host::Call;
 use super::keyboard::FileRead;
-use super::millis_up;
+use super::micros_up;
 use super::net::Entry;
 use super::notices::Notice;
 use super::rooms::DatagramPeer;
@@ -223,12 +223,12 @@ impl Reactor {
         }
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {
-            let after = |at: Instant| millis_up(at.saturating_duration_since(self.start));
+            let after = |at: Instant| micros_up(at.saturating_duration_since(self.start));
             stream.deadline = deadline.map_or(NEVER, after);
         }
         if let Some(until) = effects.pause_until {
             // Zero is `not paused`, and what is not later than now is no pause.
-            stream.paused_until = millis_up(until.saturating_duration_since(self.start)).max(now + 1);
+            stream.paused_until = micros_up(until.saturating_duration_since(self.start)).max(now + 1);
         }
         if effects.more_to_send {
             stream.more_to_send = true;

@@ -5,11 +5,12 @@ use super::calls::About;
 use super::host::Call;
 use super::net::Entry;
 use super::stream::{State, Stream};
+use super::timers::SECOND;
 use crate::service::CloseReason;
 
-/// How long, in a drain, a connection that was busy waits for its peer's end, in
-/// milliseconds, unless the `linger` option says otherwise.
-pub(crate) const DRAIN_GRACE: u64 = 250;
+/// How long, in a drain, a connection that was busy waits for its peer's end,
+/// unless the `linger` option says otherwise.
+pub(crate) const DRAIN_GRACE: u64 = SECOND / 4;
 
 impl Reactor {
     /// Takes out what closed in this turn and tells the services.

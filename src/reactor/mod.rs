@@ -273,7 +273,7 @@ impl Reactor {
     /// The only clock read of a turn, but for the one that sets the alarm.
     fn refresh_clock(&mut self) {
         self.now = Instant::now();
-        self.net.now = millis(self.now.duration_since(self.start));
+        self.net.now = micros(self.now.duration_since(self.start));
     }
 
     fn wait_for_events(&mut self, at_most: Option<Duration>) -> io::Result<()> {
@@ -281,7 +281,7 @@ impl Reactor {
             _ if self.has_work() => Some(Duration::ZERO),
             None => at_most,
             Some(at) => {
-                let deadline = self.start + Duration::from_millis(at);
+                let deadline = self.start + Duration::from_micros(at);
                 // From this very moment, since the turn's own time is past.
                 let left = || deadline.saturating_duration_since(Instant::now());
                 self.alarm.timeout(at, left)?.into_iter().chain(at_most).min()
@@ -380,20 +380,20 @@ impl Reactor {
         }
         slot.tick = NEVER;
         if let Some(at) = at {
-            let at = millis_up(at.saturating_duration_since(self.start));
+            let at = micros_up(at.saturating_duration_since(self.start));
             self.hosts[host as usize].tick = at;
             self.net.timers.arm(at, token::Handle { generation: 0, key: host });
         }
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis() as u64
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }
 
 /// Rounded up, so that nothing is due before its time.
-fn millis_up(duration: Duration) -> u64 {
-    duration.as_nanos().div_ceil(1_000_000) as u64
+fn micros_up(duration: Duration) -> u64 {
+    duration.as_nanos().div_ceil(1000) as u64
 }
 
 /// A handle for a service that is rehearsed without a reactor.

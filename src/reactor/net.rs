@@ -71,7 +71,7 @@ pub(crate) struct Net {
     pub timers: Timers,
     pub statistics: Statistics,
     pub notices: Notices,
-    /// Milliseconds since the reactor's start, of this turn.
+    /// Microseconds since the reactor's start, of this turn.
     pub now: u64,
     /// When the drain began.
     pub draining_since: Option<u64>,

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::timers::SECOND;
+
 /// What a notice is about; each kind has a rate of its own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Notice {
@@ -32,7 +34,7 @@ pub(crate) struct Notices([Window; KINDS]);
 impl Notices {
     /// Logs, unless this kind was logged often within this second.
     pub fn say(&mut self, kind: Notice, now: u64, line: fmt::Arguments<'_>) {
-        match self.0[kind as usize].admit(now / 1000) {
+        match self.0[kind as usize].admit(now / SECOND) {
             Some(0) => log::info!("{line}"),
             Some(suppressed) => log::info!("{line} (and {suppressed} more of this kind before)"),
             None => {}

@@ -14,14 +14,14 @@ use super::limits::Limits;
 use super::outbox::{Outbox, PIECES_A_WRITE};
 use super::readiness::Latch;
 use super::rooms::{Overflow, Room};
-use super::timers::NEVER;
+use super::timers::{NEVER, SECOND};
 use crate::service::CloseReason;
 
 /// How long a connection that we closed waits for its peer to close too, unless
 /// the `linger` option says otherwise.
-pub(crate) const LINGER: u64 = 10_000;
+pub(crate) const LINGER: u64 = 10 * SECOND;
 /// How long a connection may take to be established.
-const CONNECT_TIMEOUT: u64 = 10_000;
+const CONNECT_TIMEOUT: u64 = 10 * SECOND;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -91,7 +91,7 @@ pub(crate) enum ReadOutcome {
     Failed(CloseReason),
 }
 
-/// What the deadlines of a connection are worked out from, in milliseconds.
+/// What the deadlines of a connection are worked out from, in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms<'a> {
     pub limits: &'a Limits,
@@ -99,9 +99,9 @@ pub(crate) struct Terms<'a> {
     pub drain_at: u64,
 }
 
-/// A time in the reactor's milliseconds and what is added to it.
+/// A time in the reactor's microseconds and what is added to it.
 pub(crate) fn later(start: u64, by: Duration) -> u64 {
-    start.saturating_add(u64::try_from(by.as_millis()).unwrap_or(NEVER))
+    start.saturating_add(u64::try_from(by.as_micros()).unwrap_or(NEVER))
 }
 
 /// Which of a connection's deadlines has passed.
@@ -427,7 +427,7 @@ impl Stream {
             "{} bytes in, {} bytes out, {:.3} s",
             self.received,
             self.sent,
-            (now.saturating_sub(self.opened)) as f64 / 1000.0
+            now.saturating_sub(self.opened) as f64 / SECOND as f64
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Deadlines: a heap of (time, handle) in milliseconds since the reactor's start.
+//! Deadlines: a heap of (time, handle) in microseconds since the reactor's start.
 //!
 //! Cancelling is lazy. The owner's own deadline is the truth and its entry here
 //! is only a wake-up call: who is woken early arms the later time again. So a
@@ -10,6 +10,8 @@ use std::collections::BinaryHeap;
 
 use super::token::Handle;
 
+/// One second in the reactor's time, which counts microseconds.
+pub(crate) const SECOND: u64 = 1_000_000;
 /// A time that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
