@@ -206,8 +206,8 @@ pub struct Outcome {
     pub intervals: Vec<Interval>,
     /// Errors by kind.
     pub errors: BTreeMap<String, u64>,
-    /// The generator's own CPU time while it measured.
-    pub cpu: Duration,
+    /// What the generator itself had of the processors while it measured.
+    pub processor: ProcessorTime,
     /// Connections that were asked for, and made.
     pub asked: u64,
     pub opened: u64,
@@ -226,7 +226,12 @@ pub struct Outcome {
 impl Outcome {
     /// Share of one core that the generator used.
     pub fn cpu_share(&self) -> f64 {
-        ratio(self.cpu.as_secs_f64(), self.elapsed.as_secs_f64())
+        ratio(self.processor.used.as_secs_f64(), self.elapsed.as_secs_f64())
+    }
+
+    /// Share of the time in which it was kept from running.
+    pub fn wait_share(&self) -> Option<f64> {
+        self.processor.waited.map(|waited| ratio(waited.as_secs_f64(), self.elapsed.as_secs_f64()))
     }
 
     /// Nothing happened that a table could show.
@@ -245,11 +250,36 @@ pub fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// User and system time of this process so far.
-pub fn cpu_time() -> Duration {
-    let time = getrusage(UsageWho::RUSAGE_SELF)
-        .map(|usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
-    Duration::from_micros(time.map_or(0, |time| time.max(0) as u64))
+/// What this process had of the processors so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessorTime {
+    /// User and system time.
+    pub used: Duration,
+    /// How long it could have run and others did (proc_pid_schedstat(5));
+    /// none where the system does not tell.
+    pub waited: Option<Duration>,
+}
+
+impl ProcessorTime {
+    pub fn so_far() -> ProcessorTime {
+        let used = getrusage(UsageWho::RUSAGE_SELF)
+            .map(|usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
+        let waited = std::fs::read_to_string("/proc/self/schedstat")
+            .ok()
+            .and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
+        ProcessorTime {
+            used: Duration::from_micros(used.map_or(0, |used| used.max(0) as u64)),
+            waited: waited.map(Duration::from_nanos),
+        }
+    }
+
+    /// What it had since `before`.
+    pub fn since(&self, before: &ProcessorTime) -> ProcessorTime {
+        ProcessorTime {
+            used: self.used.saturating_sub(before.used),
+            waited: self.waited.zip(before.waited).map(|(now, before)| now.saturating_sub(before)),
+        }
+    }
 }
 
 /// The time between two moments, of which the second is not earlier.

@@ -73,6 +73,11 @@ impl Schedule {
         self.begin + Duration::from_secs_f64(number as f64 / self.rate)
     }
 
+    /// When the next request falls due; in the past if one waits to be given.
+    pub fn next_at(&self) -> Instant {
+        self.due(self.next)
+    }
+
     /// The next request, if it is due.
     pub fn next_due(&mut self, now: Instant) -> Option<u64> {
         let number = self.next;

@@ -78,6 +78,10 @@ pub struct Measured {
     pub errors: BTreeMap<String, u64>,
     /// Share of one core that the generator itself used.
     pub cpu: f64,
+    /// Share of the time in which it could have run and had no core; none where
+    /// the system does not tell.
+    #[serde(default)]
+    pub cpu_wait: Option<f64>,
     pub interrupted: bool,
     /// Messages under way when it was interrupted.
     pub under_way: u64,
@@ -146,6 +150,7 @@ impl Measured {
             unsent: outcome.unsent,
             errors: outcome.errors.clone(),
             cpu: outcome.cpu_share(),
+            cpu_wait: outcome.wait_share(),
             interrupted: outcome.interrupted,
             under_way: outcome.under_way,
         }

@@ -8,8 +8,8 @@ use crate::stress::measure::ratio;
 
 /// The share of a core from which on the generator may be the limit.
 const BUSY: f64 = 0.9;
-/// So late a generator that has a core sends nothing: its timer takes 1 ms.
-const LATE_MS: f64 = 5.0;
+/// So late a generator that has a core sends nothing.
+const LATE_MS: f64 = 1.0;
 
 /// The settings on one line.
 pub fn title(settings: &Settings) -> String {
@@ -65,13 +65,18 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
         }
     }
     if run.due.is_some() {
-        row("", "due-time less service time: the wait for a free place, and for our 1 ms timer".into());
+        row("", "due-time less service time: the wait for a free place, and what we sent late".into());
     }
     row("connections", format!("{} asked for, {} made", run.connections_asked, run.connections_opened));
     row("errors", errors(run));
-    row("generator", format!("{:.0} % of a core", run.cpu * 100.0));
+    let waited = run.cpu_wait.filter(|waited| *waited >= 0.005);
+    let waited =
+        waited.map_or(String::new(), |share| format!(", kept waiting for one {:.0} %", share * 100.0));
+    row("generator", format!("{:.0} % of a core{waited}", run.cpu * 100.0));
     if run.cpu > BUSY {
         row("", "WARNING: the generator used its core up; it may be the limit, and not the server.".into());
+    } else if run.cpu + run.cpu_wait.unwrap_or(0.0) > BUSY {
+        row("", "WARNING: the generator had to share its core; give it one of its own (taskset).".into());
     }
     if run.late.is_some_and(|late| late.p99_ms > LATE_MS) {
         row("", "WARNING: the generator itself was late; it may be the limit, and not the server.".into());
@@ -190,7 +195,9 @@ mod tests {
         assert!(!table(&settings, &run).contains("WARNING"));
         run.cpu = 0.95;
         assert!(table(&settings, &run).contains("used its core up"));
-        (run.cpu, run.late) = (0.5, late(20.0));
+        (run.cpu, run.cpu_wait) = (0.5, Some(0.48));
+        assert!(table(&settings, &run).contains("had to share its core"));
+        (run.cpu_wait, run.late) = (Some(0.01), late(20.0));
         assert!(table(&settings, &run).contains("the generator itself was late"));
         (run.sent, run.answered, run.rate, run.late) = (500, 4500, 4500.0, late(1.0));
         assert!(table(&settings, &run).contains("asked for and not reached"), "half of the lines");

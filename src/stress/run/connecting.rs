@@ -44,7 +44,7 @@ impl Run {
         {
             return self.fail(format!("{to} cannot be reached from --source: it is of the other family"), cx);
         }
-        self.set_tick(cx);
+        self.set_tick(now, cx);
     }
 
     /// The links to open now. Each is to be [asked for](Run::ask).

@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use onepoll::service::Context;
 
 use crate::client::target::Route;
-use crate::stress::measure::{Counts, Interval, Latencies, Outcome, Tally, between, cpu_time};
+use crate::stress::measure::{Counts, Interval, Latencies, Outcome, ProcessorTime, Tally, between};
 use crate::stress::plan::{Length, Load, Plan, Schedule};
 use crate::stress::report::Reporter;
 
 /// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
-/// In an open loop, which sends on ticks, the next millisecond: the loop's
-/// timers count them, and round up.
-const FINE_TICK: Duration = Duration::from_micros(100);
+/// The least time between two in an open loop, which sends at ticks when no
+/// answer comes in: what falls due within it is sent together.
+const FINE_TICK: Duration = Duration::from_micros(50);
 /// The time between two looks for answers that are overdue.
 const SWEEP: Duration = Duration::from_millis(100);
 
@@ -107,7 +107,7 @@ pub struct Run {
 struct Window {
     start: Instant,
     before: Counts,
-    cpu_before: Duration,
+    processor_before: ProcessorTime,
     end: Option<WindowEnd>,
 }
 
@@ -115,7 +115,7 @@ struct Window {
 struct WindowEnd {
     at: Instant,
     counts: Counts,
-    cpu: Duration,
+    processor: ProcessorTime,
     open: usize,
 }
 
@@ -161,9 +161,20 @@ impl Run {
         }
     }
 
-    fn set_tick(&self, cx: &mut Context<'_>) {
-        let is_fine = self.tally.is_open_loop && self.phase != Phase::Reaching;
-        cx.set_tick(cx.now() + if is_fine { FINE_TICK } else { TICK });
+    /// Asks for the next turn: soon, or when the next request of an open loop
+    /// falls due.
+    fn set_tick(&self, now: Instant, cx: &mut Context<'_>) {
+        let latest = now + TICK;
+        let at = match &self.schedule {
+            Some(schedule) if self.sends() => schedule.next_at().clamp(now + FINE_TICK, latest),
+            _ => latest,
+        };
+        cx.set_tick(at);
+    }
+
+    /// Whether this is a time of load.
+    pub fn sends(&self) -> bool {
+        matches!(self.phase, Phase::Warmup | Phase::Measure)
     }
 
     fn error_count(&self) -> u64 {
@@ -190,7 +201,7 @@ impl Run {
 
     /// The next request of an open loop that is due.
     pub fn next_due(&mut self, now: Instant) -> Option<u64> {
-        if !matches!(self.phase, Phase::Warmup | Phase::Measure) {
+        if !self.sends() {
             return None;
         }
         self.schedule.as_mut()?.next_due(now)
@@ -231,7 +242,7 @@ impl Run {
             self.phase = Phase::Over;
             return Turn::End;
         }
-        self.set_tick(cx);
+        self.set_tick(now, cx);
         if between(self.swept, now) >= SWEEP {
             self.swept = now;
             return Turn::Sweep;
@@ -301,8 +312,12 @@ impl Run {
         self.end_interval(now);
         self.enter(Phase::Measure, now);
         self.tally.measured_from = Some(now);
-        self.window =
-            Some(Window { start: now, before: self.tally.counts, cpu_before: cpu_time(), end: None });
+        self.window = Some(Window {
+            start: now,
+            before: self.tally.counts,
+            processor_before: ProcessorTime::so_far(),
+            end: None,
+        });
         if let Length::Messages(count) = self.plan.length {
             match &mut self.schedule {
                 Some(schedule) => schedule.limit(count),
@@ -312,16 +327,14 @@ impl Run {
     }
 
     fn end_measuring(&mut self, now: Instant) {
-        if let Some(window) = &mut self.window
-            && window.end.is_none()
-        {
+        if let Some(Window { start, end: None, .. }) = self.window {
             let at = match self.plan.length {
                 // It ended with its last answer, of which this tick learns now.
-                Length::Messages(_) => self.tally.last_answer.unwrap_or(now).max(window.start),
+                Length::Messages(_) => self.tally.last_answer.unwrap_or(now).max(start),
                 Length::For(_) => now,
             };
-            window.end =
-                Some(WindowEnd { at, counts: self.tally.counts, cpu: cpu_time(), open: self.open_now });
+            let end = Some(self.window_end(at));
+            self.window = self.window.map(|window| Window { end, ..window });
         }
         self.end_interval(now);
         self.enter(Phase::Drain, now);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Phase, Run, WindowEnd};
-use crate::stress::measure::{Interval, Outcome, between, cpu_time};
+use crate::stress::measure::{Interval, Outcome, ProcessorTime, between};
 use crate::stress::plan::Length;
 
 impl Run {
@@ -64,18 +64,22 @@ impl Run {
         }
     }
 
+    /// What is known where the measuring ends.
+    pub(super) fn window_end(&self, at: Instant) -> WindowEnd {
+        WindowEnd { at, counts: self.tally.counts, processor: ProcessorTime::so_far(), open: self.open_now }
+    }
+
     pub(super) fn hand_over(&mut self, interrupted: bool) {
         let Some(results) = self.results.take() else { return };
         let now = Instant::now();
         self.end_interval(now);
         self.total.take_in(&mut self.tally.latencies);
-        let so_far = WindowEnd { at: now, counts: self.tally.counts, cpu: cpu_time(), open: self.open_now };
-        let end = self.window.and_then(|window| window.end).unwrap_or(so_far);
-        let (elapsed, measured, cpu) = match self.window {
+        let end = self.window.and_then(|window| window.end).unwrap_or_else(|| self.window_end(now));
+        let (elapsed, measured, processor) = match self.window {
             Some(window) => (
                 between(window.start, end.at),
                 end.counts.since(&window.before),
-                end.cpu.saturating_sub(window.cpu_before),
+                end.processor.since(&window.processor_before),
             ),
             None => Default::default(),
         };
@@ -86,7 +90,7 @@ impl Run {
             latencies: std::mem::take(&mut self.total),
             intervals: std::mem::take(&mut self.intervals),
             errors: std::mem::take(&mut self.errors),
-            cpu,
+            processor,
             asked: self.connections_asked,
             opened: self.opened,
             held: end.open as u64,

@@ -6,7 +6,6 @@ use onepoll::service::Context;
 
 use super::{Link, Script, Style, Talk, Way};
 use crate::stress::plan::Load;
-use crate::stress::run::Phase;
 
 /// Bytes that one tick hands to connections, when load begins on many at once.
 const BYTES_A_TICK: usize = 4 * 1024 * 1024;
@@ -137,7 +136,7 @@ impl Talk {
 
     /// Begins load on the links, a part of them at a tick.
     pub(super) fn start_load(&mut self, now: Instant, cx: &mut Context<'_>) {
-        if !matches!(self.run.phase, Phase::Warmup | Phase::Measure) {
+        if !self.run.sends() {
             return;
         }
         if std::mem::take(&mut self.run.begins_load) {
