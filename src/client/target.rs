@@ -64,9 +64,12 @@ pub struct Route {
 type Found = io::Result<Vec<SocketAddr>>;
 
 impl Route {
-    /// A route that is not looked up yet.
+    /// A route to a name that is to be [looked up](Route::look_up), or to an
+    /// address, which is known already.
     pub fn new(target: Target) -> Route {
-        Route { target, addresses: Vec::new(), at: 0 }
+        let address = target.host.parse::<IpAddr>().ok();
+        let addresses = address.map(|ip| SocketAddr::new(ip, target.port)).into_iter().collect();
+        Route { target, addresses, at: 0 }
     }
 
     /// A route to an address.
@@ -76,15 +79,10 @@ impl Route {
     }
 
     /// Asks the system's resolver, which may block: so off the loop. An
-    /// address needs no resolver, but takes the same way.
+    /// address needs no resolver, but may take the same way.
     pub fn look_up(&self, cx: &mut Context<'_>) {
         let Target { host, port } = self.target.clone();
-        cx.offload(move || -> Found {
-            match host.parse::<IpAddr>() {
-                Ok(address) => Ok(vec![(address, port).into()]),
-                Err(_) => (host.as_str(), port).to_socket_addrs().map(Iterator::collect),
-            }
-        });
+        cx.offload(move || -> Found { (host.as_str(), port).to_socket_addrs().map(Iterator::collect) });
     }
 
     /// Takes the resolver's answer in; an error is a sentence for the user.
