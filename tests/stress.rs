@@ -1,16 +1,19 @@
 //! `onepoll stress` as its users run it: against the daemon, and against small
 //! servers that lie. No test depends on speed.
 
+#[path = "support/generator.rs"]
+mod generator;
 mod support;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
 
+use generator::{command, free, json, server, stress, text};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
@@ -18,45 +21,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use support::{Daemon, eventually};
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
-    command.arg("stress").args(arguments).stdin(Stdio::null());
-    command
-}
-
-fn stress(arguments: &[&str]) -> Output {
-    command(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-/// A path for a file of the test's own, which does not exist.
-fn free(name: &str) -> String {
-    let file: PathBuf =
-        [env!("CARGO_TARGET_TMPDIR"), &format!("stress-{}-{name}", std::process::id())].iter().collect();
-    let _ = fs::remove_file(&file);
-    file.to_str().unwrap().to_owned()
-}
-
-fn json(file: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
-}
-
-/// A TCP server that does the same to every connection, in threads.
-fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let serve = serve.clone();
-            thread::spawn(move || serve(stream.unwrap()));
-        }
-    });
-    address
-}
 
 #[test]
 fn every_scenario_runs_clean_against_the_daemon() {
