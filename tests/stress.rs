@@ -59,6 +59,7 @@ fn every_scenario_runs_clean_against_the_daemon() {
         ),
         ("request", &["--udp", &*upper_udp, "--messages", "50", "--send", "straße", "--expect", "STRASSE"]),
         ("request", &[&*number, "--messages", "50", "--send", "7", "--expect", "seven"]),
+        ("request", &[&*number, "--messages", "50", "--send", "7", "--rate", "1000"]),
         (
             "request",
             &[&*values, "--messages", "50", "--send", "{\"a\":1}", "--expect-regex", "^\\{\"a\": 1\\}$"],
@@ -432,7 +433,7 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["echo", "127.0.0.1:1", "--size", "1", "--depth", "200"], "told apart"),
         (&["echo", "127.0.0.1:1", "--rate", "0"], "messages a second"),
         (&["echo", "127.0.0.1:1", "--connections", "0"], "from 1 on"),
-        (&["echo", "127.0.0.1:1", "--connections", "100000000"], "descriptors"),
+        (&["echo", "127.0.0.1:1", "--connections", "10000000"], "descriptors"),
         (&["echo", "127.0.0.1:1", "--messages", "5", "--duration", "1s"], "--duration"),
         (&["echo", "127.0.0.1:1", "--source", "nowhere"], "127.0.0.0/8"),
         (&["request", "127.0.0.1:1"], "--send"),
@@ -442,6 +443,9 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["chat", "127.0.0.1:1", "--connections", "1"], "two members"),
         (&["chat", "127.0.0.1:1", "--connections", "2", "--senders", "3"], "3 senders"),
         (&["chat", "127.0.0.1:1", "--size", "5"], "--size"),
+        (&["echo", "127.0.0.1:1", "--size", "16MiB", "--depth", "64", "--connections", "5"], "5.0 GiB"),
+        (&["echo", "127.0.0.1:1", "--size", "16MiB", "--rate", "1", "--connections", "5"], "smaller --depth"),
+        (&["chat", "127.0.0.1:1", "--size", "32KiB", "--depth", "9999", "--senders", "16"], "fewer senders"),
         (&["compare", "/no/such/file", "/no/such/file"], "/no/such/file"),
         (&["echo", "127.0.0.1:1", "--json", "/no/such/folder/file"], "folder"),
     ] {

@@ -7,25 +7,18 @@ use clap::{Args, Subcommand};
 use onepoll::config::{parse_duration, parse_size};
 use regex_lite::Regex;
 
+use super::checks::check;
 use super::fail_if::Condition;
-use super::payload::Payload;
 use super::plan::{Length, Load, Plan, Sources};
 use super::report::files::Files;
 use super::report::summary::Settings;
 use super::request::{Expected, unescape};
 use crate::client::target::Target;
 
-/// The largest message: a bound on what one connection's window can hold.
-const LARGEST: usize = 16 * 1024 * 1024;
-/// The largest datagram over IPv4.
-const LARGEST_DATAGRAM: usize = 65_507;
 /// Requests a second that one core could conceivably send.
 const FASTEST: f64 = 10_000_000.0;
 /// An open loop's window, unless the user says otherwise.
 const OPEN_DEPTH: usize = 64;
-/// A chat's line must hold its identity.
-const SHORTEST_LINE: usize = super::chat::HEADER + 1;
-
 /// Put a server under load, check every answer, and measure
 #[derive(Debug, Subcommand)]
 pub enum StressCommand {
@@ -96,7 +89,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
     /// Messages under way on a connection; the next is sent when one came back
-    /// (default 1; with --rate 64)
+    /// (default 1; with --rate 64, where it can be told where an answer ends)
     #[arg(long, value_name = "D", value_parser = at_least_one)]
     depth: Option<usize>,
     /// Send so many a second over all connections, on an even schedule, whether
@@ -197,6 +190,13 @@ pub enum Words {
     Silence,
 }
 
+impl Words {
+    /// Whether it can be told where an answer ends and the next begins.
+    pub fn answers_have_an_end(&self, udp: bool) -> bool {
+        udp || !matches!(self, Words::Request { expected: Expected::Pattern(_) | Expected::Anything, .. })
+    }
+}
+
 /// A command line that was checked.
 #[derive(Debug)]
 pub struct Order {
@@ -264,7 +264,7 @@ impl Order {
             }
             _ if per_connection => 1,
             Some(depth) => depth,
-            None if rate.is_some() => OPEN_DEPTH,
+            None if rate.is_some() && words.answers_have_an_end(udp) => OPEN_DEPTH,
             None => 1,
         };
         let load = match (&words, rate) {
@@ -321,60 +321,6 @@ impl Order {
             seed: plan.seed,
         }
     }
-}
-
-fn check(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
-    let depth = plan.load.depth();
-    match words {
-        Words::Echo { size } | Words::Connect { size, .. } => {
-            let largest = if udp { LARGEST_DATAGRAM } else { LARGEST };
-            if *size == 0 || *size > largest {
-                return Err(format!("--size is from 1 to {largest} bytes"));
-            }
-            if depth as u64 > Payload::numbers(*size) / 2 {
-                return Err(format!(
-                    "messages of {size} B cannot be told apart at --depth {depth}: at most {}",
-                    Payload::numbers(*size) / 2
-                ));
-            }
-        }
-        Words::Request { send, expected, .. } => {
-            if send.len() > if udp { LARGEST_DATAGRAM } else { LARGEST } {
-                return Err("--send is too long".into());
-            }
-            if send.is_empty() && !udp {
-                return Err("--send is empty: over TCP nothing would be sent".into());
-            }
-            match expected {
-                Expected::Text(text) if text.is_empty() && !udp => {
-                    return Err("--expect is empty: over TCP nothing would ever come".into());
-                }
-                Expected::Pattern(_) | Expected::Anything if depth > 1 && !udp => {
-                    return Err("--depth is 1 unless --expect tells where an answer ends".into());
-                }
-                _ => {}
-            }
-        }
-        Words::Chat { size, senders, .. } => {
-            if *size < SHORTEST_LINE || *size > 32 * 1024 {
-                return Err(format!("--size of a line is from {SHORTEST_LINE} to 32768 bytes"));
-            }
-            if *senders > plan.connections {
-                return Err(format!(
-                    "there are {} members and cannot be {senders} senders among them",
-                    plan.connections
-                ));
-            }
-            if plan.connections < 2 {
-                return Err("a chat has at least two members: --connections 2".into());
-            }
-            if senders.saturating_mul(plan.connections) > 64 * 1024 * 1024 {
-                return Err("so many senders and members are more than can be kept account of".into());
-            }
-        }
-        Words::Silence => {}
-    }
-    Ok(())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -8,6 +8,7 @@
 
 mod arguments;
 mod chat;
+mod checks;
 mod compare;
 mod fail_if;
 mod lines;
