@@ -399,7 +399,7 @@ fn two_summaries_are_compared() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(table.contains("B/A") && table.contains("spread"), "{table}");
     assert!(!table.contains("same settings"), "{table}");
-    for line in table.lines().filter(|line| line.starts_with("rate") || line.starts_with("p99 ")) {
+    for line in table.lines().filter(|line| line.starts_with("rate") || line.starts_with("service p99 ")) {
         assert!(line.contains("the spread"), "{line}");
     }
     let strange = free("strange.json");

@@ -12,7 +12,7 @@ use super::fail_if::Condition;
 use super::plan::{Length, Load, Plan, Sources};
 use super::report::files::Files;
 use super::report::summary::Settings;
-use super::request::{Expected, unescape};
+use super::request::{Expected, escape, unescape};
 use crate::client::target::Target;
 
 /// Requests a second that one core could conceivably send.
@@ -289,37 +289,55 @@ impl Order {
     }
 
     pub fn settings(&self) -> Settings {
-        let (scenario, size, senders) = match &self.words {
-            Words::Echo { size } => ("echo", Some(*size), None),
-            Words::Request { send, .. } => ("request", Some(send.len()), None),
-            Words::Chat { size, senders, .. } => ("chat", Some(*size), Some(*senders)),
-            Words::Connect { size, .. } => ("connect", Some(*size), None),
-            Words::Silence => ("idle", None, None),
-        };
         let plan = &self.plan;
         let (duration_s, messages) = match plan.length {
             Length::For(time) => (Some(time.as_secs_f64()), None),
             Length::Messages(count) => (None, Some(count)),
         };
-        Settings {
-            scenario: scenario.into(),
+        let mut settings = Settings {
             transport: if self.udp { "udp" } else { "tcp" }.into(),
             target: self.common.target.to_string(),
             connections: plan.connections,
-            size,
             depth: plan.load.depth(),
             rate: match plan.load {
                 Load::Open { rate, .. } => Some(rate),
                 Load::Closed { .. } => None,
             },
-            senders,
             ramp_s: plan.ramp.as_secs_f64(),
             warmup_s: plan.warmup.as_secs_f64(),
             duration_s,
             messages,
             timeout_s: plan.timeout.as_secs_f64(),
             seed: plan.seed,
-        }
+            source: plan.sources.as_ref().map(Sources::to_string),
+            interval_s: Some(plan.interval.as_secs_f64()),
+            ..Settings::default()
+        };
+        let (scenario, size) = match &self.words {
+            Words::Echo { size } => ("echo", Some(*size)),
+            Words::Request { send, expected, per_connection } => {
+                settings.send = Some(escape(send));
+                settings.per_connection = Some(*per_connection);
+                match expected {
+                    Expected::Text(text) => settings.expect = Some(escape(text)),
+                    Expected::Pattern(pattern) => settings.expect_regex = Some(pattern.to_string()),
+                    Expected::Anything => {}
+                }
+                ("request", Some(send.len()))
+            }
+            Words::Chat { size, senders, echo_to_sender } => {
+                settings.senders = Some(*senders);
+                settings.echo_to_sender = Some(*echo_to_sender);
+                settings.settle_s = Some(plan.settle.as_secs_f64());
+                ("chat", Some(*size))
+            }
+            Words::Connect { size, reset } => {
+                settings.reset = Some(*reset);
+                ("connect", Some(*size))
+            }
+            Words::Silence => ("idle", None),
+        };
+        Settings { scenario: scenario.into(), size, ..settings }
     }
 }
 

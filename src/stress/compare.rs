@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use serde_json::{Map, Value};
+
 use super::measure::ratio;
 use super::report::summary::{FORMAT, Measured, Summary};
 use super::report::table::{grouped, millis_text};
@@ -11,16 +13,27 @@ use super::report::table::{grouped, millis_text};
 /// What is compared: a name, its value, how it is written, and whether more is better.
 type Metric = (&'static str, fn(&Measured) -> Option<f64>, fn(f64) -> String, bool);
 
-const METRICS: [Metric; 8] = [
+/// Service time stands beside service time, and due-time beside due-time: the
+/// one has no wait in it, and the other has.
+const METRICS: [Metric; 14] = [
     ("rate", |run| Some(run.rate), |rate| format!("{}/s", grouped(rate)), true),
-    ("mean", |run| run.judged().map(|times| times.mean_ms), millis_text, false),
-    ("p50", |run| run.judged().map(|times| times.p50_ms), millis_text, false),
-    ("p90", |run| run.judged().map(|times| times.p90_ms), millis_text, false),
-    ("p99", |run| run.judged().map(|times| times.p99_ms), millis_text, false),
-    ("p99.9", |run| run.judged().map(|times| times.p999_ms), millis_text, false),
-    ("max", |run| run.judged().map(|times| times.max_ms), millis_text, false),
+    ("service mean", |run| run.service.map(|times| times.mean_ms), millis_text, false),
+    ("service p50", |run| run.service.map(|times| times.p50_ms), millis_text, false),
+    ("service p90", |run| run.service.map(|times| times.p90_ms), millis_text, false),
+    ("service p99", |run| run.service.map(|times| times.p99_ms), millis_text, false),
+    ("service p99.9", |run| run.service.map(|times| times.p999_ms), millis_text, false),
+    ("service max", |run| run.service.map(|times| times.max_ms), millis_text, false),
+    ("due mean", |run| run.due.map(|times| times.mean_ms), millis_text, false),
+    ("due p50", |run| run.due.map(|times| times.p50_ms), millis_text, false),
+    ("due p90", |run| run.due.map(|times| times.p90_ms), millis_text, false),
+    ("due p99", |run| run.due.map(|times| times.p99_ms), millis_text, false),
+    ("due p99.9", |run| run.due.map(|times| times.p999_ms), millis_text, false),
+    ("due max", |run| run.due.map(|times| times.max_ms), millis_text, false),
     ("connect p50", |run| run.connect.map(|times| times.p50_ms), millis_text, false),
 ];
+/// What summaries may differ in and be compared all the same: whom they are
+/// about, which bytes were sent, and how often it was told.
+const NO_MATTER: [&str; 3] = ["target", "seed", "interval_s"];
 
 /// A metric over the runs of one side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,8 +45,8 @@ struct Side {
 }
 
 impl Side {
-    fn of(summary: &Summary, value: fn(&Measured) -> Option<f64>) -> Option<Side> {
-        let mut values: Vec<f64> = summary.runs.iter().filter_map(value).collect();
+    fn of(runs: &[&Measured], value: fn(&Measured) -> Option<f64>) -> Option<Side> {
+        let mut values: Vec<f64> = runs.iter().filter_map(|run| value(run)).collect();
         values.sort_by(f64::total_cmp);
         let (low, high) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
@@ -48,16 +61,42 @@ impl Side {
     }
 }
 
-/// The spread of the runs of one command, as a table.
-pub fn spread(summary: &Summary) -> String {
-    let mut text = format!("{} runs           median    spread\n", summary.runs.len());
-    for (name, value, write, _) in METRICS {
-        if let Some(side) = Side::of(summary, value) {
-            let median = write(side.median);
-            let _ = writeln!(text, "  {name:<12}{median:>12}  {:>6.1} %", side.spread() * 100.0);
+/// The runs that count: those that came to their end, or all where none did.
+/// And a sentence about the others, which begins with `whose`.
+fn whole<'a>(whose: &str, runs: &'a [Measured]) -> (Vec<&'a Measured>, Option<String>) {
+    let whole: Vec<&Measured> = runs.iter().filter(|run| !run.interrupted).collect();
+    match runs.len() - whole.len() {
+        0 => (whole, None),
+        _ if whole.is_empty() => (runs.iter().collect(), Some(format!("{whose}ended before its time.\n"))),
+        cut => {
+            let all = runs.len();
+            (whole, Some(format!("{whose}{cut} of {all} runs, ended before its time, is left out.\n")))
         }
     }
+}
+
+/// The spread of the runs of one command, as a table.
+pub fn spread(summary: &Summary) -> String {
+    let (runs, remark) = whole("", &summary.runs);
+    let mut text = String::new();
+    if runs.len() > 1 {
+        let _ = writeln!(text, "{:<17}{:>12}{:>10}", format!("{} runs", runs.len()), "median", "spread");
+        for (name, value, write, _) in METRICS {
+            if let Some(side) = Side::of(&runs, value) {
+                let median = write(side.median);
+                let _ = writeln!(text, "  {name:<15}{median:>12}  {:>6.1} %", side.spread() * 100.0);
+            }
+        }
+    }
+    text.extend(remark);
     text
+}
+
+/// A summary that is compared, and its settings as they stand in its file: an
+/// older one does not tell all.
+struct Read {
+    summary: Summary,
+    settings: Map<String, Value>,
 }
 
 /// The ratios of the summary in file `b` to the one in file `a`.
@@ -67,19 +106,40 @@ pub fn spread(summary: &Summary) -> String {
 pub fn compare(a: &Path, b: &Path) -> Result<String, String> {
     let (a, b) = (read(a)?, read(b)?);
     let mut text = String::new();
-    if a.settings.comparable() != b.settings.comparable() {
-        text += "The two were not made with the same settings.\n";
+    let other = differences(&a.settings, &b.settings);
+    if !other.is_empty() {
+        let _ = writeln!(text, "The two were not made with the same settings: {}.", other.join(", "));
     }
-    let _ = writeln!(text, "{:<12}{:>14}{:>9}{:>14}{:>9}{:>9}", "", "A", "spread", "B", "spread", "B/A");
+    text += &compare_runs(&a.summary.runs, &b.summary.runs);
+    Ok(text)
+}
+
+/// The settings that two files tell differently.
+fn differences(a: &Map<String, Value>, b: &Map<String, Value>) -> Vec<String> {
+    let mut keys: Vec<&String> = a
+        .keys()
+        .filter(|key| {
+            !NO_MATTER.contains(&key.as_str()) && b.get(*key).is_some_and(|value| *value != a[*key])
+        })
+        .collect();
+    keys.sort();
+    keys.iter().map(|key| key.trim_end_matches("_s").replace('_', "-")).collect()
+}
+
+fn compare_runs(a: &[Measured], b: &[Measured]) -> String {
+    let (a_runs, a_remark) = whole("A: ", a);
+    let (b_runs, b_remark) = whole("B: ", b);
+    let mut text = String::new();
+    let _ = writeln!(text, "{:<15}{:>14}{:>9}{:>14}{:>9}{:>9}", "", "A", "spread", "B", "spread", "B/A");
     for (name, value, write, more_is_better) in METRICS {
-        let (Some(a), Some(b)) = (Side::of(&a, value), Side::of(&b, value)) else { continue };
+        let (Some(a), Some(b)) = (Side::of(&a_runs, value), Side::of(&b_runs, value)) else { continue };
         let spread = |side: &Side| match side.runs {
             1 => "?".to_owned(),
             _ => format!("{:.1} %", side.spread() * 100.0),
         };
         let _ = writeln!(
             text,
-            "{name:<12}{:>14}{:>9}{:>14}{:>9}{:>9.3}  {}",
+            "{name:<15}{:>14}{:>9}{:>14}{:>9}{:>9.3}  {}",
             write(a.median),
             spread(&a),
             write(b.median),
@@ -88,22 +148,29 @@ pub fn compare(a: &Path, b: &Path) -> Result<String, String> {
             verdict(&a, &b, more_is_better)
         );
     }
-    for (name, summary) in [("A", &a), ("B", &b)] {
-        let errors: u64 = summary.runs.iter().map(Measured::all_errors).sum();
+    let has_due = |runs: &[&Measured]| runs.iter().any(|run| run.due.is_some());
+    if has_due(&a_runs) != has_due(&b_runs) {
+        let open = if has_due(&a_runs) { "A" } else { "B" };
+        let _ = writeln!(
+            text,
+            "Only {open} has due-time latencies (--rate), which cannot be compared: a closed loop has none, \
+             and sends less when the server is slow."
+        );
+    }
+    for (name, runs, remark) in [("A", a_runs, a_remark), ("B", b_runs, b_remark)] {
+        let errors: u64 = runs.iter().map(|run| run.all_errors()).sum();
         if errors > 0 {
             let _ = writeln!(
                 text,
                 "{name} has {errors} errors: its figures are not those of a server that works."
             );
         }
-        if summary.runs.iter().any(|run| run.interrupted) {
-            let _ = writeln!(text, "{name} was ended before its time.");
-        }
-        if summary.runs.len() == 1 {
+        text.extend(remark);
+        if runs.len() == 1 {
             let _ = writeln!(text, "{name} is one run, whose spread nobody knows: use --repeat.");
         }
     }
-    Ok(text)
+    text
 }
 
 /// A difference counts where the two sides' runs do not overlap, and the
@@ -124,11 +191,14 @@ fn verdict(a: &Side, b: &Side, more_is_better: bool) -> &'static str {
     }
 }
 
-fn read(path: &Path) -> Result<Summary, String> {
+fn read(path: &Path) -> Result<Read, String> {
     let shown = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let summary: Summary = serde_json::from_str(&text)
-        .map_err(|error| format!("{shown} is no summary written by onepoll stress --json: {error}"))?;
+    let strange =
+        |error: serde_json::Error| format!("{shown} is no summary written by onepoll stress --json: {error}");
+    let value: Value = serde_json::from_str(&text).map_err(strange)?;
+    let settings = value["settings"].as_object().cloned().unwrap_or_default();
+    let summary: Summary = serde_json::from_value(value).map_err(strange)?;
     if summary.format != FORMAT {
         return Err(format!(
             "{shown} has the format {:?}, and this version reads {FORMAT:?}",
@@ -138,15 +208,82 @@ fn read(path: &Path) -> Result<Summary, String> {
     if summary.runs.is_empty() {
         return Err(format!("{shown} has no run in it"));
     }
-    Ok(summary)
+    Ok(Read { summary, settings })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stress::measure::Outcome;
+    use crate::stress::report::summary::Percentiles;
+    use serde_json::json;
 
     fn side(values: [f64; 3]) -> Side {
         Side { low: values[0], median: values[1], high: values[2], runs: 3 }
+    }
+
+    /// Runs with these times, of which the last is cut short if that is said.
+    fn runs(service_ms: &[f64], due_ms: Option<f64>, last_is_cut: bool) -> Vec<Measured> {
+        let times = |millis: f64| {
+            let [mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms] = [millis; 6];
+            Some(Percentiles { count: 1, mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms })
+        };
+        let last = service_ms.len() - 1;
+        let run = |(number, millis): (usize, &f64)| Measured {
+            service: times(*millis),
+            due: due_ms.and_then(times),
+            interrupted: last_is_cut && number == last,
+            ..Measured::of(&Outcome::default())
+        };
+        service_ms.iter().enumerate().map(run).collect()
+    }
+
+    fn row<'a>(text: &'a str, name: &str) -> &'a str {
+        text.lines()
+            .find(|line| line.trim_start().starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {text}"))
+    }
+
+    #[test]
+    fn due_time_is_not_held_against_service_time() {
+        let open = runs(&[2.0, 2.01, 2.02], Some(900.0), false);
+        let closed = runs(&[2.0, 2.01, 2.02], None, false);
+        let text = compare_runs(&closed, &open);
+        assert!(row(&text, "service p50").ends_with("within the spread"), "{text}");
+        assert!(!text.contains("900 ms") && !text.contains("beyond"), "{text}");
+        assert!(text.contains("Only B has due-time latencies"), "{text}");
+        let text = compare_runs(&open, &open);
+        assert!(row(&text, "due p99").contains("900 ms"), "{text}");
+        assert!(!text.contains("Only"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_was_cut_short_is_left_out() {
+        let cut = runs(&[2.0, 2.2, 90.0], None, true);
+        let text = compare_runs(&cut, &runs(&[2.0, 2.2, 2.1], None, false));
+        assert!(row(&text, "service max").contains("2.10 ms    9.5 %       2.10 ms"), "{text}");
+        assert!(text.contains("A: 1 of 3 runs, ended before its time, is left out."), "{text}");
+        let summary =
+            |runs| Summary { format: String::new(), version: None, settings: Default::default(), runs };
+        let text = spread(&summary(cut));
+        assert!(row(&text, "service max").ends_with("9.5 %") && text.starts_with("2 runs"), "{text}");
+        assert!(text.contains("left out"), "{text}");
+        let text = spread(&summary(runs(&[2.0, 90.0], None, true)));
+        assert_eq!(text, "1 of 2 runs, ended before its time, is left out.\n");
+        let only = runs(&[2.0], None, true);
+        assert!(compare_runs(&only, &only).contains("A: ended before its time."));
+    }
+
+    #[test]
+    fn what_one_file_does_not_tell_is_no_difference() {
+        let settings = |value: Value| value.as_object().cloned().unwrap();
+        let new =
+            settings(json!({"depth": 1, "seed": 1, "send": "a", "per_connection": true, "settle_s": 1.0}));
+        let other =
+            settings(json!({"depth": 1, "seed": 2, "send": "b", "per_connection": false, "settle_s": 2.0}));
+        assert_eq!(differences(&new, &other), ["per-connection", "send", "settle"]);
+        assert_eq!(differences(&new, &settings(json!({"depth": 2}))), ["depth"]);
+        assert_eq!(differences(&settings(json!({"depth": 1})), &new), [""; 0]);
     }
 
     #[test]

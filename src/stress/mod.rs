@@ -26,6 +26,7 @@ mod tests;
 use std::sync::mpsc;
 use std::time::SystemTime;
 
+use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use onepoll::reactor::{Limits, Rate, Reactor, SocketOptions};
 use onepoll::service::Service;
@@ -35,7 +36,7 @@ use arguments::{Order, Words};
 use measure::Outcome;
 use payload::Payload;
 use report::Reporter;
-use report::summary::{FORMAT, Measured, Settings, Summary};
+use report::summary::{FORMAT, Measured, Settings, Summary, moment};
 use run::Run;
 use talk::{Script, Style, Talk};
 
@@ -61,10 +62,12 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
     reporter.begin_log(&title, SystemTime::now());
     print(&format!("{title}\n"))?;
     let mut outcomes = Vec::new();
+    let mut runs = Vec::new();
     for number in 1..=order.common.repeat {
         if order.common.repeat > 1 {
             reporter.set_run(number as u32);
         }
+        let started = Some(moment(Timestamp::now()));
         let (mut outcome, back) = run_once(&order, reporter)?;
         reporter = back;
         reporter.clear();
@@ -80,32 +83,35 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
                 order.common.files.take_back();
             } else {
                 // What the runs before it measured is written all the same.
-                conclude(&order, settings, &outcomes, &reporter)?;
+                conclude(&order, settings, runs, &outcomes, &reporter)?;
             }
             return Err(Failure::at_run_time(why));
         }
         if order.common.repeat > 1 {
             print(&format!("run {number} of {}\n", order.common.repeat))?;
         }
-        print(&report::table::table(&settings, &Measured::of(&outcome)))?;
+        let run = Measured { started, ..Measured::of(&outcome) };
+        print(&report::table::table(&settings, &run))?;
         let is_cut = outcome.interrupted;
         outcomes.push(outcome);
+        runs.push(run);
         if is_cut {
             break;
         }
     }
-    conclude(&order, settings, &outcomes, &reporter)
+    conclude(&order, settings, runs, &outcomes, &reporter)
 }
 
 /// Writes what is asked for and judges.
 fn conclude(
     order: &Order,
     settings: Settings,
+    runs: Vec<Measured>,
     outcomes: &[Outcome],
     reporter: &Reporter,
 ) -> Result<(), Failure> {
-    let runs: Vec<Measured> = outcomes.iter().map(Measured::of).collect();
-    let summary = Summary { format: FORMAT.into(), settings, runs };
+    let version = Some(env!("CARGO_PKG_VERSION").into());
+    let summary = Summary { format: FORMAT.into(), version, settings, runs };
     if summary.runs.len() > 1 {
         print(&compare::spread(&summary))?;
     }

@@ -1,5 +1,6 @@
 //! What a run is to do: how many connections, how much load, for how long.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -101,6 +102,8 @@ impl Schedule {
 /// RFC 4632, `127.0.0.0/8`, or one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
+    /// As it was written.
+    text: String,
     first: IpAddr,
     count: u64,
     next: u64,
@@ -121,6 +124,12 @@ impl Sources {
     /// Whether they can reach an address of this family.
     pub fn fits(&self, to: SocketAddr) -> bool {
         self.first.is_ipv4() == to.is_ipv4()
+    }
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -154,7 +163,7 @@ impl FromStr for Sources {
                 IpAddr::V6(((address.to_bits() & mask) + skipped).into())
             }
         };
-        Ok(Sources { first, count, next: 0 })
+        Ok(Sources { text: text.to_owned(), first, count, next: 0 })
     }
 }
 

@@ -156,6 +156,32 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Writes a message so that it can be read, and [`unescape`]d: text as it is,
+/// what is none as `\xHH`.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '\n' => text += "\\n",
+                '\r' => text += "\\r",
+                '\t' => text += "\\t",
+                '\0' => text += "\\0",
+                '\\' => text += "\\\\",
+                _ if letter.is_control() => {
+                    letter
+                        .encode_utf8(&mut [0; 4])
+                        .bytes()
+                        .for_each(|byte| text += &format!("\\x{byte:02x}"));
+                }
+                _ => text.push(letter),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| text += &format!("\\x{byte:02x}"));
+    }
+    text
+}
+
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|digit| digit as u8)
 }
@@ -213,6 +239,15 @@ mod tests {
         assert_eq!(unescape(r"a\n\x00\\\t안녕").unwrap(), "a\n\0\\\t안녕".as_bytes());
         for wrong in [r"\q", r"\", r"\x4", r"\xgg"] {
             assert!(unescape(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(escape("a\n\0\\\t안녕\u{85}\x1b".as_bytes()), r"a\n\0\\\t안녕\xc2\x85\x1b");
+        assert_eq!(escape(b"\xff\xec\x95"), r"\xff\xec\x95");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_escaped_is_read_back(bytes: Vec<u8>) {
+            proptest::prop_assert_eq!(unescape(&escape(&bytes)), Ok(bytes));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::stress::measure::Outcome;
@@ -15,12 +16,15 @@ pub const FORMAT: &str = "onepoll-stress-1";
 pub struct Summary {
     /// [`FORMAT`].
     pub format: String,
+    /// Of the program that wrote it; none in files of before it was noted.
+    #[serde(default)]
+    pub version: Option<String>,
     pub settings: Settings,
     pub runs: Vec<Measured>,
 }
 
-/// What was asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What was asked for: everything that can change a figure, keys as the options.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub scenario: String,
     pub transport: String,
@@ -39,11 +43,38 @@ pub struct Settings {
     pub messages: Option<u64>,
     pub timeout_s: f64,
     pub seed: u64,
+    /// The rest has no meaning in every scenario, and is missing in older files.
+    #[serde(default)]
+    pub send: Option<String>,
+    #[serde(default)]
+    pub expect: Option<String>,
+    #[serde(default)]
+    pub expect_regex: Option<String>,
+    #[serde(default)]
+    pub per_connection: Option<bool>,
+    #[serde(default)]
+    pub reset: Option<bool>,
+    #[serde(default)]
+    pub echo_to_sender: Option<bool>,
+    #[serde(default)]
+    pub settle_s: Option<f64>,
+    #[serde(default)]
+    pub source: Option<String>,
+    #[serde(default)]
+    pub interval_s: Option<f64>,
+}
+
+/// A moment as the files tell it: RFC 3339, in UTC, to the millisecond.
+pub fn moment(at: Timestamp) -> String {
+    format!("{at:.3}")
 }
 
 /// What one run measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
+    /// When it began (RFC 3339, UTC); none in files of before it was noted.
+    #[serde(default)]
+    pub started: Option<String>,
     /// How long was measured.
     pub elapsed_s: f64,
     /// Answers a second.
@@ -99,14 +130,6 @@ pub struct Percentiles {
     pub max_ms: f64,
 }
 
-impl Settings {
-    /// The settings that two summaries must share to be compared: not whom
-    /// they are about.
-    pub fn comparable(&self) -> Settings {
-        Settings { target: String::new(), seed: 0, ..self.clone() }
-    }
-}
-
 impl Percentiles {
     /// Of a histogram of nanoseconds; none of an empty one.
     pub fn of(histogram: &Histogram<u64>) -> Option<Percentiles> {
@@ -127,6 +150,7 @@ impl Measured {
     pub fn of(outcome: &Outcome) -> Measured {
         let Outcome { measured, total, latencies, .. } = outcome;
         Measured {
+            started: None,
             elapsed_s: outcome.elapsed.as_secs_f64(),
             rate: outcome.a_second(measured.answered),
             sent: measured.sent,

@@ -175,16 +175,10 @@ mod tests {
             transport: "tcp".into(),
             target: "127.0.0.1:3338".into(),
             connections: 10,
-            size: Some(64),
             depth: 64,
             rate: Some(1000.0),
             senders: Some(1),
-            ramp_s: 0.0,
-            warmup_s: 0.0,
-            duration_s: Some(1.0),
-            messages: None,
-            timeout_s: 5.0,
-            seed: 1,
+            ..Settings::default()
         };
         let late = |millis| {
             let [mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms] = [millis; 6];
