@@ -326,9 +326,12 @@ fn every_report_is_written_and_says_the_same() {
             let bytes = base64_of(interval.encoded_histogram());
             let histogram: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
             in_log += histogram.len();
+            let millis = histogram.max() as f64 / 1e6;
+            assert!((interval.max() - millis).abs() < 0.001, "{} is not {millis} ms", interval.max());
         }
     }
     assert_eq!(in_log, timed, "the log has all that the summary has");
+    assert_eq!(text(&log).matches("MaxValueDivisor").count(), 1, "{}", text(&log));
 
     let page = fs::read_to_string(&page).unwrap();
     assert_eq!(page.matches("<svg").count(), 2);

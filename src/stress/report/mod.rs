@@ -19,6 +19,9 @@ use super::measure::{Interval, Tally};
 
 /// The time between two refreshments of the live line.
 const REFRESH: Duration = Duration::from_millis(250);
+/// The log's largest value of an interval is in milliseconds, as the format's
+/// other writers have it.
+const NANOS_OF_A_MILLI: f64 = 1e6;
 /// Characters of the progress bar.
 const BAR: usize = 20;
 
@@ -95,6 +98,7 @@ impl Reporter {
             .add_comment(&format!("[{title}; latencies in nanoseconds]"))
             .with_start_time(now)
             .with_base_time(now)
+            .with_max_value_divisor(NANOS_OF_A_MILLI)
             .begin_log_with(file, &mut serializer)
             .map(drop);
         let legend = begun.and_then(|()| {
@@ -192,10 +196,14 @@ impl Reporter {
         let mut serializer = V2DeflateSerializer::new();
         let name = self.run.map(|run| format!("run{run}"));
         let tag = name.as_deref().and_then(Tag::new);
+        let mut record = Vec::new();
         IntervalLogWriterBuilder::new()
-            .begin_log_with(file, &mut serializer)?
+            .with_max_value_divisor(NANOS_OF_A_MILLI)
+            .begin_log_with(&mut record, &mut serializer)?
             .write_histogram(latency, start, interval.length, tag)
-            .map_err(|error| io::Error::other(error.to_string()))
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        // It says the divisor again, which stands at the log's beginning.
+        file.write_all(record.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default())
     }
 
     fn note(&mut self, outcome: io::Result<()>) {
