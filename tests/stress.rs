@@ -428,6 +428,24 @@ fn a_server_that_is_not_there_is_told_in_a_sentence() {
 }
 
 #[test]
+fn a_source_that_is_not_this_machines_is_not_blamed_on_the_server() {
+    let address = server(drop).to_string();
+    // An address of RFC 5737, which no machine has.
+    for (transport, source) in [("tcp", "192.0.2.7"), ("udp", "192.0.2.7"), ("tcp", "192.0.2.6/31")] {
+        let mut arguments = vec!["echo", &*address, "--source", source];
+        arguments.extend((transport == "udp").then_some("--udp"));
+        let output = stress(&arguments);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(
+            error.contains("192.0.2.") && error.contains("--source") && error.contains("ip address"),
+            "{error}"
+        );
+        assert!(!error.contains("check the address"), "{error}");
+    }
+}
+
+#[test]
 fn wrong_usage_is_explained_with_status_2() {
     for (arguments, fragment) in [
         (&["echo", "127.0.0.1"][..], "port is missing"),

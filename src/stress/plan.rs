@@ -112,13 +112,22 @@ pub struct Sources {
 impl Sources {
     /// The next address, with port 0.
     pub fn next_address(&mut self) -> SocketAddr {
-        let offset = self.next % self.count;
+        let ip = self.address(self.next);
         self.next += 1;
-        let ip = match self.first {
+        SocketAddr::new(ip, 0)
+    }
+
+    /// The address that was given last, or the first of all.
+    pub fn last_address(&self) -> IpAddr {
+        self.address(self.next.saturating_sub(1))
+    }
+
+    fn address(&self, number: u64) -> IpAddr {
+        let offset = number % self.count;
+        match self.first {
             IpAddr::V4(first) => IpAddr::V4((first.to_bits() + offset as u32).into()),
             IpAddr::V6(first) => IpAddr::V6((first.to_bits() + u128::from(offset)).into()),
-        };
-        SocketAddr::new(ip, 0)
+        }
     }
 
     /// Whether they can reach an address of this family.
@@ -198,6 +207,10 @@ mod tests {
         };
         assert_eq!(addresses("127.0.0.0/8", 2), ["127.0.0.1", "127.0.0.2"]);
         assert_eq!(addresses("127.1.2.3/30", 3), ["127.1.2.1", "127.1.2.2", "127.1.2.1"]);
+        let mut sources: Sources = "127.1.2.3/30".parse().unwrap();
+        assert_eq!(sources.last_address().to_string(), "127.1.2.1");
+        (0..2).for_each(|_| drop(sources.next_address()));
+        assert_eq!(sources.last_address().to_string(), "127.1.2.2");
         assert_eq!(addresses("127.0.0.9", 2), ["127.0.0.9", "127.0.0.9"]);
         assert_eq!(addresses("fd00::/64", 2), ["fd00::1", "fd00::2"]);
         for wrong in ["", "localhost", "127.0.0.0/33", "127.0.0.0/x", "127.0.0/8"] {

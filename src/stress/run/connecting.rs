@@ -9,6 +9,7 @@ use onepoll::reactor::DatagramSpec;
 use onepoll::service::{Answer, CloseReason, Context};
 
 use super::{Phase, Run};
+use crate::client::target::cause;
 use crate::stress::measure::{between, record};
 
 /// Connections that are being made at once: servers have a backlog, and what
@@ -112,10 +113,25 @@ impl Run {
             if self.route.next().is_some() {
                 return true;
             }
-            self.fail(self.route.unreachable(error), cx);
+            self.fail(self.unreachable(error), cx);
         }
-        self.error(&connect_error(error));
+        self.error(&connect_error(error, self.plan.sources.is_some()));
         false
+    }
+
+    /// Why the first connection was not made: because of the server, or of the
+    /// address that it was to come from.
+    fn unreachable(&self, error: &io::Error) -> String {
+        match (&self.plan.sources, error.kind()) {
+            (Some(sources), io::ErrorKind::AddrNotAvailable | io::ErrorKind::InvalidInput) => format!(
+                "{} (--source) is no address from which this machine can reach {} ({}): give one that it has \
+                 (`ip address` lists them), or leave --source out",
+                sources.last_address(),
+                self.route,
+                cause(error)
+            ),
+            _ => self.route.unreachable(error),
+        }
     }
 
     /// A connection that was made is gone.
@@ -145,10 +161,13 @@ pub fn end_of_connection(why: &CloseReason) -> Option<String> {
     }
 }
 
-fn connect_error(error: &io::Error) -> String {
+fn connect_error(error: &io::Error, has_sources: bool) -> String {
     match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::ConnectionRefused, _) => "connection refused".into(),
         (io::ErrorKind::TimedOut, _) => "connecting took too long".into(),
+        (io::ErrorKind::AddrNotAvailable, _) if has_sources => {
+            "no local port is free, or an address of --source is not this machine's".into()
+        }
         (io::ErrorKind::AddrNotAvailable, _) => "no local port is free (more --source addresses help)".into(),
         (_, Some(nix::libc::EMFILE | nix::libc::ENFILE)) => "no descriptor is free (raise ulimit -n)".into(),
         _ => error.to_string(),
