@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 
-use generator::{free, json, stress, text};
+use generator::{free, json, server, stress, text};
 use serde_json::Value;
 use support::Daemon;
 
@@ -63,4 +63,25 @@ fn a_summary_tells_everything_that_was_asked_for() {
     fs::write(&old, value.to_string()).unwrap();
     let table = compared(&old, &kept);
     assert!(!table.contains("same settings"), "{table}");
+}
+
+#[test]
+fn intervals_tell_when_they_were_and_what_was_not_sent() {
+    // It answers nothing: of what falls due, one message a connection is sent.
+    let address = server(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink()))).to_string();
+    let [summary, lines] = ["unsent.json", "unsent.ndjson"].map(free);
+    let load =
+        ["--connections", "2", "--rate", "200", "--depth", "1", "--duration", "200ms", "--warmup", "0s"];
+    let files = ["--interval", "50ms", "--timeout", "100ms", "--json", &summary, "--ndjson", &lines];
+    let before = jiff::Timestamp::now();
+    let output = stress(&[&["echo", &*address][..], &load, &files].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let unsent = json(&summary)["runs"][0]["unsent"].as_u64().unwrap();
+    assert!(unsent >= 30, "{unsent} of about 40 were not sent");
+    let lines = fs::read_to_string(&lines).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["unsent"].as_u64().unwrap()).sum::<u64>(), unsent);
+    let times: Vec<jiff::Timestamp> =
+        lines.iter().map(|line| line["time"].as_str().unwrap().parse().unwrap()).collect();
+    assert!(times.is_sorted() && times[0] > before && *times.last().unwrap() <= jiff::Timestamp::now());
 }

@@ -188,6 +188,8 @@ pub struct Interval {
     /// What was counted in it.
     pub counts: Counts,
     pub errors: u64,
+    /// Requests that were due and will not be sent.
+    pub unsent: u64,
     pub connections: usize,
     /// p50, p99 and max of the judged latency, if anything was timed.
     pub latency: Option<[Duration; 3]>,

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use jiff::Timestamp;
 use serde::Serialize;
+use summary::moment;
 
 use super::measure::{Interval, Tally};
 
@@ -50,6 +52,8 @@ struct Live {
 #[derive(Debug, Serialize)]
 struct Line {
     run: u32,
+    /// When the interval ended.
+    time: String,
     at_s: f64,
     length_s: f64,
     phase: &'static str,
@@ -68,6 +72,7 @@ struct Line {
     reordered: u64,
     corrupted: u64,
     timeouts: u64,
+    unsent: u64,
 }
 
 impl Reporter {
@@ -162,6 +167,7 @@ impl Reporter {
         let length_s = interval.length.as_secs_f64();
         let line = Line {
             run: self.run.unwrap_or(1),
+            time: moment(Timestamp::now()),
             at_s: interval.start.as_secs_f64(),
             length_s,
             phase: interval.phase,
@@ -180,6 +186,7 @@ impl Reporter {
             reordered: counts.reordered,
             corrupted: counts.corrupted,
             timeouts: counts.timeouts,
+            unsent: interval.unsent,
         };
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');

@@ -22,18 +22,18 @@ impl Run {
     /// together the records tell all that the summary tells.
     pub(super) fn end_interval(&mut self, now: Instant) {
         let interval = self.interval_until(now);
-        if interval.length.is_zero() && interval.latency.is_none() {
+        if interval.length.is_zero() && interval.latency.is_none() && interval.unsent == 0 {
             return;
         }
         self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
         self.reporter.interval(&interval, self.began, self.tally.latencies.judged());
         self.intervals.push(interval);
         self.total.take_in(&mut self.tally.latencies);
-        self.interval = (now, self.tally.counts, self.error_count());
+        self.interval = (now, self.tally.counts, self.error_count(), self.unsent);
     }
 
     fn interval_until(&self, now: Instant) -> Interval {
-        let (start, before, errors_before) = self.interval;
+        let (start, before, errors_before, unsent_before) = self.interval;
         let latency = self.tally.latencies.judged();
         let percentile = |of| Duration::from_nanos(latency.value_at_quantile(of));
         Interval {
@@ -42,6 +42,7 @@ impl Run {
             phase: self.phase.name(),
             counts: self.tally.counts.since(&before),
             errors: self.error_count() - errors_before,
+            unsent: self.unsent - unsent_before,
             connections: self.open_now,
             latency: (!latency.is_empty())
                 .then(|| [percentile(0.5), percentile(0.99), Duration::from_nanos(latency.max())]),
@@ -72,6 +73,8 @@ impl Run {
     pub(super) fn hand_over(&mut self, interrupted: bool) {
         let Some(results) = self.results.take() else { return };
         let now = Instant::now();
+        // What waits now will not be sent any more.
+        self.unsent += std::mem::take(&mut self.waiting);
         self.end_interval(now);
         self.total.take_in(&mut self.tally.latencies);
         let end = self.window.and_then(|window| window.end).unwrap_or_else(|| self.window_end(now));
@@ -94,7 +97,7 @@ impl Run {
             asked: self.connections_asked,
             opened: self.opened,
             held: end.open as u64,
-            unsent: self.unsent + self.waiting,
+            unsent: self.unsent,
             interrupted,
             under_way: if interrupted { self.tally.under_way } else { 0 },
             failure: self.failure.take(),
