@@ -531,6 +531,26 @@ fn an_interrupted_run_hides_no_stall() {
 }
 
 #[test]
+fn an_interrupted_run_without_an_answer_has_failed() {
+    let address = server(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink()))).to_string();
+    for (scenario, status) in [("echo", 1), ("idle", 0)] {
+        let lines = free("mute.ndjson");
+        let load = ["--connections", "2", "--duration", "1h", "--timeout", "1h", "--warmup", "0s"];
+        let files = ["--interval", "20ms", "--ndjson", &lines];
+        let arguments = [&[scenario, &*address][..], &load, &files].concat();
+        let child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        eventually("an interval was measured", || {
+            fs::read_to_string(&lines).is_ok_and(|lines| lines.contains("\"phase\":\"measure\""))
+        });
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{scenario}: {error}");
+        assert_eq!(error.contains("nothing was answered"), status == 1, "{scenario}: {error}");
+    }
+}
+
+#[test]
 fn what_a_server_hung_up_on_is_not_held() {
     let is_first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let address = server(move |mut stream| {
@@ -543,6 +563,7 @@ fn what_a_server_hung_up_on_is_not_held() {
     let output = stress(&["idle", &address, "--connections", "3", "--duration", "300ms", "--json", &file]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("2 of 3 connections"), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("3 made, 2 held at the end"), "{}", text(&output.stdout));
     let run = &json(&file)["runs"][0];
     assert_eq!((&run["connections_opened"], &run["connections_held"]), (&Value::from(3), &Value::from(2)));
 }

@@ -136,6 +136,10 @@ fn conclude(
     if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.as_ref()) {
         return Err(Failure::at_run_time(why));
     }
+    // Not one answer is no proof that nothing goes wrong.
+    if outcomes.iter().any(|run| run.interrupted && run.total.sent > 0 && run.measured.answered == 0) {
+        return Err(Failure::at_run_time("nothing was answered until it was ended: is the server at work?"));
+    }
     match summary.runs.iter().map(Measured::all_errors).sum::<u64>() {
         0 => Ok(()),
         1 => Err(Failure::at_run_time("there was an error: the table tells which")),

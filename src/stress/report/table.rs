@@ -67,7 +67,13 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     if run.due.is_some() {
         row("", "due-time less service time: the wait for a free place, and what we sent late".into());
     }
-    row("connections", format!("{} asked for, {} made", run.connections_asked, run.connections_opened));
+    row(
+        "connections",
+        format!(
+            "{} asked for, {} made, {} held at the end",
+            run.connections_asked, run.connections_opened, run.connections_held
+        ),
+    );
     row("errors", errors(run));
     let waited = run.cpu_wait.filter(|waited| *waited >= 0.005);
     let waited =
