@@ -85,3 +85,24 @@ fn intervals_tell_when_they_were_and_what_was_not_sent() {
         lines.iter().map(|line| line["time"].as_str().unwrap().parse().unwrap()).collect();
     assert!(times.is_sorted() && times[0] > before && *times.last().unwrap() <= jiff::Timestamp::now());
 }
+
+#[test]
+fn a_wrong_answer_is_shown_beside_what_was_expected() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let file = free("wrong.json");
+    for (expectation, expected) in [
+        (["--expect", "세븐\\n"], "  expected      세븐\\n\n"),
+        (["--expect-regex", "^[a-z]$"], "what matches ^[a-z]$\n"),
+    ] {
+        let load = ["--connections", "1", "--messages", "2", "--warmup", "0s", "--timeout", "200ms"];
+        let request = ["request", &*address, "--send", "일곱\\n\\xff", "--json", &file, "--force"];
+        let output = stress(&[&request[..], &expectation, &load].concat());
+        let table = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{table}");
+        assert!(table.contains(" wrong answer") && !table.contains("corrupted"), "{table}");
+        assert!(table.contains("  first wrong   일곱\\n\\xff\n"), "{table}");
+        assert!(table.contains(expected), "{table}");
+        assert_eq!(json(&file)["runs"][0]["wrong_answer"], "일곱\\n\\xff");
+    }
+}

@@ -127,7 +127,9 @@ pub struct RequestArgs {
     /// The answer, byte for byte
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "expect_regex")]
     expect: Option<String>,
-    /// A pattern that the answer matches; over TCP it is whole when it does
+    /// A pattern that the answer matches; over TCP it is whole when it does.
+    /// It may match any part: anchor it (^...$) where it has to match the whole
+    /// answer
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     expect_regex: Option<Regex>,
     /// A new connection for each message, for servers that close after one

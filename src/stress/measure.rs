@@ -11,6 +11,9 @@ use nix::sys::time::TimeValLike;
 /// Times longer than this are recorded as this.
 const LONGEST: u64 = 3600 * 1_000_000_000;
 
+/// Bytes that are kept of a wrong answer: one more than is shown of it.
+pub const WRONG_ANSWER_KEPT: usize = 201;
+
 /// An empty histogram of nanoseconds, with three digits of precision up to an hour.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 3).expect("these bounds are valid")
@@ -129,6 +132,8 @@ pub struct Tally {
     pub under_way: u64,
     /// When the last answer came.
     pub last_answer: Option<Instant>,
+    /// What came first that was not the answer to a request, or its beginning.
+    pub wrong_answer: Option<Vec<u8>>,
 }
 
 impl Tally {
@@ -159,6 +164,13 @@ impl Tally {
     /// with what it took so far.
     pub fn cut_off(&mut self, message: &InFlight, now: Instant) {
         self.time(message, now);
+    }
+
+    /// Counts a wrong answer, which came in these parts, and keeps the first.
+    pub fn wrong(&mut self, parts: [&[u8]; 2]) {
+        self.counts.corrupted += 1;
+        self.wrong_answer
+            .get_or_insert_with(|| parts.into_iter().flatten().copied().take(WRONG_ANSWER_KEPT).collect());
     }
 
     /// Times how late a request is sent for which there was room.
@@ -221,6 +233,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Requests whose answer was not waited for, because of that.
     pub under_way: u64,
+    /// The first wrong answer to a request, or its beginning.
+    pub wrong_answer: Option<Vec<u8>>,
     /// Why it could not be done at all.
     pub failure: Option<String>,
 }

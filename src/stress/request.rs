@@ -44,13 +44,13 @@ impl Request {
                 answer.extend_from_slice(bytes);
                 if pattern.is_match(&String::from_utf8_lossy(answer)) {
                     answer.clear();
-                    conclude(window, true, now, tally);
+                    right(window, now, tally);
                 } else if answer.len() > LONGEST_ANSWER {
+                    wrong(window, [answer, &[]], tally);
                     answer.clear();
-                    conclude(window, false, now, tally);
                 }
             }
-            Expected::Anything => conclude(window, true, now, tally),
+            Expected::Anything => right(window, now, tally),
         }
     }
 
@@ -61,7 +61,7 @@ impl Request {
             Expected::Pattern(pattern) => pattern.is_match(&String::from_utf8_lossy(datagram)),
             Expected::Anything => true,
         };
-        conclude(window, is_right, now, tally);
+        if is_right { right(window, now, tally) } else { wrong(window, [datagram, &[]], tally) }
     }
 
     /// The server closed: nothing more can belong to the answer.
@@ -71,10 +71,12 @@ impl Request {
             Expected::Pattern(pattern) => pattern.is_match(&String::from_utf8_lossy(answer)),
             Expected::Anything => !answer.is_empty(),
         };
-        if is_right || !answer.is_empty() {
-            answer.clear();
-            conclude(window, is_right, now, tally);
+        if is_right {
+            right(window, now, tally);
+        } else if !answer.is_empty() {
+            wrong(window, [answer, &[]], tally);
         }
+        answer.clear();
     }
 }
 
@@ -92,35 +94,38 @@ fn hear_text(
         let (part, rest) = bytes.split_at(count);
         if text[answer.len()..answer.len() + count] != *part {
             // Where a wrong answer ends cannot be known: all that came is one.
-            answer.clear();
-            return conclude(window, false, now, tally);
+            wrong(window, [answer, bytes], tally);
+            return answer.clear();
         }
         bytes = rest;
         if answer.len() + count < text.len() {
             answer.extend_from_slice(part);
         } else {
             answer.clear();
-            conclude(window, true, now, tally);
+            right(window, now, tally);
         }
     }
 }
 
-/// An answer is there; it belongs to the oldest request.
-fn conclude(window: &mut Window, is_right: bool, now: Instant, tally: &mut Tally) {
+/// A right answer is there; it belongs to the oldest request.
+fn right(window: &mut Window, now: Instant, tally: &mut Tally) {
     match window.in_flight.pop_front() {
-        Some(message) if is_right => {
+        Some(message) => {
             window.corrupted_in_a_row = 0;
             tally.answered(&message, now);
         }
-        Some(_) => {
-            tally.under_way -= 1;
-            tally.counts.corrupted += 1;
-            window.corrupted_in_a_row += 1;
-        }
-        None if is_right && window.forget_expired() => tally.counts.late += 1,
+        None if window.forget_expired() => tally.counts.late += 1,
         // Nobody asked.
-        None if is_right => tally.counts.duplicated += 1,
-        None => tally.counts.corrupted += 1,
+        None => tally.counts.duplicated += 1,
+    }
+}
+
+/// A wrong answer is there, in these parts; the oldest request has no other.
+fn wrong(window: &mut Window, parts: [&[u8]; 2], tally: &mut Tally) {
+    tally.wrong(parts);
+    if window.in_flight.pop_front().is_some() {
+        tally.under_way -= 1;
+        window.corrupted_in_a_row += 1;
     }
 }
 
@@ -192,6 +197,7 @@ fn bad_escape() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::measure::WRONG_ANSWER_KEPT;
     use super::*;
 
     fn talk(expected: Expected, requests: usize, reads: &[&str]) -> (u64, u64, u64) {
@@ -232,6 +238,26 @@ mod tests {
         request.hear_datagram(&mut window, b"late", now, &mut tally);
         request.hear_datagram(&mut window, b"again", now, &mut tally);
         assert_eq!((tally.counts.late, tally.counts.duplicated), (1, 1));
+    }
+
+    #[test]
+    fn the_first_wrong_answer_is_kept_from_its_beginning() {
+        let request = Request { message: Vec::new(), expected: Expected::Text(b"seven".to_vec()) };
+        let (mut window, mut answer, now) = (Window::default(), Vec::new(), Instant::now());
+        let mut tally = Tally { under_way: 2, ..Tally::default() };
+        (0..2).for_each(|_| {
+            window.send(now, now);
+        });
+        for read in ["sev", "eral\n", "eight"] {
+            request.hear(&mut window, &mut answer, read.as_bytes(), now, &mut tally);
+        }
+        assert_eq!((tally.counts.corrupted, tally.under_way), (2, 0));
+        assert_eq!(tally.wrong_answer.as_deref(), Some(&b"several\n"[..]));
+        request.hear_datagram(&mut window, b"nine", now, &mut tally);
+        assert_eq!(tally.wrong_answer.as_deref(), Some(&b"several\n"[..]));
+        let mut tally = Tally::default();
+        request.hear_datagram(&mut window, &[7; 5000], now, &mut tally);
+        assert_eq!(tally.wrong_answer.map(|answer| answer.len()), Some(WRONG_ANSWER_KEPT));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::stress::measure::Outcome;
+use crate::stress::measure::{Outcome, WRONG_ANSWER_KEPT};
+use crate::stress::request::escape;
 
 /// What the file's `format` says.
 pub const FORMAT: &str = "onepoll-stress-1";
@@ -64,6 +65,20 @@ pub struct Settings {
     pub interval_s: Option<f64>,
 }
 
+/// An answer as it is shown.
+fn shown(answer: &[u8]) -> String {
+    if answer.len() < WRONG_ANSWER_KEPT {
+        return escape(answer);
+    }
+    let answer = &answer[..WRONG_ANSWER_KEPT - 1];
+    // A letter that was cut in two is left out.
+    let end = match std::str::from_utf8(answer) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => answer.len(),
+    };
+    escape(&answer[..end]) + "…"
+}
+
 /// A moment as the files tell it: RFC 3339, in UTC, to the millisecond.
 pub fn moment(at: Timestamp) -> String {
     format!("{at:.3}")
@@ -116,6 +131,10 @@ pub struct Measured {
     pub interrupted: bool,
     /// Messages under way when it was interrupted.
     pub under_way: u64,
+    /// The first wrong answer to a request, escaped; cut off, with a "…" behind
+    /// it, where it is long.
+    #[serde(default)]
+    pub wrong_answer: Option<String>,
 }
 
 /// A distribution of times in milliseconds.
@@ -177,6 +196,7 @@ impl Measured {
             cpu_wait: outcome.wait_share(),
             interrupted: outcome.interrupted,
             under_way: outcome.under_way,
+            wrong_answer: outcome.wrong_answer.as_deref().map(shown),
         }
     }
 
@@ -189,5 +209,19 @@ impl Measured {
     pub fn all_errors(&self) -> u64 {
         let faults = self.lost + self.duplicated + self.reordered + self.corrupted + self.timeouts;
         faults + self.unsent + self.errors.values().sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_answer_is_cut_between_letters() {
+        assert_eq!(shown(b"seven\n"), "seven\\n");
+        let long = "안".repeat(100);
+        let kept = &long.as_bytes()[..WRONG_ANSWER_KEPT];
+        assert_eq!(shown(kept), "안".repeat(66) + "…");
+        assert_eq!(shown(&[0xff; WRONG_ANSWER_KEPT]), "\\xff".repeat(200) + "…");
     }
 }

@@ -11,6 +11,9 @@ const BUSY: f64 = 0.9;
 /// So late a generator that has a core sends nothing.
 const LATE_MS: f64 = 1.0;
 
+/// Characters of a text that are shown.
+const LONGEST_SHOWN: usize = 200;
+
 /// The settings on one line.
 pub fn title(settings: &Settings) -> String {
     let Settings { scenario, transport, target, connections, size, depth, rate, senders, .. } = settings;
@@ -74,7 +77,16 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
             run.connections_asked, run.connections_opened, run.connections_held
         ),
     );
-    row("errors", errors(run));
+    row("errors", errors(settings, run));
+    if let Some(answer) = &run.wrong_answer {
+        row("first wrong", answer.clone());
+        if let Some(text) = &settings.expect {
+            row("expected", beginning(text));
+        }
+        if let Some(pattern) = &settings.expect_regex {
+            row("expected", format!("what matches {}", beginning(pattern)));
+        }
+    }
     let waited = run.cpu_wait.filter(|waited| *waited >= 0.005);
     let waited =
         waited.map_or(String::new(), |share| format!(", kept waiting for one {:.0} %", share * 100.0));
@@ -102,12 +114,17 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     text
 }
 
-fn errors(run: &Measured) -> String {
+fn errors(settings: &Settings, run: &Measured) -> String {
+    let corrupted = match (settings.scenario.as_str(), run.corrupted) {
+        ("request", 1) => "wrong answer",
+        ("request", _) => "wrong answers",
+        _ => "corrupted",
+    };
     let faults = [
         ("lost", run.lost),
         ("duplicated", run.duplicated),
         ("reordered", run.reordered),
-        ("corrupted", run.corrupted),
+        (corrupted, run.corrupted),
         ("without an answer in time", run.timeouts),
         ("due and not sent", run.unsent),
     ];
@@ -126,6 +143,15 @@ fn errors(run: &Measured) -> String {
         remarks.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}: {count})")),
     );
     list.join(", ")
+}
+
+/// As much of a text as is shown of an answer.
+fn beginning(text: &str) -> String {
+    let mut shown: String = text.chars().take(LONGEST_SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn columns(times: &Percentiles) -> String {

@@ -74,7 +74,7 @@ impl Run {
         let Some(results) = self.results.take() else { return };
         let now = Instant::now();
         // What waits now will not be sent any more.
-        self.unsent += std::mem::take(&mut self.waiting);
+        self.unsent += self.waiting;
         self.end_interval(now);
         self.total.take_in(&mut self.tally.latencies);
         let end = self.window.and_then(|window| window.end).unwrap_or_else(|| self.window_end(now));
@@ -100,6 +100,7 @@ impl Run {
             unsent: self.unsent,
             interrupted,
             under_way: if interrupted { self.tally.under_way } else { 0 },
+            wrong_answer: self.tally.wrong_answer.take(),
             failure: self.failure.take(),
         };
         // The receiver lives until the reactor has ended.

@@ -213,9 +213,9 @@ impl Talk {
         let link = &mut self.links[number];
         let tally = &mut self.run.tally;
         if !link.answer.is_empty() && link.window.in_flight.pop_front().is_some() {
-            link.answer.clear();
-            tally.counts.corrupted += 1;
+            tally.wrong([&link.answer, &[]]);
             tally.under_way -= 1;
+            link.answer.clear();
         }
         for message in link.window.in_flight.drain(..) {
             tally.timed_out(&message, now);
