@@ -11,6 +11,12 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes to standard error, where standard output is for something else.
+pub fn print_aside(text: &str) {
+    // Nowhere is left to report it.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
 /// Says what went wrong, in one line on standard error.
 pub fn complain(sentence: &str) {
     // There is nowhere left to report that standard error is closed.

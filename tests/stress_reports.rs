@@ -106,3 +106,29 @@ fn a_wrong_answer_is_shown_beside_what_was_expected() {
         assert_eq!(json(&file)["runs"][0]["wrong_answer"], "일곱\\n\\xff");
     }
 }
+
+#[test]
+fn one_file_can_be_standard_output_which_holds_nothing_else() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let echo =
+        ["echo", &*address, "--connections", "1", "--messages", "5", "--warmup", "0s", "--repeat", "2"];
+    for (option, name) in
+        [("--json", "-"), ("--json", "/dev/stdout"), ("--ndjson", "-"), ("--hdr", "-"), ("--report", "-")]
+    {
+        let output = stress(&[&echo[..], &[option, name]].concat());
+        let (out, aside) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{option} {name}: {aside}");
+        assert!(aside.contains("run 2 of 2") && aside.contains("errors        none"), "{option}: {aside}");
+        match option {
+            "--json" => assert_eq!(serde_json::from_str::<Value>(out).unwrap()["runs"][1]["answered"], 5),
+            "--ndjson" => assert!(out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok())),
+            "--hdr" => assert!(out.starts_with("#[Histogram log format") && !out.contains("errors"), "{out}"),
+            _ => assert!(out.starts_with("<!DOCTYPE html>") && out.ends_with("</html>\n")),
+        }
+    }
+    let output = stress(&[&echo[..], &["--json", "-", "--ndjson", "-"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("only one file"), "{}", text(&output.stderr));
+    assert!(!std::path::Path::new("-").exists());
+}

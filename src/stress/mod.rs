@@ -36,6 +36,7 @@ use arguments::{Order, Words};
 use measure::Outcome;
 use payload::Payload;
 use report::Reporter;
+use report::files::Files;
 use report::summary::{FORMAT, Measured, Settings, Summary, moment};
 use run::Run;
 use talk::{Script, Style, Talk};
@@ -60,7 +61,8 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
     let settings = order.settings();
     let title = report::table::title(&settings);
     reporter.begin_log(&title, SystemTime::now());
-    print(&format!("{title}\n"))?;
+    let files = &order.common.files;
+    tell(files, &format!("{title}\n"))?;
     let mut outcomes = Vec::new();
     let mut runs = Vec::new();
     for number in 1..=order.common.repeat {
@@ -80,7 +82,7 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
         };
         if let Some(why) = nothing {
             if outcomes.is_empty() {
-                order.common.files.take_back();
+                files.take_back();
             } else {
                 // What the runs before it measured is written all the same.
                 conclude(&order, settings, runs, &outcomes, &reporter)?;
@@ -88,10 +90,10 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
             return Err(Failure::at_run_time(why));
         }
         if order.common.repeat > 1 {
-            print(&format!("run {number} of {}\n", order.common.repeat))?;
+            tell(files, &format!("run {number} of {}\n", order.common.repeat))?;
         }
         let run = Measured { started, ..Measured::of(&outcome) };
-        print(&report::table::table(&settings, &run))?;
+        tell(files, &report::table::table(&settings, &run))?;
         let is_cut = outcome.interrupted;
         outcomes.push(outcome);
         runs.push(run);
@@ -112,10 +114,10 @@ fn conclude(
 ) -> Result<(), Failure> {
     let version = Some(env!("CARGO_PKG_VERSION").into());
     let summary = Summary { format: FORMAT.into(), version, settings, runs };
-    if summary.runs.len() > 1 {
-        print(&compare::spread(&summary))?;
-    }
     let files = &order.common.files;
+    if summary.runs.len() > 1 {
+        tell(files, &compare::spread(&summary))?;
+    }
     files
         .write_json(|| {
             serde_json::to_string_pretty(&summary).map(|text| text + "\n").map_err(|error| error.to_string())
@@ -145,6 +147,15 @@ fn conclude(
         1 => Err(Failure::at_run_time("there was an error: the table tells which")),
         count => Err(Failure::at_run_time(format!("there were {count} errors: the table tells which"))),
     }
+}
+
+/// Prints for the user, aside where standard output is one of the files.
+fn tell(files: &Files, text: &str) -> Result<(), Failure> {
+    if files.take_stdout() {
+        output::print_aside(text);
+        return Ok(());
+    }
+    print(text)
 }
 
 fn print(text: &str) -> Result<(), Failure> {

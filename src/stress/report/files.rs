@@ -1,17 +1,22 @@
-//! The files that a run writes. None that exists is overwritten unless asked to.
+//! The files that a run writes. None that exists is overwritten unless asked to;
+//! what is no regular file (a pipe, a terminal, a device) has nothing to lose.
+//! `-` is standard output, for one of them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::Reporter;
+use crate::output;
 
 /// Where to write what.
 #[derive(Debug, Args)]
 pub struct Files {
-    /// Write the summary there, as JSON (docs/stress.md tells its fields)
+    /// Write the summary there, as JSON (docs/stress.md tells its fields); - is
+    /// standard output, for any of these four
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write one line of JSON there for each interval
@@ -35,11 +40,10 @@ impl Files {
     /// # Errors
     /// A sentence for the user.
     pub fn open(&self) -> Result<Reporter, String> {
-        let all: Vec<&Path> = [&self.json, &self.ndjson, &self.hdr, &self.report]
-            .into_iter()
-            .flatten()
-            .map(PathBuf::as_path)
-            .collect();
+        let all: Vec<&Path> = self.all().collect();
+        if all.iter().filter(|path| is_stdout(path)).count() > 1 {
+            return Err("only one file can go to standard output: give the others names".into());
+        }
         for (number, path) in all.iter().enumerate() {
             if all[..number].contains(path) {
                 return Err(format!(
@@ -47,8 +51,15 @@ impl Files {
                     path.display()
                 ));
             }
-            if path.exists() && !self.force {
-                return Err(exists(path));
+            if is_stdout(path) {
+                continue;
+            }
+            match fs::metadata(path) {
+                Ok(found) if found.is_dir() => {
+                    return Err(format!("{} is a folder: name a file in it", path.display()));
+                }
+                Ok(found) if found.is_file() && !self.force => return Err(exists(path)),
+                _ => {}
             }
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             if folder.is_some_and(|folder| !folder.is_dir()) {
@@ -59,13 +70,24 @@ impl Files {
         Ok(Reporter::new(open(&self.ndjson)?, open(&self.hdr)?))
     }
 
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        [&self.json, &self.ndjson, &self.hdr, &self.report].into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// Whether standard output is for one of the files, and for nothing else.
+    pub fn take_stdout(&self) -> bool {
+        self.all().any(is_stdout)
+    }
+
     /// Removes the files that were opened for a run which measured nothing, so
     /// that they are not in the way of the next try. With `--force` nothing is.
     pub fn take_back(&self) {
         if !self.force {
             for path in [&self.ndjson, &self.hdr].into_iter().flatten() {
-                // Whatever is left tells the user itself.
-                let _ = fs::remove_file(path);
+                if !is_stdout(path) && path.is_file() {
+                    // Whatever is left tells the user itself.
+                    let _ = fs::remove_file(path);
+                }
             }
         }
     }
@@ -87,6 +109,9 @@ impl Files {
     ) -> Result<(), String> {
         let Some(path) = path else { return Ok(()) };
         let text = make()?;
+        if is_stdout(path) {
+            return output::print(&text).map_err(|error| cannot_write(path, &error));
+        }
         if path.exists() && !path.is_file() {
             // A pipe, or a device, has no other name.
             return fs::write(path, text).map_err(|error| cannot_write(path, &error));
@@ -118,8 +143,14 @@ impl Files {
     }
 
     fn create(&self, path: &Path) -> Result<File, String> {
+        if is_stdout(path) {
+            let stdout = io::stdout().as_fd().try_clone_to_owned();
+            return stdout.map(File::from).map_err(|error| cannot_write(path, &error));
+        }
         let mut options = OpenOptions::new();
-        if self.force {
+        if path.exists() && !path.is_file() {
+            &mut options
+        } else if self.force {
             options.create(true).truncate(true)
         } else {
             options.create_new(true)
@@ -129,6 +160,11 @@ impl Files {
             _ => cannot_write(path, &error),
         })
     }
+}
+
+/// Whether a file's name stands for standard output.
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
 }
 
 fn exists(path: &Path) -> String {
@@ -142,6 +178,22 @@ fn cannot_write(path: &Path, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_neither_refused_nor_removed() {
+        let device = Some(PathBuf::from("/dev/null"));
+        let mut files = Files { json: device.clone(), ndjson: None, hdr: None, report: None, force: false };
+        assert!(files.open().is_ok() && !files.take_stdout());
+        files.write_json(|| Ok("text".into())).unwrap();
+        (files.json, files.hdr) = (None, device);
+        assert!(files.open().is_ok());
+        files.take_back();
+        assert!(Path::new("/dev/null").exists());
+        files.hdr = Some(std::env::temp_dir());
+        assert!(files.open().is_err_and(|why| why.contains("is a folder")));
+        (files.json, files.hdr) = (Some("-".into()), Some("/dev/stdout".into()));
+        assert!(files.open().is_err_and(|why| why.contains("only one file")));
+    }
 
     #[test]
     fn a_file_appears_whole_or_not_at_all() {

@@ -214,7 +214,10 @@ impl Reporter {
     }
 
     fn note(&mut self, outcome: io::Result<()>) {
-        if let Err(error) = outcome {
+        // A reader that has closed its pipe has read what it wanted.
+        if let Err(error) = outcome
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
             self.failure.get_or_insert(error);
         }
     }
