@@ -132,3 +132,15 @@ fn one_file_can_be_standard_output_which_holds_nothing_else() {
     assert!(text(&output.stderr).contains("only one file"), "{}", text(&output.stderr));
     assert!(!std::path::Path::new("-").exists());
 }
+
+#[test]
+fn a_short_run_has_both_charts() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let [page, lines] = ["short.html", "short.ndjson"].map(free);
+    let load = ["--connections", "1", "--duration", "200ms", "--warmup", "100ms"];
+    let output = stress(&[&["echo", &*address, "--report", &page, "--ndjson", &lines][..], &load].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(&page).unwrap().matches("<svg").count(), 2);
+    assert!(fs::read_to_string(&lines).unwrap().lines().count() >= 3, "intervals of 20 ms");
+}

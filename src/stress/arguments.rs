@@ -70,9 +70,11 @@ pub struct Common {
     /// Decides every byte that is sent
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// The time between two records of --ndjson and --hdr
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = some_time)]
-    pub interval: Duration,
+    /// The time between two records of --ndjson and --hdr, and two points of
+    /// --report (default: a tenth of what is measured, at least 10ms and at
+    /// most 1s; with --messages 100ms)
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    pub interval: Option<Duration>,
     /// Do it all so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub repeat: usize,
@@ -274,15 +276,16 @@ impl Order {
             (_, Some(rate)) => Load::Open { rate, depth },
             (_, None) => Load::Closed { depth },
         };
+        let length = messages.map_or(Length::For(common.duration), Length::Messages);
         let plan = Plan {
             connections: common.connections,
             load,
             ramp: common.ramp,
             settle: Duration::ZERO,
             warmup: if load.depth() == 0 { Duration::ZERO } else { common.warmup },
-            length: messages.map_or(Length::For(common.duration), Length::Messages),
+            length,
             timeout: common.timeout,
-            interval: common.interval,
+            interval: common.interval.unwrap_or_else(|| length.interval()),
             seed: common.seed,
             sources: common.source.clone(),
         };

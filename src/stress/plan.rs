@@ -5,6 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+/// Bounds of the time between two reports that is chosen for a run.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The load of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -49,6 +53,18 @@ impl Load {
 pub enum Length {
     For(Duration),
     Messages(u64),
+}
+
+impl Length {
+    /// The time between two reports, so that there are about ten of a short
+    /// run, and not too many of a long one.
+    pub fn interval(&self) -> Duration {
+        match self {
+            Length::For(time) => (*time / 10).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
+            // Nobody knows how long they will take.
+            Length::Messages(_) => LONGEST_INTERVAL / 10,
+        }
+    }
 }
 
 /// The uniform schedule of an open loop: request `n` is due `n / rate` seconds
@@ -197,6 +213,15 @@ mod tests {
         schedule.limit(1);
         assert_eq!(schedule.next_due(begin + Duration::from_secs(9)), Some(6));
         assert_eq!(schedule.next_due(begin + Duration::from_secs(9)), None);
+    }
+
+    #[test]
+    fn a_run_has_about_ten_intervals_or_one_a_second() {
+        for (length, millis) in [(0, 10), (300, 30), (2000, 200), (10_000, 1000), (3_600_000, 1000)] {
+            let interval = Length::For(Duration::from_millis(length)).interval();
+            assert_eq!(interval, Duration::from_millis(millis), "{length} ms");
+        }
+        assert_eq!(Length::Messages(1).interval(), Duration::from_millis(100));
     }
 
     #[test]

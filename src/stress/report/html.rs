@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write;
 use std::ops::Range;
 
+use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::summary::{Measured, Summary};
@@ -12,8 +13,8 @@ use crate::stress::measure::{Outcome, ratio};
 
 /// Width and height of a chart.
 const CHART: (u32, u32) = (860, 340);
-/// The rarest event on the latency curve: one in a hundred thousand.
-const DECADES: f64 = 5.0;
+/// The rarest event on the latency curve: one in a hundred million.
+const DECADES: f64 = 8.0;
 /// Points of the latency curve in a decade.
 const POINTS: usize = 40;
 /// Colours of the runs, one after the other; they can be told apart by those
@@ -67,7 +68,7 @@ fn draw(summary: &Summary, outcomes: &[Outcome]) -> Result<String, Box<dyn Error
     let rates = rate_curves(outcomes);
     if !rates.is_empty() {
         page += "<h2>Rate over time</h2>\n";
-        page += &rate_chart(&rates)?;
+        page += &rate_chart(&rates, outcomes.first().and_then(measured_part))?;
     }
     for (number, run) in summary.runs.iter().enumerate() {
         writeln!(page, "<h2>Run {}</h2>\n<pre>{}</pre>", number + 1, escape(&table(&summary.settings, run)))?;
@@ -88,12 +89,14 @@ fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
             // Rarer than one of all that were timed means nothing.
             let decades = (histogram.len() as f64).log10().clamp(1.0, DECADES);
             let count = (decades * POINTS as f64) as usize;
+            let slowest = (decades, histogram.max() as f64 / 1e6);
             let points = (0..=count)
                 .map(|point| {
                     let nines = point as f64 / POINTS as f64;
                     let quantile = 1.0 - 10f64.powf(-nines);
                     (nines, histogram.value_at_quantile(quantile) as f64 / 1e6)
                 })
+                .chain([slowest])
                 .collect();
             curves.push(Curve { name: run_name(name, number, outcomes.len()), points });
         }
@@ -111,8 +114,8 @@ fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
             // What is left over at the end of a phase is too short for a rate.
             .filter(|interval| interval.length >= longest / 2 && interval.phase != "drain")
             .map(|interval| {
-                let end = interval.start + interval.length;
-                (end.as_secs_f64(), ratio(interval.counts.answered as f64, interval.length.as_secs_f64()))
+                let middle = interval.start + interval.length / 2;
+                (middle.as_secs_f64(), ratio(interval.counts.answered as f64, interval.length.as_secs_f64()))
             })
             .collect();
         if points.len() > 1 {
@@ -122,61 +125,97 @@ fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
     curves
 }
 
+/// When it was measured, in seconds since the run began.
+fn measured_part(outcome: &Outcome) -> Option<Range<f64>> {
+    let mut measured = outcome.intervals.iter().filter(|interval| interval.phase == "measure");
+    let first = measured.next()?;
+    let last = measured.next_back().unwrap_or(first);
+    Some(first.start.as_secs_f64()..(last.start + last.length).as_secs_f64())
+}
+
 fn run_name(name: &str, number: usize, runs: usize) -> String {
     if runs == 1 { name.to_owned() } else { format!("{name}, run {}", number + 1) }
 }
 
 fn latency_chart(curves: &[Curve]) -> Result<String, Box<dyn Error>> {
-    let nines = curves.iter().flat_map(|curve| &curve.points).map(|point| point.0).fold(1.0, f64::max);
-    let values = || curves.iter().flat_map(|curve| &curve.points).map(|point| point.1);
-    let low = values().fold(f64::INFINITY, f64::min).max(1e-6) * 0.8;
-    let high = values().fold(0.0, f64::max).max(low * 2.0) * 1.25;
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, CHART).into_drawing_area();
-        area.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&area)
-            .margin(10)
-            .x_label_area_size(36)
-            .y_label_area_size(70)
-            .build_cartesian_2d(0f64..nines, (low..high).log_scale())?;
-        chart
-            .configure_mesh()
-            .x_labels(nines as usize + 1)
-            .x_label_formatter(&|nines| percent(*nines))
-            .y_label_formatter(&|millis| millis_text(*millis))
-            .x_desc("share of the requests that were at least as fast")
-            .light_line_style(BLACK.mix(0.06))
-            .draw()?;
-        draw_curves(&mut chart, curves, SeriesLabelPosition::UpperLeft)?;
-        area.present()?;
-    }
-    Ok(svg)
+    let nines = points(curves).map(|point| point.0).fold(1.0, f64::max);
+    let low = points(curves).map(|point| point.1).fold(f64::INFINITY, f64::min).max(1e-6) * 0.8;
+    let high = points(curves).map(|point| point.1).fold(0.0, f64::max).max(low * 2.0) * 1.25;
+    chart(
+        Axis { range: 0f64..nines, labels: nines as usize + 1, write: &|nines| percent(*nines) },
+        Axis { range: (low..high).log_scale(), labels: 10, write: &|millis| millis_text(*millis) },
+        "share of the requests that were at least as fast; the last point is the slowest",
+        0.0,
+        curves,
+        SeriesLabelPosition::UpperLeft,
+    )
 }
 
-fn rate_chart(curves: &[Curve]) -> Result<String, Box<dyn Error>> {
-    let all = || curves.iter().flat_map(|curve| &curve.points);
-    let end = all().map(|point| point.0).fold(0.0, f64::max);
-    let high = all().map(|point| point.1).fold(1.0, f64::max) * 1.1;
-    let digits = usize::from(end < 20.0);
-    let range: Range<f64> = 0.0..end.max(0.001);
+fn rate_chart(curves: &[Curve], measured: Option<Range<f64>>) -> Result<String, Box<dyn Error>> {
+    let measured = measured.unwrap_or(0.0..0.001);
+    let end = points(curves).map(|point| point.0).fold(measured.end, f64::max);
+    let high = points(curves).map(|point| point.1).fold(1.0, f64::max) * 1.1;
+    let digits = if end < 2.0 { 2 } else { usize::from(end < 20.0) };
+    chart(
+        Axis { range: 0.0..end, labels: 10, write: &|seconds| format!("{seconds:.digits$} s") },
+        Axis { range: 0.0..high, labels: 10, write: &|rate| format!("{}/s", grouped(*rate)) },
+        "time since the connections were opened; shaded: ramp and warm-up, which are not measured",
+        measured.start,
+        curves,
+        SeriesLabelPosition::LowerRight,
+    )
+}
+
+fn points(curves: &[Curve]) -> impl Iterator<Item = &(f64, f64)> {
+    curves.iter().flat_map(|curve| &curve.points)
+}
+
+/// One axis of a chart.
+struct Axis<'a, R> {
+    range: R,
+    labels: usize,
+    write: &'a dyn Fn(&f64) -> String,
+}
+
+/// Curves as a picture (SVG), of which the part up to `shaded` is shaded.
+fn chart<Y>(
+    x: Axis<'_, Range<f64>>,
+    y: Axis<'_, Y>,
+    x_name: &str,
+    shaded: f64,
+    curves: &[Curve],
+    legend: SeriesLabelPosition,
+) -> Result<String, Box<dyn Error>>
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, CHART).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
             .margin(10)
+            .margin_right(30)
             .x_label_area_size(36)
             .y_label_area_size(90)
-            .build_cartesian_2d(range, 0f64..high)?;
+            .build_cartesian_2d(x.range, y.range)?;
+        if shaded > 0.0 {
+            let Range { start: low, end: high } = chart.as_coord_spec().y_spec().range();
+            let part = Rectangle::new([(0.0, low), (shaded, high)], BLACK.mix(0.08).filled());
+            chart.draw_series([part])?;
+        }
         chart
             .configure_mesh()
-            .x_label_formatter(&|seconds| format!("{seconds:.digits$} s"))
-            .y_label_formatter(&|rate| format!("{}/s", grouped(*rate)))
-            .x_desc("time since the connections were opened; warm-up included")
+            .x_labels(x.labels)
+            .y_labels(y.labels)
+            .x_label_formatter(&x.write)
+            .y_label_formatter(&y.write)
+            .x_desc(x_name)
+            .max_light_lines(5)
             .light_line_style(BLACK.mix(0.06))
             .draw()?;
-        draw_curves(&mut chart, curves, SeriesLabelPosition::LowerRight)?;
+        draw_curves(&mut chart, curves, legend)?;
         area.present()?;
     }
     Ok(svg)
@@ -188,8 +227,8 @@ fn draw_curves<'a, X, Y>(
     legend: SeriesLabelPosition,
 ) -> Result<(), Box<dyn Error>>
 where
-    X: plotters::coord::ranged1d::Ranged<ValueType = f64>,
-    Y: plotters::coord::ranged1d::Ranged<ValueType = f64>,
+    X: Ranged<ValueType = f64>,
+    Y: Ranged<ValueType = f64>,
 {
     for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
         chart
@@ -221,11 +260,43 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::stress::measure::{Counts, Interval, record};
 
     #[test]
     fn nines_are_written_as_percentages() {
         assert_eq!([0.0, 1.0, 2.0, 3.0, 4.0].map(percent), ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+    }
+
+    #[test]
+    fn the_curve_ends_with_the_slowest_and_the_shade_where_measuring_begins() {
+        let mut outcome = Outcome::default();
+        (1..=1000).for_each(|millis| record(&mut outcome.latencies.service, Duration::from_millis(millis)));
+        let slowest = outcome.latencies.service.max() as f64 / 1e6;
+        let [curve] = &latency_curves(std::slice::from_ref(&outcome))[..] else { panic!("one curve") };
+        assert_eq!(curve.points.last(), Some(&(3.0, slowest)));
+        assert!(slowest >= 1000.0);
+
+        assert_eq!(measured_part(&outcome), None);
+        let interval = |number: u32, phase| Interval {
+            start: number * Duration::from_secs(1),
+            length: Duration::from_secs(1),
+            phase,
+            counts: Counts { answered: 100, ..Counts::default() },
+            errors: 0,
+            unsent: 0,
+            connections: 1,
+            latency: None,
+        };
+        let phases = ["ramp", "warmup", "measure", "measure", "measure", "drain"];
+        outcome.intervals = (0..).zip(phases).map(|(number, phase)| interval(number, phase)).collect();
+        assert_eq!(measured_part(&outcome), Some(2.0..5.0));
+        let curves = rate_curves(std::slice::from_ref(&outcome));
+        assert_eq!(curves[0].points.last(), Some(&(4.5, 100.0)));
+        let shade = |measured| rate_chart(&curves, measured).unwrap().contains("opacity=\"0.08\"");
+        assert!(shade(Some(2.0..5.0)) && !shade(Some(0.0..5.0)));
     }
 
     #[test]
