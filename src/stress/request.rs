@@ -112,7 +112,8 @@ fn conclude(window: &mut Window, is_right: bool, now: Instant, tally: &mut Tally
             window.corrupted_in_a_row = 0;
             tally.answered(&message, now);
         }
-        Some(_) => {
+        Some(message) => {
+            tally.given_up(&message, now);
             tally.under_way -= 1;
             tally.counts.corrupted += 1;
             window.corrupted_in_a_row += 1;
@@ -202,7 +203,7 @@ mod tests {
         let (mut window, now) = (Window::default(), Instant::now());
         let mut tally = Tally { under_way: 1, ..Tally::default() };
         window.send(now, now);
-        window.expire(&mut tally);
+        window.expire(Instant::now(), &mut tally);
         request.hear_datagram(&mut window, b"late", now, &mut tally);
         request.hear_datagram(&mut window, b"again", now, &mut tally);
         assert_eq!((tally.counts.late, tally.counts.duplicated), (1, 1));

@@ -94,9 +94,9 @@ impl Run {
             asked: self.connections_asked,
             opened: self.opened,
             held: end.open as u64,
-            unsent: self.unsent + self.waiting,
+            unsent: if interrupted { self.unsent } else { self.unsent_of_all() },
             interrupted,
-            under_way: if interrupted { self.tally.under_way } else { 0 },
+            under_way: if interrupted { self.tally.under_way + self.waiting } else { 0 },
             failure: self.failure.take(),
         };
         // The receiver lives until the reactor has ended.

@@ -7,10 +7,10 @@
 
 mod sending;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use onepoll::reactor::{ConnectionId, SocketId};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
@@ -19,11 +19,15 @@ use crate::stress::link::Window;
 use crate::stress::measure::between;
 use crate::stress::payload::Payload;
 use crate::stress::request::Request;
-use crate::stress::run::{Run, Turn, end_of_connection};
+use crate::stress::run::{Phase, Reconnects, Run, Share, Turn, end_of_connection};
 
 /// Corrupted messages in a row after which a stream is out of step, and what
 /// comes on it means nothing any more.
 const OUT_OF_STEP: u32 = 8;
+
+/// How long after a connection that could not be made, or brought nothing, the
+/// next one is asked for.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What is said.
 #[derive(Debug)]
@@ -54,8 +58,10 @@ pub struct Talk {
     sockets: HashMap<SocketId, usize>,
     /// The first link that load has not begun on.
     next_to_start: usize,
-    /// Links whose connection failed, to be tried again at the next tick.
-    retries: Vec<usize>,
+    /// Links whose connection failed, and when they are to have another one.
+    retries: BTreeSet<(Instant, usize)>,
+    /// Messages under way on one connection that can be told apart.
+    most_under_way: usize,
     /// A message, or several, for another connection than the callback's own.
     out: Vec<u8>,
 }
@@ -67,10 +73,19 @@ struct Link {
     window: Window,
     /// An answer that is not whole yet.
     answer: Vec<u8>,
-    /// Of the requests that were due here, how many were sent.
-    taken: u64,
-    /// And how many wait for a place.
-    waiting: u64,
+    share: Share,
+    /// Something came since it was connected.
+    is_answered: bool,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End<'a> {
+    /// It was for one request, which is answered.
+    Done,
+    /// Its messages are counted as faults.
+    GivenUp,
+    Failed(&'a str),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +105,15 @@ pub struct Session {
 
 impl Talk {
     pub fn new(mut run: Run, script: Script, style: Style, is_udp: bool) -> Talk {
-        run.reconnects = style != Style::Kept;
+        run.reconnects = match (style, &script) {
+            (Style::Churn { .. }, _) => Reconnects::Always,
+            (Style::Kept, Script::Silence) => Reconnects::Never,
+            (Style::Kept, _) => Reconnects::AfterFailure,
+        };
+        let most_under_way = match &script {
+            Script::Echo(payload) => Payload::numbers(payload.size()) / 2,
+            _ => u64::MAX,
+        };
         let link = |number| Link {
             way: Way::Down,
             key: match &script {
@@ -99,8 +122,8 @@ impl Talk {
             },
             window: Window::default(),
             answer: Vec::new(),
-            taken: 0,
-            waiting: 0,
+            share: Share::new(number, run.plan.connections),
+            is_answered: false,
         };
         let links = (0..run.plan.connections).map(link).collect();
         let sockets = HashMap::new();
@@ -112,7 +135,8 @@ impl Talk {
             links,
             sockets,
             next_to_start: 0,
-            retries: Vec::new(),
+            retries: BTreeSet::new(),
+            most_under_way: usize::try_from(most_under_way).unwrap_or(usize::MAX),
             out: Vec::new(),
         }
     }
@@ -121,6 +145,7 @@ impl Talk {
     fn hear(&mut self, number: usize, bytes: &[u8], cx: &mut Context<'_>) {
         let now = cx.moment();
         let link = &mut self.links[number];
+        link.is_answered = true;
         let tally = &mut self.run.tally;
         tally.counts.bytes_received += bytes.len() as u64;
         match &self.script {
@@ -138,47 +163,84 @@ impl Talk {
         }
         if !self.is_udp && link.window.corrupted_in_a_row >= OUT_OF_STEP {
             cx.abort();
-            return self.ended(number, Some("given up: its answers make no sense"), cx);
+            return self.ended(number, End::GivenUp, now, cx);
         }
         if let Style::Churn { reset } = self.style
             && link.window.in_flight.is_empty()
         {
+            self.judge_leftover(number);
             if reset {
                 cx.abort()
             } else {
                 cx.close()
             }
-            self.ended(number, None, cx);
+            self.ended(number, End::Done, now, cx);
         }
         self.fill(number, now, cx);
         self.send_due(now, cx);
     }
 
-    /// A link's connection is gone, in order if there is no error.
-    fn ended(&mut self, number: usize, error: Option<&str>, cx: &mut Context<'_>) {
+    /// What came beyond all answers is a fault.
+    fn judge_leftover(&mut self, number: usize) {
         let link = &mut self.links[number];
-        if link.way == Way::Down {
+        if link.window.has_leftover() || link.window.in_flight.is_empty() && !link.answer.is_empty() {
+            link.answer.clear();
+            self.run.tally.counts.corrupted += 1;
+        }
+    }
+
+    /// A link's connection is gone.
+    fn ended(&mut self, number: usize, how: End<'_>, now: Instant, cx: &mut Context<'_>) {
+        if self.links[number].way == Way::Down {
             return;
         }
+        self.judge_leftover(number);
+        let link = &mut self.links[number];
         link.way = Way::Down;
         link.answer.clear();
-        let lost = link.window.abandon();
-        self.run.tally.counts.lost += lost;
-        self.run.tally.under_way -= lost;
+        let is_answered = std::mem::take(&mut link.is_answered);
+        let tally = &mut self.run.tally;
+        for message in link.window.abandon() {
+            tally.counts.lost += 1;
+            tally.under_way -= 1;
+            tally.given_up(&message, now);
+        }
         self.run.closed();
-        if let Some(error) = error {
+        if let End::Failed(error) = how {
             self.run.error(error);
         }
-        match self.style {
-            Style::Kept => {
-                self.run.unsent += link.waiting;
-                self.run.waiting -= link.waiting;
-                link.taken += std::mem::take(&mut link.waiting);
-            }
-            Style::Churn { .. } if error.is_some() => self.retries.push(number),
-            Style::Churn { .. } => {}
+        if self.style == Style::Kept {
+            self.run.drop_waiting(&mut self.links[number].share, now);
+        }
+        match (self.run.reconnects, how) {
+            (Reconnects::Never, _) | (_, End::Done) => {}
+            (Reconnects::AfterFailure, _) if !is_answered => self.retry(number, now + RETRY),
+            _ => self.retry(number, now),
         }
         self.open_more(cx);
+    }
+
+    /// A link is to have another connection.
+    fn retry(&mut self, number: usize, at: Instant) {
+        self.retries.insert((at, number));
+    }
+
+    /// Takes up the links whose time has come to have another connection.
+    fn take_retries(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some((at, number)) = self.retries.first().copied()
+            && at <= now
+        {
+            let is_kept = self.style == Style::Kept;
+            if is_kept && !self.run.may_ask() {
+                return;
+            }
+            self.retries.pop_first();
+            match self.run.phase {
+                Phase::Drain | Phase::Over if is_kept => {}
+                _ if is_kept => self.open_link(number, cx),
+                _ => self.fill(number, now, cx),
+            }
+        }
     }
 
     /// Looks for answers that are overdue.
@@ -192,8 +254,7 @@ impl Talk {
                     break;
                 }
                 if self.is_udp || link.window.is_overtaken(oldest) {
-                    self.run.tally.counts.lost += 1;
-                    link.window.expire(&mut self.run.tally);
+                    link.window.expire(now, &mut self.run.tally);
                     continue;
                 }
                 let way = link.way;
@@ -201,7 +262,7 @@ impl Talk {
                 if let Way::Connection(connection) = way {
                     cx.close_other(connection);
                 }
-                self.ended(number, Some("given up: it did not answer"), cx);
+                self.ended(number, End::GivenUp, now, cx);
             }
             self.fill(number, now, cx);
         }
@@ -212,10 +273,13 @@ impl Talk {
     fn time_out(&mut self, number: usize, now: Instant) {
         let link = &mut self.links[number];
         let tally = &mut self.run.tally;
-        if !link.answer.is_empty() && link.window.in_flight.pop_front().is_some() {
+        if !link.answer.is_empty()
+            && let Some(message) = link.window.in_flight.pop_front()
+        {
             link.answer.clear();
             tally.counts.corrupted += 1;
             tally.under_way -= 1;
+            tally.given_up(&message, now);
         }
         for message in link.window.in_flight.drain(..) {
             tally.timed_out(&message, now);
@@ -230,11 +294,20 @@ impl Talk {
                 if !self.is_udp && !link.window.is_overtaken(oldest) {
                     break;
                 }
-                self.run.tally.counts.lost += 1;
-                link.window.expire(&mut self.run.tally);
+                link.window.expire(now, &mut self.run.tally);
             }
+            self.judge_leftover(number);
             self.time_out(number, now);
+            self.run.drop_waiting(&mut self.links[number].share, now);
         }
+    }
+
+    /// Nobody waits any longer for what is under way or due on a link.
+    fn cut_off(&mut self, number: usize, now: Instant) {
+        for message in &self.links[number].window.in_flight {
+            self.run.tally.cut_off(message, now);
+        }
+        self.run.cut_off_waiting(&self.links[number].share, now);
     }
 
     fn link_of(&self, session: &Session, cx: &Context<'_>) -> Option<usize> {
@@ -298,7 +371,7 @@ impl Service for Talk {
             request.end(&mut link.window, &mut link.answer, now, &mut self.run.tally);
             error = error.filter(|_| !link.window.in_flight.is_empty());
         }
-        self.ended(number, error, cx);
+        self.ended(number, error.map_or(End::Done, End::Failed), now, cx);
         self.fill(number, now, cx);
     }
 
@@ -308,19 +381,23 @@ impl Service for Talk {
             if self.run.not_opened(error, cx) {
                 return self.open_link(number, cx);
             }
+            let now = cx.moment();
             let link = &mut self.links[number];
             link.way = Way::Down;
-            if link.window.in_flight.pop_back().is_some() {
+            if let Some(message) = link.window.in_flight.pop_back() {
                 self.run.tally.under_way -= 1;
-                self.retries.push(number);
+                self.run.tally.never_sent(message.due, now);
+                self.retry(number, now);
+            } else if self.run.reconnects == Reconnects::AfterFailure {
+                self.run.drop_waiting(&mut link.share, now);
+                self.retry(number, now + RETRY);
             }
             self.open_more(cx);
         } else if matches!(why, CloseReason::ShuttingDown) {
-            let now = cx.moment();
-            let cut_off = &self.links[number].window.in_flight;
-            cut_off.iter().for_each(|message| self.run.tally.cut_off(message, now));
+            self.cut_off(number, cx.moment());
         } else if self.link_of(&session, cx).is_some() {
-            self.ended(number, end_of_connection(why).as_deref(), cx);
+            let error = end_of_connection(why);
+            self.ended(number, error.as_deref().map_or(End::Done, End::Failed), cx.moment(), cx);
         }
     }
 
@@ -369,9 +446,7 @@ impl Service for Talk {
             }
         }
         self.open_more(cx);
-        for number in std::mem::take(&mut self.retries) {
-            self.fill(number, now, cx);
-        }
+        self.take_retries(now, cx);
         self.start_load(now, cx);
         self.send_due(now, cx);
     }
