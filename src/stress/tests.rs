@@ -217,6 +217,20 @@ fn messages_that_were_never_sent_are_missing_and_the_time_is_the_whole() {
 }
 
 #[test]
+fn a_number_of_messages_is_not_waited_for_for_ever() {
+    // Connections that are given up are made again: without an end of its own.
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1000)));
+    let first = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, first, 100);
+    for _ in 0..40 {
+        stage.pass(100 * MILLI);
+        stage.connect();
+    }
+    let failure = outcome(&mut stage, &results).failure.unwrap();
+    assert!(failure.contains("answers no more"), "{failure}");
+}
+
+#[test]
 fn a_lost_message_holds_no_place_once_later_ones_came() {
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 2 }, Length::For(500 * MILLI)));
     let client = connect(&mut stage, 1)[0];

@@ -28,6 +28,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// The least time between two in an open loop, which sends at ticks when no
 /// answer comes in: what falls due within it is sent together.
 const FINE_TICK: Duration = Duration::from_micros(50);
+/// How long, at least, there may be no connection before a run ends for it.
+const DESERTED: Duration = Duration::from_secs(1);
 /// How long a server is listened to after its last answer: what it says then is
 /// too much.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -247,11 +249,11 @@ impl Run {
             }
             Phase::Over => true,
             Phase::Reaching | Phase::Ramp => false,
-            _ => self.is_deserted(now),
+            _ => self.is_deserted(now) || self.is_hopeless(now),
         };
         if is_over && self.phase != Phase::Over {
             if self.phase != Phase::Drain {
-                self.fail_for_lack_of_connections();
+                self.fail_for_lack_of_service();
                 self.end_measuring(now);
             }
             self.phase = Phase::Over;
@@ -276,19 +278,30 @@ impl Run {
         let since = *self.deserted_since.get_or_insert(now);
         match self.reconnects {
             Reconnects::Never => self.opening == 0,
-            Reconnects::AfterFailure => between(since, now) >= self.plan.timeout,
+            Reconnects::AfterFailure => between(since, now) >= self.plan.timeout.max(DESERTED),
             Reconnects::Always => false,
         }
+    }
+
+    /// Whether a number of messages that is to come back never will.
+    fn is_hopeless(&self, now: Instant) -> bool {
+        let since = self.tally.last_answer.unwrap_or(self.phase_since).max(self.phase_since);
+        let has_end = matches!(self.plan.length, Length::For(_));
+        self.sends() && !has_end && between(since, now) > 3 * self.plan.timeout
     }
 
     fn passed(&self, now: Instant) -> Duration {
         between(self.phase_since, now)
     }
 
-    fn fail_for_lack_of_connections(&mut self) {
+    fn fail_for_lack_of_service(&mut self) {
         let kinds: Vec<&str> = self.errors.keys().map(String::as_str).collect();
-        let why = if kinds.is_empty() { "all ended".to_owned() } else { kinds.join("; ") };
-        self.failure.get_or_insert_with(|| format!("no connection is left to {}: {why}", self.route));
+        let why = match self.open_now {
+            0 if kinds.is_empty() => format!("no connection is left to {}: all ended", self.route),
+            0 => format!("no connection is left to {}: {}", self.route, kinds.join("; ")),
+            _ => format!("{} answers no more", self.route),
+        };
+        self.failure.get_or_insert(why);
     }
 
     fn is_ramp_over(&self, now: Instant) -> bool {

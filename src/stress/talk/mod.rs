@@ -27,7 +27,7 @@ const OUT_OF_STEP: u32 = 8;
 
 /// How long after a connection that could not be made, or brought nothing, the
 /// next one is asked for.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(500);
 
 /// What is said.
 #[derive(Debug)]
