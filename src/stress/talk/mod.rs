@@ -5,29 +5,27 @@
 //! or a UDP socket, and a window of requests under way; with
 //! [`Style::Churn`] it has a new connection for every request.
 
+mod ending;
 mod sending;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use onepoll::reactor::{ConnectionId, SocketId};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
+use ending::{End, RETRY};
+
 use crate::stress::link::Window;
-use crate::stress::measure::between;
 use crate::stress::payload::Payload;
 use crate::stress::request::Request;
-use crate::stress::run::{Phase, Reconnects, Run, Share, Turn, end_of_connection};
+use crate::stress::run::{Reconnects, Run, Share, Turn, end_of_connection};
 
 /// Corrupted messages in a row after which a stream is out of step, and what
 /// comes on it means nothing any more.
 const OUT_OF_STEP: u32 = 8;
-
-/// How long after a connection that could not be made, or brought nothing, the
-/// next one is asked for.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// What is said.
 #[derive(Debug)]
@@ -76,16 +74,6 @@ struct Link {
     share: Share,
     /// Something came since it was connected.
     is_answered: bool,
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End<'a> {
-    /// It was for one request, which is answered.
-    Done,
-    /// Its messages are counted as faults.
-    GivenUp,
-    Failed(&'a str),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,136 +166,6 @@ impl Talk {
         }
         self.fill(number, now, cx);
         self.send_due(now, cx);
-    }
-
-    /// What came beyond all answers is a fault.
-    fn judge_leftover(&mut self, number: usize) {
-        let link = &mut self.links[number];
-        if link.window.has_leftover() || link.window.in_flight.is_empty() && !link.answer.is_empty() {
-            link.answer.clear();
-            self.run.tally.counts.corrupted += 1;
-        }
-    }
-
-    /// A link's connection is gone.
-    fn ended(&mut self, number: usize, how: End<'_>, now: Instant, cx: &mut Context<'_>) {
-        if self.links[number].way == Way::Down {
-            return;
-        }
-        self.judge_leftover(number);
-        let link = &mut self.links[number];
-        link.way = Way::Down;
-        link.answer.clear();
-        let is_answered = std::mem::take(&mut link.is_answered);
-        let tally = &mut self.run.tally;
-        for message in link.window.abandon() {
-            tally.counts.lost += 1;
-            tally.under_way -= 1;
-            tally.given_up(&message, now);
-        }
-        self.run.closed();
-        if let End::Failed(error) = how {
-            self.run.error(error);
-        }
-        if self.style == Style::Kept {
-            self.run.drop_waiting(&mut self.links[number].share, now);
-        }
-        match (self.run.reconnects, how) {
-            (Reconnects::Never, _) | (_, End::Done) => {}
-            (Reconnects::AfterFailure, _) if !is_answered => self.retry(number, now + RETRY),
-            _ => self.retry(number, now),
-        }
-        self.open_more(cx);
-    }
-
-    /// A link is to have another connection.
-    fn retry(&mut self, number: usize, at: Instant) {
-        self.retries.insert((at, number));
-    }
-
-    /// Takes up the links whose time has come to have another connection.
-    fn take_retries(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some((at, number)) = self.retries.first().copied()
-            && at <= now
-        {
-            let is_kept = self.style == Style::Kept;
-            if is_kept && !self.run.may_ask() {
-                return;
-            }
-            self.retries.pop_first();
-            match self.run.phase {
-                Phase::Drain | Phase::Over if is_kept => {}
-                _ if is_kept => self.open_link(number, cx),
-                _ => self.fill(number, now, cx),
-            }
-        }
-    }
-
-    /// Looks for answers that are overdue.
-    fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let timeout = self.run.plan.timeout;
-        for number in 0..self.links.len() {
-            loop {
-                let link = &mut self.links[number];
-                let Some(oldest) = link.window.in_flight.front() else { break };
-                if link.way == Way::Opening || between(oldest.sent, now) < timeout {
-                    break;
-                }
-                if self.is_udp || link.window.is_overtaken(oldest) {
-                    link.window.expire(now, &mut self.run.tally);
-                    continue;
-                }
-                let way = link.way;
-                self.time_out(number, now);
-                if let Way::Connection(connection) = way {
-                    cx.close_other(connection);
-                }
-                self.ended(number, End::GivenUp, now, cx);
-            }
-            self.fill(number, now, cx);
-        }
-    }
-
-    /// All that is under way on a link has no answer in time. If a part of an
-    /// answer came, it is a wrong one.
-    fn time_out(&mut self, number: usize, now: Instant) {
-        let link = &mut self.links[number];
-        let tally = &mut self.run.tally;
-        if !link.answer.is_empty()
-            && let Some(message) = link.window.in_flight.pop_front()
-        {
-            link.answer.clear();
-            tally.counts.corrupted += 1;
-            tally.under_way -= 1;
-            tally.given_up(&message, now);
-        }
-        for message in link.window.in_flight.drain(..) {
-            tally.timed_out(&message, now);
-        }
-    }
-
-    /// What is under way at the end has no answer.
-    fn account(&mut self, now: Instant) {
-        for number in 0..self.links.len() {
-            let link = &mut self.links[number];
-            while let Some(oldest) = link.window.in_flight.front() {
-                if !self.is_udp && !link.window.is_overtaken(oldest) {
-                    break;
-                }
-                link.window.expire(now, &mut self.run.tally);
-            }
-            self.judge_leftover(number);
-            self.time_out(number, now);
-            self.run.drop_waiting(&mut self.links[number].share, now);
-        }
-    }
-
-    /// Nobody waits any longer for what is under way or due on a link.
-    fn cut_off(&mut self, number: usize, now: Instant) {
-        for message in &self.links[number].window.in_flight {
-            self.run.tally.cut_off(message, now);
-        }
-        self.run.cut_off_waiting(&self.links[number].share, now);
     }
 
     fn link_of(&self, session: &Session, cx: &Context<'_>) -> Option<usize> {
