@@ -10,6 +10,8 @@ pub struct Limits {
     pub connections: usize,
     /// Connections open at once from one IP address. One more is turned away.
     pub connections_per_peer: usize,
+    /// How long a connection that the service asked for may take to be made.
+    pub connect_timeout: Option<Duration>,
     /// A connection that neither sent nor took a byte for this long is closed.
     pub idle_timeout: Option<Duration>,
     /// From the first byte of a message to its last one. It runs per message
@@ -42,6 +44,7 @@ impl Default for Limits {
         Limits {
             connections: 0,
             connections_per_peer: 0,
+            connect_timeout: Some(Duration::from_secs(10)),
             idle_timeout: Some(Duration::from_secs(30 * 60)),
             message_timeout: Some(Duration::from_secs(10)),
             send_timeout: Some(Duration::from_secs(60)),

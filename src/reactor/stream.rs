@@ -20,8 +20,6 @@ use crate::service::CloseReason;
 /// How long a connection that we closed waits for its peer to close too, unless
 /// the `linger` option says otherwise.
 pub(crate) const LINGER: u64 = 10 * SECOND;
-/// How long a connection may take to be established.
-const CONNECT_TIMEOUT: u64 = 10 * SECOND;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -382,7 +380,7 @@ impl Stream {
         };
         let mut next = match self.state {
             State::Closed => return (NEVER, Due::Idle),
-            State::Connecting => (self.opened + CONNECT_TIMEOUT, Due::Connect),
+            State::Connecting => (after(self.opened, limits.connect_timeout), Due::Connect),
             State::Lingering => (self.active.saturating_add(linger), Due::Linger),
             State::Open | State::Finishing => match &self.outbox {
                 Some(outbox) => (after(outbox.progress, limits.send_timeout), Due::Send),

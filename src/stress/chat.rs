@@ -14,7 +14,7 @@ use super::lines::{Heard, Lines};
 use super::link::InFlight;
 use super::measure::between;
 use super::plan::Load;
-use super::run::{Phase, Run, Turn, end_of_connection};
+use super::run::{Phase, Run, Share, Turn, end_of_connection};
 
 pub struct Chat {
     run: Run,
@@ -36,23 +36,42 @@ struct Member {
     connection: Option<ConnectionId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sender {
     next: u64,
     under_way: VecDeque<Spoken>,
-    /// Lines that were due here and sent, and due and not sent.
-    taken: u64,
-    waiting: u64,
+    share: Share,
     /// Its first line is through: servers that tell lines from chunks of text
     /// by the first one know it now, however the next are cut.
     is_known: bool,
 }
 
-/// A line under way, and how many members have not got it.
+/// A line under way.
 #[derive(Debug, Clone, Copy)]
 struct Spoken {
     line: InFlight,
+    /// Members that have not got it.
     left: usize,
+    /// And those of them that got a later one.
+    overtaken: usize,
+}
+
+impl Sender {
+    fn new(share: Share) -> Sender {
+        Sender { next: 0, under_way: VecDeque::new(), share, is_known: false }
+    }
+
+    /// Lines that somebody will get still. What is overtaken everywhere holds no
+    /// place that the next line could have.
+    fn expected(&self) -> usize {
+        self.under_way.iter().filter(|spoken| spoken.left > spoken.overtaken).count()
+    }
+
+    /// A line that is under way.
+    fn spoken(&mut self, number: u64) -> Option<&mut Spoken> {
+        let first = self.under_way.front()?.line.number;
+        self.under_way.get_mut(number.checked_sub(first)? as usize)
+    }
 }
 
 /// Which member a connection is, and when it was asked for.
@@ -69,7 +88,7 @@ impl Chat {
             lines: Lines::new(size, run.plan.seed),
             echo_to_sender,
             members: (0..members).map(|_| Member::default()).collect(),
-            senders: (0..senders).map(|_| Sender::default()).collect(),
+            senders: (0..senders).map(|sender| Sender::new(Share::new(sender, senders))).collect(),
             expected: vec![0; members * senders],
             missing: HashMap::new(),
             freed: Vec::new(),
@@ -96,25 +115,20 @@ impl Chat {
         loop {
             let speaker = &mut self.senders[sender];
             let depth = if speaker.is_known { self.run.plan.load.depth() } else { 1 };
-            if speaker.under_way.len() >= depth {
+            if speaker.expected() >= depth {
                 break;
             }
             let load = self.run.plan.load;
             let due = match load {
                 Load::Closed { .. } if self.run.may_send() => now,
-                Load::Open { .. } if speaker.waiting > 0 && self.run.may_catch_up(now) => {
-                    speaker.waiting -= 1;
-                    self.run.waiting -= 1;
-                    speaker.taken += 1;
-                    let of_all = sender as u64 + (speaker.taken - 1) * self.senders.len() as u64;
-                    self.run.schedule.as_ref().map_or(now, |schedule| schedule.due(of_all))
+                Load::Open { .. } if speaker.share.waiting > 0 && self.run.may_catch_up(now) => {
+                    self.run.take(&mut speaker.share, now)
                 }
                 _ => break,
             };
-            let speaker = &mut self.senders[sender];
             let line = InFlight { number: speaker.next, due, sent: now };
             speaker.next += 1;
-            speaker.under_way.push_back(Spoken { line, left });
+            speaker.under_way.push_back(Spoken { line, left, overtaken: 0 });
             self.lines.write(sender, line.number, &mut self.out);
             self.run.tally.under_way += 1;
             self.run.tally.counts.sent += 1;
@@ -127,22 +141,18 @@ impl Chat {
 
     /// Gives the senders the lines that fell due.
     fn speak_when_due(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some(request) = self.run.next_due(now) {
+        while let Some((request, due)) = self.run.next_due(now) {
             let sender = (request % self.senders.len() as u64) as usize;
             let speaker = &mut self.senders[sender];
+            let has_place = speaker.share.waiting == 0 && speaker.expected() < self.run.plan.load.depth();
+            self.run.wait(&mut speaker.share);
             if self.members[sender].connection.is_none() {
-                speaker.taken += 1;
-                self.run.unsent += 1;
+                self.run.drop_waiting(&mut speaker.share, now);
                 continue;
             }
-            if speaker.waiting == 0
-                && speaker.under_way.len() < self.run.plan.load.depth()
-                && let Some(schedule) = &self.run.schedule
-            {
-                self.run.tally.late(schedule.due(request), now);
+            if has_place {
+                self.run.tally.late(due, now);
             }
-            speaker.waiting += 1;
-            self.run.waiting += 1;
             self.speak(sender, now, cx);
         }
     }
@@ -179,6 +189,12 @@ impl Chat {
         if !is_overtaken {
             if number > *expected {
                 self.missing.entry((member, sender)).or_default().extend(*expected..number);
+                for overtaken in *expected..number {
+                    if let Some(spoken) = speaker.spoken(overtaken) {
+                        spoken.overtaken += 1;
+                    }
+                }
+                self.freed.push(sender);
             }
             *expected = number + 1;
         } else {
@@ -189,18 +205,18 @@ impl Chat {
             };
             missing.swap_remove(place);
         }
-        let first = speaker.under_way.front().map_or(speaker.next, |spoken| spoken.line.number);
-        let place = number.checked_sub(first);
-        match place.and_then(|place| speaker.under_way.get_mut(place as usize)) {
+        match speaker.spoken(number) {
             Some(spoken) => {
                 spoken.left = spoken.left.saturating_sub(1);
+                spoken.overtaken -= usize::from(is_overtaken);
                 if is_right {
                     tally.counts.reordered += u64::from(is_overtaken);
                     tally.delivered(&spoken.line, now);
                 } else {
                     tally.counts.corrupted += 1;
+                    tally.given_up(&spoken.line, now);
                 }
-                if spoken.left == 0 && place == Some(0) {
+                if spoken.left == spoken.overtaken {
                     self.finish_lines(sender);
                 }
             }
@@ -227,7 +243,7 @@ impl Chat {
     }
 
     /// A member is gone: what it has not got, it never gets.
-    fn leave(&mut self, member: usize, error: Option<String>) {
+    fn leave(&mut self, member: usize, error: Option<String>, now: Instant) {
         if self.members[member].connection.take().is_none() {
             return;
         }
@@ -241,17 +257,17 @@ impl Chat {
             let missing = self.missing.get(&(member, sender));
             let speaker = &mut self.senders[sender];
             if member == sender && !self.echo_to_sender {
-                self.run.unsent += speaker.waiting;
-                self.run.waiting -= speaker.waiting;
-                speaker.taken += std::mem::take(&mut speaker.waiting);
+                self.run.drop_waiting(&mut speaker.share, now);
                 continue;
             }
             for spoken in &mut speaker.under_way {
                 let number = spoken.line.number;
-                let is_owed = number >= expected || missing.is_some_and(|missing| missing.contains(&number));
-                if is_owed && spoken.left > 0 {
+                let is_overtaken = missing.is_some_and(|missing| missing.contains(&number));
+                if (number >= expected || is_overtaken) && spoken.left > 0 {
                     spoken.left -= 1;
+                    spoken.overtaken -= usize::from(is_overtaken);
                     self.run.tally.counts.lost += 1;
+                    self.run.tally.given_up(&spoken.line, now);
                 }
             }
             self.finish_lines(sender);
@@ -267,8 +283,7 @@ impl Chat {
             while let Some(spoken) = speaker.under_way.pop_front_if(|spoken| is_due(spoken)) {
                 self.run.tally.counts.lost += spoken.left as u64;
                 self.run.tally.under_way -= 1;
-                // So that a room that stands still has no good latencies.
-                (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
+                (0..spoken.left).for_each(|_| self.run.tally.given_up(&spoken.line, now));
             }
             self.finish_lines(sender);
         }
@@ -324,8 +339,9 @@ impl Service for Chat {
     fn end_of_input(&mut self, session: &mut Session, _: &mut Input<'_>, cx: &mut Context<'_>) {
         cx.close();
         if let Some(member) = session.member {
-            self.leave(member, Some("closed by the server".into()));
-            self.go_on_speaking(cx.moment(), cx);
+            let now = cx.moment();
+            self.leave(member, Some("closed by the server".into()), now);
+            self.go_on_speaking(now, cx);
         }
     }
 
@@ -340,13 +356,16 @@ impl Service for Chat {
             }
             CloseReason::ShuttingDown => {
                 let now = cx.moment();
-                for spoken in self.senders.get(member).iter().flat_map(|sender| &sender.under_way) {
+                let Some(sender) = self.senders.get(member) else { return };
+                for spoken in &sender.under_way {
                     (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
                 }
+                self.run.cut_off_waiting(&sender.share, now);
             }
             why => {
-                self.leave(member, end_of_connection(why));
-                self.go_on_speaking(cx.moment(), cx);
+                let now = cx.moment();
+                self.leave(member, end_of_connection(why), now);
+                self.go_on_speaking(now, cx);
             }
         }
     }
@@ -358,12 +377,15 @@ impl Service for Chat {
             Turn::Sweep => self.sweep(now, false),
             Turn::End => {
                 self.sweep(now, true);
+                for sender in &mut self.senders {
+                    self.run.drop_waiting(&mut sender.share, now);
+                }
                 return self.run.finish(cx);
             }
         }
         self.open_more(cx);
         if std::mem::take(&mut self.run.begins_load) {
-            self.senders.iter_mut().for_each(|sender| sender.taken = 0);
+            self.senders.iter_mut().for_each(|sender| sender.share.restart());
             self.freed = (0..self.senders.len()).collect();
         }
         self.go_on_speaking(now, cx);

@@ -70,21 +70,28 @@ impl Lines {
 
     /// Finds out what a line is.
     pub fn read(&self, line: &[u8]) -> Heard {
-        let Some(rest) = line.strip_prefix(&self.mark) else {
-            let is_other = line.starts_with(b"* ") || line.starts_with(b"~") && line.len() > HEADER;
-            return if is_other { Heard::Other } else { Heard::Corrupted };
-        };
-        let field = |from: usize, length: usize| rest.get(from..from + length).and_then(hex);
-        match (field(0, SENDER), field(SENDER, NUMBER)) {
-            (Some(sender), Some(number)) => {
-                let sender = sender as usize;
-                let is_right = line.len() == self.size
-                    && line[HEADER - 1] == b' '
-                    && line[HEADER..self.size - 1] == *self.padding(sender, number);
+        let has_mark = line.starts_with(&self.mark);
+        let field = |from: usize, length: usize| line.get(from..from + length).and_then(hex);
+        let sender = field(1 + MARK, SENDER).map(|sender| sender as usize);
+        match sender.zip(field(1 + MARK + SENDER, NUMBER)) {
+            Some((sender, number)) if has_mark || self.is_ours(line, sender, number) => {
+                let is_right = has_mark && self.has_padding(line, sender, number) && line[HEADER - 1] == b' ';
                 Heard::Line { sender, number, is_right }
             }
+            _ if has_mark => Heard::Corrupted,
+            _ if line.starts_with(b"* ") || line.starts_with(b"~") && line.len() > HEADER => Heard::Other,
             _ => Heard::Corrupted,
         }
+    }
+
+    /// Whether a line without our mark was ours: by its padding, where there is
+    /// so much of it that no other run has the same.
+    fn is_ours(&self, line: &[u8], sender: usize, number: u64) -> bool {
+        self.size > HEADER + 8 && self.has_padding(line, sender, number)
+    }
+
+    fn has_padding(&self, line: &[u8], sender: usize, number: u64) -> bool {
+        line.len() == self.size && line[HEADER..self.size - 1] == *self.padding(sender, number)
     }
 }
 
@@ -130,6 +137,18 @@ mod tests {
                 assert_ne!(heard, as_sent, "byte {place} of {size}");
             }
         }
+    }
+
+    #[test]
+    fn a_line_with_a_wrong_mark_is_corrupted_and_not_lost() {
+        let lines = Lines::new(64, 3);
+        let mut line = Vec::new();
+        lines.write(17, 4711, &mut line);
+        line[2] ^= 1;
+        assert_eq!(lines.read(&line), Heard::Line { sender: 17, number: 4711, is_right: false });
+        let mut line = Vec::new();
+        Lines::new(64, 4).write(17, 4711, &mut line);
+        assert_eq!(lines.read(&line), Heard::Other, "another run's");
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Window {
         let is_right = message.len() == payload.size()
             && number.is_some_and(|number| payload.matches(key, number, 0, message));
         let (Some(number), true) = (number, is_right) else {
-            return self.corrupted(place, is_stream, tally);
+            return self.corrupted(place, is_stream, now, tally);
         };
         if let Some(message) = place.and_then(|place| self.in_flight.remove(place)) {
             self.corrupted_in_a_row = 0;
@@ -142,19 +142,20 @@ impl Window {
             tally.counts.duplicated += 1;
         } else {
             // A message of a byte or two has any number of old meanings.
-            self.corrupted(None, is_stream, tally);
+            self.corrupted(None, is_stream, now, tally);
         }
     }
 
     /// A corrupted message stands for the one whose number it has, or else, in
     /// a stream, for the one whose place it took: that one is not lost too.
-    fn corrupted(&mut self, place: Option<usize>, is_stream: bool, tally: &mut Tally) {
+    fn corrupted(&mut self, place: Option<usize>, is_stream: bool, now: Instant, tally: &mut Tally) {
         tally.counts.corrupted += 1;
         self.corrupted_in_a_row += 1;
         let place = if is_stream { place.or(Some(0)) } else { place };
         if let Some(message) = place.and_then(|place| self.in_flight.remove(place)) {
             self.heard = self.heard.max(message.number + 1);
             tally.under_way -= 1;
+            tally.given_up(&message, now);
         }
     }
 
@@ -168,15 +169,31 @@ impl Window {
         message.number < self.heard
     }
 
-    /// Forgets what is under way, with the connection it was on; says how many
-    /// messages that were.
-    pub fn abandon(&mut self) -> u64 {
-        let lost = self.in_flight.len() as u64;
-        self.in_flight.clear();
+    /// Messages under way that no later one has overtaken. The others will
+    /// hardly come, and hold no place that the next one could have.
+    pub fn expected(&self) -> usize {
+        match self.in_flight.front() {
+            Some(oldest) if self.is_overtaken(oldest) => {
+                // They stand in the order of their numbers.
+                let overtaken = self.in_flight.partition_point(|message| self.is_overtaken(message));
+                self.in_flight.len() - overtaken
+            }
+            _ => self.in_flight.len(),
+        }
+    }
+
+    /// Forgets what came on a connection that is gone, and hands out what was
+    /// under way on it.
+    pub fn abandon(&mut self) -> impl Iterator<Item = InFlight> {
         self.right = 0;
         self.suspect.clear();
         self.corrupted_in_a_row = 0;
-        lost
+        self.in_flight.drain(..)
+    }
+
+    /// Whether something came that is no answer, after all answers.
+    pub fn has_leftover(&self) -> bool {
+        self.in_flight.is_empty() && !self.suspect.is_empty()
     }
 
     /// Whether a message was given up whose answer can still come; that one is
@@ -185,10 +202,12 @@ impl Window {
         self.expired.pop_front().is_some()
     }
 
-    /// Gives the oldest message up.
-    pub fn expire(&mut self, tally: &mut Tally) {
+    /// Gives the oldest message up as lost.
+    pub fn expire(&mut self, now: Instant, tally: &mut Tally) {
         if let Some(message) = self.in_flight.pop_front() {
+            tally.counts.lost += 1;
             tally.under_way -= 1;
+            tally.given_up(&message, now);
             if self.expired.len() == REMEMBERED {
                 self.expired.pop_front();
             }
@@ -315,7 +334,7 @@ mod tests {
     fn what_comes_after_it_was_given_up_is_late_and_no_duplicate() {
         let mut datagrams = line(64, 2);
         let late = datagrams.sent[0].clone();
-        datagrams.window.expire(&mut datagrams.tally);
+        datagrams.window.expire(Instant::now(), &mut datagrams.tally);
         datagrams.hear_datagram(&late);
         assert_eq!(datagrams.tally.counts.late, 1);
         assert_eq!(datagrams.tally.counts.duplicated, 0);

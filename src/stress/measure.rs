@@ -128,6 +128,8 @@ pub struct Tally {
     pub measured_from: Option<Instant>,
     /// Requests are due at times of their own.
     pub is_open_loop: bool,
+    /// What a request that has no right answer is timed with, at least.
+    pub timeout: Duration,
     /// Requests that wait for their answer.
     pub under_way: u64,
     /// When the last answer came.
@@ -152,18 +154,34 @@ impl Tally {
         self.time(line, now);
     }
 
-    /// Counts a request that has no answer in time. It is timed too, with what
-    /// it took so far, so that the slowest are not missing from the latencies.
+    /// Counts a request that has no answer in time.
     pub fn timed_out(&mut self, message: &InFlight, now: Instant) {
         self.counts.timeouts += 1;
         self.under_way -= 1;
+        self.given_up(message, now);
+    }
+
+    /// Times a request that has no right answer, with the timeout or the longer
+    /// time that it took so far: or a server would look the faster the sooner
+    /// it drops what it cannot serve.
+    pub fn given_up(&mut self, message: &InFlight, now: Instant) {
+        self.record(message.due, Some(message.sent), now, self.timeout);
+    }
+
+    /// The same for one that fell due and could not be sent.
+    pub fn never_sent(&mut self, due: Instant, now: Instant) {
+        self.record(due, None, now, self.timeout);
+    }
+
+    /// Times an answer that nobody waits for any longer, which is no fault of
+    /// the server's, with what it took so far.
+    pub fn cut_off(&mut self, message: &InFlight, now: Instant) {
         self.time(message, now);
     }
 
-    /// Times, and does not count, an answer that nobody waits for any longer,
-    /// with what it took so far.
-    pub fn cut_off(&mut self, message: &InFlight, now: Instant) {
-        self.time(message, now);
+    /// The same for one that fell due and was not sent yet.
+    pub fn cut_off_unsent(&mut self, due: Instant, now: Instant) {
+        self.record(due, None, now, Duration::ZERO);
     }
 
     /// Counts a wrong answer, which came in these parts, and keeps the first.
@@ -181,11 +199,18 @@ impl Tally {
     }
 
     fn time(&mut self, message: &InFlight, now: Instant) {
-        if self.measured_from.is_some_and(|from| message.due >= from) {
-            record(&mut self.latencies.service, between(message.sent, now));
-            if self.is_open_loop {
-                record(&mut self.latencies.due, between(message.due, now));
-            }
+        self.record(message.due, Some(message.sent), now, Duration::ZERO);
+    }
+
+    fn record(&mut self, due: Instant, sent: Option<Instant>, now: Instant, at_least: Duration) {
+        if self.measured_from.is_none_or(|from| due < from) {
+            return;
+        }
+        if let Some(sent) = sent {
+            record(&mut self.latencies.service, between(sent, now).max(at_least));
+        }
+        if self.is_open_loop {
+            record(&mut self.latencies.due, between(due, now).max(at_least));
         }
     }
 }

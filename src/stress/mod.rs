@@ -24,7 +24,7 @@ mod talk;
 mod tests;
 
 use std::sync::mpsc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -187,11 +187,11 @@ fn run_once(order: &Order, reporter: Reporter) -> Result<(Outcome, Reporter), Fa
     let run = Run::new(plan, route, order.udp, reporter, results);
     match &order.words {
         Words::Chat { size, senders, echo_to_sender } => {
-            host(chat::Chat::new(run, *size, *senders, *echo_to_sender))?;
+            host(chat::Chat::new(run, *size, *senders, *echo_to_sender), order.plan.timeout)?;
         }
         words => {
             let (script, style) = script(words, seed);
-            host(Talk::new(run, script, style, order.udp))?;
+            host(Talk::new(run, script, style, order.udp), order.plan.timeout)?;
         }
     }
     outcome.try_recv().map_err(|_| Failure::at_run_time("the run ended without a result"))
@@ -214,8 +214,9 @@ fn script(words: &Words, seed: u64) -> (Script, Style) {
 
 /// Runs a service to its end. The reactor's own limits do not apply: the run
 /// has its own.
-fn host<S: Service + 'static>(service: S) -> Result<(), Failure> {
+fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), Failure> {
     let limits = Limits {
+        connect_timeout: Some(timeout),
         idle_timeout: None,
         message_timeout: None,
         send_timeout: None,

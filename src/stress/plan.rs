@@ -104,6 +104,16 @@ impl Schedule {
         })
     }
 
+    /// Lets only those fall due that are due before a time.
+    pub fn limit_to(&mut self, time: Instant) {
+        let passed = time.saturating_duration_since(self.begin);
+        let mut end = (passed.as_secs_f64() * self.rate) as u64;
+        while self.due(end) < time {
+            end += 1;
+        }
+        self.end = end.max(self.next);
+    }
+
     /// Lets only so many more fall due.
     pub fn limit(&mut self, more: u64) {
         self.end = self.next.saturating_add(more);
@@ -111,6 +121,11 @@ impl Schedule {
 
     pub fn is_over(&self) -> bool {
         self.next >= self.end
+    }
+
+    /// Requests that have not fallen due yet, where they have an end.
+    pub fn left(&self) -> u64 {
+        if self.end == u64::MAX { 0 } else { self.end - self.next }
     }
 }
 

@@ -46,7 +46,7 @@ impl Request {
                     answer.clear();
                     right(window, now, tally);
                 } else if answer.len() > LONGEST_ANSWER {
-                    wrong(window, [answer, &[]], tally);
+                    wrong(window, [answer, &[]], now, tally);
                     answer.clear();
                 }
             }
@@ -61,7 +61,7 @@ impl Request {
             Expected::Pattern(pattern) => pattern.is_match(&String::from_utf8_lossy(datagram)),
             Expected::Anything => true,
         };
-        if is_right { right(window, now, tally) } else { wrong(window, [datagram, &[]], tally) }
+        if is_right { right(window, now, tally) } else { wrong(window, [datagram, &[]], now, tally) }
     }
 
     /// The server closed: nothing more can belong to the answer.
@@ -74,7 +74,7 @@ impl Request {
         if is_right {
             right(window, now, tally);
         } else if !answer.is_empty() {
-            wrong(window, [answer, &[]], tally);
+            wrong(window, [answer, &[]], now, tally);
         }
         answer.clear();
     }
@@ -94,7 +94,7 @@ fn hear_text(
         let (part, rest) = bytes.split_at(count);
         if text[answer.len()..answer.len() + count] != *part {
             // Where a wrong answer ends cannot be known: all that came is one.
-            wrong(window, [answer, bytes], tally);
+            wrong(window, [answer, bytes], now, tally);
             return answer.clear();
         }
         bytes = rest;
@@ -121,9 +121,10 @@ fn right(window: &mut Window, now: Instant, tally: &mut Tally) {
 }
 
 /// A wrong answer is there, in these parts; the oldest request has no other.
-fn wrong(window: &mut Window, parts: [&[u8]; 2], tally: &mut Tally) {
+fn wrong(window: &mut Window, parts: [&[u8]; 2], now: Instant, tally: &mut Tally) {
     tally.wrong(parts);
-    if window.in_flight.pop_front().is_some() {
+    if let Some(message) = window.in_flight.pop_front() {
+        tally.given_up(&message, now);
         tally.under_way -= 1;
         window.corrupted_in_a_row += 1;
     }
@@ -234,7 +235,7 @@ mod tests {
         let (mut window, now) = (Window::default(), Instant::now());
         let mut tally = Tally { under_way: 1, ..Tally::default() };
         window.send(now, now);
-        window.expire(&mut tally);
+        window.expire(Instant::now(), &mut tally);
         request.hear_datagram(&mut window, b"late", now, &mut tally);
         request.hear_datagram(&mut window, b"again", now, &mut tally);
         assert_eq!((tally.counts.late, tally.counts.duplicated), (1, 1));

@@ -152,6 +152,119 @@ fn a_server_that_stalls_cannot_hide_from_an_open_loop() {
     assert!(service.value_at_quantile(0.9) < 2_000_000);
 }
 
+/// Answers everything at once, for as long as that is passed.
+fn answer_for<S: Service>(stage: &mut Rehearsal<S>, client: Client, millis: u32) {
+    for _ in 0..millis {
+        let sent = stage.received(client);
+        stage.send(client, &sent);
+        stage.pass(MILLI);
+    }
+}
+
+#[test]
+fn a_server_that_dies_cannot_hide_from_an_open_loop() {
+    let load = Load::Open { rate: 100.0, depth: 1 };
+    let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(2))));
+    let client = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, client, 1000);
+    stage.hang_up(client);
+    let outcome = outcome(&mut stage, &results);
+    let due = &outcome.latencies.due;
+    assert!(outcome.unsent + outcome.total.lost >= 90, "{} unsent", outcome.unsent);
+    assert!(due.value_at_quantile(0.75) >= 1_000_000_000, "they are timed with the timeout");
+    assert!(due.value_at_quantile(0.25) < 20_000_000);
+}
+
+#[test]
+fn an_interrupted_open_loop_hides_nothing_that_waited() {
+    let load = Load::Open { rate: 100.0, depth: 1 };
+    let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(3600))));
+    let client = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, client, 500);
+    stage.pass(Duration::from_millis(900));
+    drop(stage);
+    let (outcome, _) = results.try_recv().unwrap();
+    assert!(outcome.under_way > 80, "{} waited or were under way", outcome.under_way);
+    assert_eq!((outcome.unsent, outcome.total.faults()), (0, 0), "nobody's fault");
+}
+
+#[test]
+fn what_fell_due_while_the_generator_stood_still_is_sent_and_counted() {
+    let load = Load::Open { rate: 100.0, depth: 64 };
+    let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(2))));
+    let client = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, client, 1000);
+    // Two seconds pass in which it had no turn: the end is in them.
+    stage.oversleep(Duration::from_secs(2));
+    answer_for(&mut stage, client, 300);
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!((outcome.total.sent, outcome.latencies.due.len()), (200, 200));
+    assert!(outcome.latencies.due.max() > 1_900_000_000);
+    assert!(outcome.latencies.late.max() > 1_900_000_000, "it says that it was late itself");
+}
+
+#[test]
+fn messages_that_were_never_sent_are_missing_and_the_time_is_the_whole() {
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1000)));
+    let client = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, client, 100);
+    let answered = stage.received(client);
+    assert!(!answered.is_empty());
+    stage.hang_up(client);
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!(outcome.unsent + outcome.total.sent, 1000);
+    assert!(outcome.elapsed >= Duration::from_secs(1), "until it was clear that nobody is left");
+}
+
+#[test]
+fn a_number_of_messages_is_not_waited_for_for_ever() {
+    // Connections that are given up are made again: without an end of its own.
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1000)));
+    let first = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, first, 100);
+    for _ in 0..40 {
+        stage.pass(100 * MILLI);
+        stage.connect();
+    }
+    let failure = outcome(&mut stage, &results).failure.unwrap();
+    assert!(failure.contains("answers no more"), "{failure}");
+}
+
+#[test]
+fn a_lost_message_holds_no_place_once_later_ones_came() {
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 2 }, Length::For(500 * MILLI)));
+    let client = connect(&mut stage, 1)[0];
+    let mut answered = 0;
+    for _ in 0..490 {
+        let sent = stage.received(client);
+        for (number, message) in sent.chunks(SIZE).enumerate() {
+            // The first of each two is lost.
+            if sent.len() == SIZE || number > 0 {
+                stage.send(client, message);
+                answered += 1;
+            }
+        }
+        stage.pass(MILLI);
+    }
+    assert!(answered > 400, "{answered} answered: it went on in spite of what is missing");
+    let outcome = outcome(&mut stage, &results);
+    assert!(outcome.total.lost > 0);
+    assert!(outcome.latencies.service.max() >= 1_000_000_000, "what is lost is timed with the timeout");
+}
+
+#[test]
+fn what_comes_after_the_last_answer_is_a_fault() {
+    for extra in [&b"?"[..], &[b'?'; SIZE]] {
+        let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1)));
+        let client = connect(&mut stage, 1)[0];
+        let sent = stage.received(client);
+        stage.send(client, &sent);
+        stage.pass(50 * MILLI);
+        stage.send(client, extra);
+        assert_eq!(outcome(&mut stage, &results).total.corrupted, 1, "{} B", extra.len());
+    }
+}
+
 #[test]
 fn an_open_loop_spreads_its_requests_evenly() {
     let load = Load::Open { rate: 300.0, depth: 64 };
@@ -307,6 +420,18 @@ fn what_a_member_that_left_had_not_heard_is_lost() {
     let outcome = outcome(&mut stage, &results);
     assert_eq!(outcome.total.lost, 3);
     assert_eq!(outcome.errors.get("closed by the server"), Some(&1));
+}
+
+#[test]
+fn a_line_that_one_member_missed_holds_no_place_once_it_heard_later_ones() {
+    let (mut stage, results, clients, said) = chat(3, 40);
+    stage.send(clients[1], &said.concat());
+    stage.send(clients[2], &said[1..].concat());
+    let more = stage.received(clients[0]);
+    assert_eq!(more.len() / SIZE, 4, "it goes on with four under way");
+    clients[1..].iter().for_each(|client| stage.send(*client, &more));
+    drop(stage);
+    assert_eq!(results.try_recv().unwrap().0.total.faults(), 0, "it may still come");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use onepoll::reactor::DatagramSpec;
 use onepoll::service::{Answer, CloseReason, Context};
 
-use super::{Phase, Run};
+use super::{Phase, Reconnects, Run};
 use crate::client::target::cause;
 use crate::stress::measure::{between, record};
 
@@ -65,6 +65,11 @@ impl Run {
         first..self.links_asked
     }
 
+    /// Whether one more connection may be made now.
+    pub fn may_ask(&self) -> bool {
+        self.opening < CONNECTING_AT_ONCE
+    }
+
     /// Asks for a connection, or a UDP socket, for a link.
     pub fn ask(&mut self, link: usize, cx: &mut Context<'_>) {
         let Some(to) = self.route.current() else { return };
@@ -96,7 +101,9 @@ impl Run {
         self.opening -= 1;
         self.opened += 1;
         self.open_now += 1;
-        if let Some(asked) = asked {
+        // Where connecting is what is measured, without that of the warm-up.
+        let is_measured = self.reconnects != Reconnects::Always || self.tally.measured_from.is_some();
+        if let Some(asked) = asked.filter(|_| is_measured) {
             record(&mut self.tally.latencies.connect, between(asked, now));
         }
         if self.phase == Phase::Reaching {

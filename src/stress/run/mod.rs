@@ -6,9 +6,11 @@
 //! the [turn](Run::go_on) at each tick.
 
 mod connecting;
+mod due;
 mod reporting;
 
 pub use connecting::end_of_connection;
+pub use due::Share;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::Sender;
@@ -26,6 +28,11 @@ const TICK: Duration = Duration::from_millis(10);
 /// The least time between two in an open loop, which sends at ticks when no
 /// answer comes in: what falls due within it is sent together.
 const FINE_TICK: Duration = Duration::from_micros(50);
+/// How long, at least, there may be no connection before a run ends for it.
+const DESERTED: Duration = Duration::from_secs(1);
+/// How long a server is listened to after its last answer: what it says then is
+/// too much.
+const SILENCE: Duration = Duration::from_millis(100);
 /// The time between two looks for answers that are overdue.
 const SWEEP: Duration = Duration::from_millis(100);
 
@@ -54,6 +61,16 @@ impl Phase {
     }
 }
 
+/// Which connections that end are followed by others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconnects {
+    Never,
+    /// Those that the server ended, or that were given up.
+    AfterFailure,
+    /// All: each is for one request.
+    Always,
+}
+
 /// What a scenario has to do at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
@@ -77,8 +94,7 @@ pub struct Run {
     pub waiting: u64,
     /// Requests that were due on a connection that is gone.
     pub unsent: u64,
-    /// Connections that end are followed by others.
-    pub reconnects: bool,
+    pub reconnects: Reconnects,
     /// Requests that may still be sent, where there is such a bound.
     left: Option<u64>,
     is_udp: bool,
@@ -89,6 +105,8 @@ pub struct Run {
     opening: u64,
     opened: u64,
     open_now: usize,
+    /// Since when none is open.
+    deserted_since: Option<Instant>,
     errors: BTreeMap<String, u64>,
     began: Instant,
     phase_since: Instant,
@@ -130,7 +148,11 @@ impl Run {
         results: Sender<(Outcome, Reporter)>,
     ) -> Run {
         let now = Instant::now();
-        let tally = Tally { is_open_loop: matches!(plan.load, Load::Open { .. }), ..Tally::default() };
+        let tally = Tally {
+            is_open_loop: matches!(plan.load, Load::Open { .. }),
+            timeout: plan.timeout,
+            ..Tally::default()
+        };
         Run {
             plan,
             route,
@@ -140,7 +162,7 @@ impl Run {
             begins_load: false,
             waiting: 0,
             unsent: 0,
-            reconnects: false,
+            reconnects: Reconnects::Never,
             left: None,
             is_udp,
             asked: VecDeque::new(),
@@ -149,6 +171,7 @@ impl Run {
             opening: 0,
             opened: 0,
             open_now: 0,
+            deserted_since: None,
             errors: BTreeMap::new(),
             began: now,
             phase_since: now,
@@ -201,14 +224,6 @@ impl Run {
         self.phase != Phase::Drain || self.passed(now) <= self.plan.timeout
     }
 
-    /// The next request of an open loop that is due.
-    pub fn next_due(&mut self, now: Instant) -> Option<u64> {
-        if !self.sends() {
-            return None;
-        }
-        self.schedule.as_mut()?.next_due(now)
-    }
-
     /// Goes on to the next phase if it is time, and reports.
     pub fn go_on(&mut self, now: Instant, cx: &mut Context<'_>) -> Turn {
         // A phase without length is over as it begins.
@@ -229,37 +244,66 @@ impl Run {
             // What is under way has the whole of its time, so that no answer is
             // called late which is not; twice that is all that there can be.
             Phase::Drain => {
-                self.tally.under_way == 0 && (self.waiting == 0 || !self.may_catch_up(now))
+                let all_sent = self.schedule.as_ref().is_none_or(Schedule::is_over)
+                    && (self.waiting == 0 || !self.may_catch_up(now));
+                all_sent && self.tally.under_way == 0 && (self.open_now == 0 || self.passed(now) >= SILENCE)
                     || self.passed(now) > 2 * (self.plan.timeout + SWEEP)
             }
             Phase::Over => true,
             Phase::Reaching | Phase::Ramp => false,
-            _ => self.open_now == 0 && self.opening == 0 && !self.reconnects,
+            _ => self.is_deserted(now) || self.is_hopeless(now),
         };
         if is_over && self.phase != Phase::Over {
             if self.phase != Phase::Drain {
-                self.fail_for_lack_of_connections();
+                self.fail_for_lack_of_service();
                 self.end_measuring(now);
             }
             self.phase = Phase::Over;
             return Turn::End;
         }
         self.set_tick(now, cx);
-        if between(self.swept, now) >= SWEEP {
-            self.swept = now;
-            return Turn::Sweep;
+        let since = between(self.swept, now);
+        if since < SWEEP {
+            return Turn::GoOn;
         }
-        Turn::GoOn
+        self.swept = now;
+        // After it stood still itself, it first reads what came meanwhile.
+        if since < 2 * SWEEP { Turn::Sweep } else { Turn::GoOn }
+    }
+
+    /// Whether no connection is left, and none will be.
+    fn is_deserted(&mut self, now: Instant) -> bool {
+        if self.open_now > 0 {
+            self.deserted_since = None;
+            return false;
+        }
+        let since = *self.deserted_since.get_or_insert(now);
+        match self.reconnects {
+            Reconnects::Never => self.opening == 0,
+            Reconnects::AfterFailure => between(since, now) >= self.plan.timeout.max(DESERTED),
+            Reconnects::Always => false,
+        }
+    }
+
+    /// Whether a number of messages that is to come back never will.
+    fn is_hopeless(&self, now: Instant) -> bool {
+        let since = self.tally.last_answer.unwrap_or(self.phase_since).max(self.phase_since);
+        let has_end = matches!(self.plan.length, Length::For(_));
+        self.sends() && !has_end && between(since, now) > 3 * self.plan.timeout
     }
 
     fn passed(&self, now: Instant) -> Duration {
         between(self.phase_since, now)
     }
 
-    fn fail_for_lack_of_connections(&mut self) {
+    fn fail_for_lack_of_service(&mut self) {
         let kinds: Vec<&str> = self.errors.keys().map(String::as_str).collect();
-        let why = if kinds.is_empty() { "all ended".to_owned() } else { kinds.join("; ") };
-        self.failure.get_or_insert_with(|| format!("no connection is left to {}: {why}", self.route));
+        let why = match self.open_now {
+            0 if kinds.is_empty() => format!("no connection is left to {}: all ended", self.route),
+            0 => format!("no connection is left to {}: {}", self.route, kinds.join("; ")),
+            _ => format!("{} answers no more", self.route),
+        };
+        self.failure.get_or_insert(why);
     }
 
     fn is_ramp_over(&self, now: Instant) -> bool {
@@ -320,26 +364,34 @@ impl Run {
             processor_before: ProcessorTime::so_far(),
             end: None,
         });
-        if let Length::Messages(count) = self.plan.length {
-            match &mut self.schedule {
-                Some(schedule) => schedule.limit(count),
-                None => self.left = Some(count),
-            }
+        match (self.plan.length, &mut self.schedule) {
+            (Length::Messages(count), Some(schedule)) => schedule.limit(count),
+            (Length::Messages(count), None) => self.left = Some(count),
+            (Length::For(time), Some(schedule)) => schedule.limit_to(now + time),
+            (Length::For(_), None) => {}
         }
     }
 
     fn end_measuring(&mut self, now: Instant) {
-        if let Some(Window { start, end: None, .. }) = self.window {
-            let at = match self.plan.length {
+        if let Some(Window { start, before, end: None, .. }) = self.window {
+            let is_whole = self.unsent_of_all() == 0 && self.tally.counts.since(&before).faults() == 0;
+            let at = match (self.plan.length, self.tally.last_answer) {
                 // It ended with its last answer, of which this tick learns now.
-                Length::Messages(_) => self.tally.last_answer.unwrap_or(now).max(start),
-                Length::For(_) => now,
+                (Length::Messages(_), Some(last)) if is_whole => last.max(start),
+                _ => now,
             };
             let end = Some(self.window_end(at));
             self.window = self.window.map(|window| Window { end, ..window });
         }
         self.end_interval(now);
         self.enter(Phase::Drain, now);
+    }
+
+    /// Requests that were to be sent and were not.
+    fn unsent_of_all(&self) -> u64 {
+        let left = self.left.unwrap_or(0) + self.schedule.as_ref().map_or(0, Schedule::left);
+        let left = if let Length::Messages(_) = self.plan.length { left } else { 0 };
+        self.unsent + self.waiting + left
     }
 
     /// Ends a run that cannot be done.

@@ -73,8 +73,10 @@ impl Run {
     pub(super) fn hand_over(&mut self, interrupted: bool) {
         let Some(results) = self.results.take() else { return };
         let now = Instant::now();
-        // What waits now will not be sent any more.
-        self.unsent += self.waiting;
+        if !interrupted {
+            // Nothing will be sent any more.
+            self.unsent = self.unsent_of_all();
+        }
         self.end_interval(now);
         self.total.take_in(&mut self.tally.latencies);
         let end = self.window.and_then(|window| window.end).unwrap_or_else(|| self.window_end(now));
@@ -99,7 +101,7 @@ impl Run {
             held: end.open as u64,
             unsent: self.unsent,
             interrupted,
-            under_way: if interrupted { self.tally.under_way } else { 0 },
+            under_way: if interrupted { self.tally.under_way + self.waiting } else { 0 },
             wrong_answer: self.tally.wrong_answer.take(),
             failure: self.failure.take(),
         };

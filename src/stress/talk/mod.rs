@@ -5,9 +5,10 @@
 //! or a UDP socket, and a window of requests under way; with
 //! [`Style::Churn`] it has a new connection for every request.
 
+mod ending;
 mod sending;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -15,11 +16,12 @@ use std::time::Instant;
 use onepoll::reactor::{ConnectionId, SocketId};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
+use ending::{End, RETRY};
+
 use crate::stress::link::Window;
-use crate::stress::measure::between;
 use crate::stress::payload::Payload;
 use crate::stress::request::Request;
-use crate::stress::run::{Run, Turn, end_of_connection};
+use crate::stress::run::{Reconnects, Run, Share, Turn, end_of_connection};
 
 /// Corrupted messages in a row after which a stream is out of step, and what
 /// comes on it means nothing any more.
@@ -54,8 +56,10 @@ pub struct Talk {
     sockets: HashMap<SocketId, usize>,
     /// The first link that load has not begun on.
     next_to_start: usize,
-    /// Links whose connection failed, to be tried again at the next tick.
-    retries: Vec<usize>,
+    /// Links whose connection failed, and when they are to have another one.
+    retries: BTreeSet<(Instant, usize)>,
+    /// Messages under way on one connection that can be told apart.
+    most_under_way: usize,
     /// A message, or several, for another connection than the callback's own.
     out: Vec<u8>,
 }
@@ -67,10 +71,9 @@ struct Link {
     window: Window,
     /// An answer that is not whole yet.
     answer: Vec<u8>,
-    /// Of the requests that were due here, how many were sent.
-    taken: u64,
-    /// And how many wait for a place.
-    waiting: u64,
+    share: Share,
+    /// Something came since it was connected.
+    is_answered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +93,15 @@ pub struct Session {
 
 impl Talk {
     pub fn new(mut run: Run, script: Script, style: Style, is_udp: bool) -> Talk {
-        run.reconnects = style != Style::Kept;
+        run.reconnects = match (style, &script) {
+            (Style::Churn { .. }, _) => Reconnects::Always,
+            (Style::Kept, Script::Silence) => Reconnects::Never,
+            (Style::Kept, _) => Reconnects::AfterFailure,
+        };
+        let most_under_way = match &script {
+            Script::Echo(payload) => Payload::numbers(payload.size()) / 2,
+            _ => u64::MAX,
+        };
         let link = |number| Link {
             way: Way::Down,
             key: match &script {
@@ -99,8 +110,8 @@ impl Talk {
             },
             window: Window::default(),
             answer: Vec::new(),
-            taken: 0,
-            waiting: 0,
+            share: Share::new(number, run.plan.connections),
+            is_answered: false,
         };
         let links = (0..run.plan.connections).map(link).collect();
         let sockets = HashMap::new();
@@ -112,7 +123,8 @@ impl Talk {
             links,
             sockets,
             next_to_start: 0,
-            retries: Vec::new(),
+            retries: BTreeSet::new(),
+            most_under_way: usize::try_from(most_under_way).unwrap_or(usize::MAX),
             out: Vec::new(),
         }
     }
@@ -121,6 +133,7 @@ impl Talk {
     fn hear(&mut self, number: usize, bytes: &[u8], cx: &mut Context<'_>) {
         let now = cx.moment();
         let link = &mut self.links[number];
+        link.is_answered = true;
         let tally = &mut self.run.tally;
         tally.counts.bytes_received += bytes.len() as u64;
         match &self.script {
@@ -138,103 +151,21 @@ impl Talk {
         }
         if !self.is_udp && link.window.corrupted_in_a_row >= OUT_OF_STEP {
             cx.abort();
-            return self.ended(number, Some("given up: its answers make no sense"), cx);
+            return self.ended(number, End::GivenUp, now, cx);
         }
         if let Style::Churn { reset } = self.style
             && link.window.in_flight.is_empty()
         {
+            self.judge_leftover(number);
             if reset {
                 cx.abort()
             } else {
                 cx.close()
             }
-            self.ended(number, None, cx);
+            self.ended(number, End::Done, now, cx);
         }
         self.fill(number, now, cx);
         self.send_due(now, cx);
-    }
-
-    /// A link's connection is gone, in order if there is no error.
-    fn ended(&mut self, number: usize, error: Option<&str>, cx: &mut Context<'_>) {
-        let link = &mut self.links[number];
-        if link.way == Way::Down {
-            return;
-        }
-        link.way = Way::Down;
-        link.answer.clear();
-        let lost = link.window.abandon();
-        self.run.tally.counts.lost += lost;
-        self.run.tally.under_way -= lost;
-        self.run.closed();
-        if let Some(error) = error {
-            self.run.error(error);
-        }
-        match self.style {
-            Style::Kept => {
-                self.run.unsent += link.waiting;
-                self.run.waiting -= link.waiting;
-                link.taken += std::mem::take(&mut link.waiting);
-            }
-            Style::Churn { .. } if error.is_some() => self.retries.push(number),
-            Style::Churn { .. } => {}
-        }
-        self.open_more(cx);
-    }
-
-    /// Looks for answers that are overdue.
-    fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let timeout = self.run.plan.timeout;
-        for number in 0..self.links.len() {
-            loop {
-                let link = &mut self.links[number];
-                let Some(oldest) = link.window.in_flight.front() else { break };
-                if link.way == Way::Opening || between(oldest.sent, now) < timeout {
-                    break;
-                }
-                if self.is_udp || link.window.is_overtaken(oldest) {
-                    self.run.tally.counts.lost += 1;
-                    link.window.expire(&mut self.run.tally);
-                    continue;
-                }
-                let way = link.way;
-                self.time_out(number, now);
-                if let Way::Connection(connection) = way {
-                    cx.close_other(connection);
-                }
-                self.ended(number, Some("given up: it did not answer"), cx);
-            }
-            self.fill(number, now, cx);
-        }
-    }
-
-    /// All that is under way on a link has no answer in time. If a part of an
-    /// answer came, it is a wrong one.
-    fn time_out(&mut self, number: usize, now: Instant) {
-        let link = &mut self.links[number];
-        let tally = &mut self.run.tally;
-        if !link.answer.is_empty() && link.window.in_flight.pop_front().is_some() {
-            tally.wrong([&link.answer, &[]]);
-            tally.under_way -= 1;
-            link.answer.clear();
-        }
-        for message in link.window.in_flight.drain(..) {
-            tally.timed_out(&message, now);
-        }
-    }
-
-    /// What is under way at the end has no answer.
-    fn account(&mut self, now: Instant) {
-        for number in 0..self.links.len() {
-            let link = &mut self.links[number];
-            while let Some(oldest) = link.window.in_flight.front() {
-                if !self.is_udp && !link.window.is_overtaken(oldest) {
-                    break;
-                }
-                self.run.tally.counts.lost += 1;
-                link.window.expire(&mut self.run.tally);
-            }
-            self.time_out(number, now);
-        }
     }
 
     fn link_of(&self, session: &Session, cx: &Context<'_>) -> Option<usize> {
@@ -298,7 +229,7 @@ impl Service for Talk {
             request.end(&mut link.window, &mut link.answer, now, &mut self.run.tally);
             error = error.filter(|_| !link.window.in_flight.is_empty());
         }
-        self.ended(number, error, cx);
+        self.ended(number, error.map_or(End::Done, End::Failed), now, cx);
         self.fill(number, now, cx);
     }
 
@@ -308,19 +239,23 @@ impl Service for Talk {
             if self.run.not_opened(error, cx) {
                 return self.open_link(number, cx);
             }
+            let now = cx.moment();
             let link = &mut self.links[number];
             link.way = Way::Down;
-            if link.window.in_flight.pop_back().is_some() {
+            if let Some(message) = link.window.in_flight.pop_back() {
                 self.run.tally.under_way -= 1;
-                self.retries.push(number);
+                self.run.tally.never_sent(message.due, now);
+                self.retry(number, now);
+            } else if self.run.reconnects == Reconnects::AfterFailure {
+                self.run.drop_waiting(&mut link.share, now);
+                self.retry(number, now + RETRY);
             }
             self.open_more(cx);
         } else if matches!(why, CloseReason::ShuttingDown) {
-            let now = cx.moment();
-            let cut_off = &self.links[number].window.in_flight;
-            cut_off.iter().for_each(|message| self.run.tally.cut_off(message, now));
+            self.cut_off(number, cx.moment());
         } else if self.link_of(&session, cx).is_some() {
-            self.ended(number, end_of_connection(why).as_deref(), cx);
+            let error = end_of_connection(why);
+            self.ended(number, error.as_deref().map_or(End::Done, End::Failed), cx.moment(), cx);
         }
     }
 
@@ -369,9 +304,7 @@ impl Service for Talk {
             }
         }
         self.open_more(cx);
-        for number in std::mem::take(&mut self.retries) {
-            self.fill(number, now, cx);
-        }
+        self.take_retries(now, cx);
         self.start_load(now, cx);
         self.send_due(now, cx);
     }

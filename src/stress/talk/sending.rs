@@ -7,8 +7,9 @@ use onepoll::service::Context;
 use super::{Link, Script, Style, Talk, Way};
 use crate::stress::plan::Load;
 
-/// Bytes that one tick hands to connections, when load begins on many at once.
-const BYTES_A_TICK: usize = 4 * 1024 * 1024;
+/// Links on which load begins at one tick: few, since what is sent together is
+/// timed from the same moment.
+const LINKS_A_TICK: usize = 64;
 
 impl Talk {
     pub(super) fn open_more(&mut self, cx: &mut Context<'_>) {
@@ -33,10 +34,9 @@ impl Talk {
         self.open_link(link, cx);
     }
 
-    /// Sends what a link may send now. Returns the bytes.
-    pub(super) fn fill(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) -> usize {
+    /// Sends what a link may send now.
+    pub(super) fn fill(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) {
         let depth = self.run.plan.load.depth();
-        let mut bytes = 0;
         self.out.clear();
         loop {
             let link = &mut self.links[number];
@@ -44,18 +44,15 @@ impl Talk {
                 Style::Kept => matches!(link.way, Way::Connection(_) | Way::Socket(_)),
                 Style::Churn { .. } => link.way == Way::Down,
             };
-            if !is_free || link.window.in_flight.len() >= depth {
+            let window = &link.window;
+            if !is_free || window.expected() >= depth || window.in_flight.len() >= self.most_under_way {
                 break;
             }
             let load = self.run.plan.load;
             let due = match load {
                 Load::Closed { .. } if self.run.may_send() => now,
-                Load::Open { .. } if link.waiting > 0 && self.run.may_catch_up(now) => {
-                    link.waiting -= 1;
-                    self.run.waiting -= 1;
-                    link.taken += 1;
-                    let of_all = number as u64 + (link.taken - 1) * self.links.len() as u64;
-                    self.run.schedule.as_ref().map_or(now, |schedule| schedule.due(of_all))
+                Load::Open { .. } if link.share.waiting > 0 && self.run.may_catch_up(now) => {
+                    self.run.take(&mut self.links[number].share, now)
                 }
                 _ => break,
             };
@@ -64,16 +61,15 @@ impl Talk {
                 Style::Kept => {
                     let sequence = self.links[number].window.send(due, now);
                     self.run.tally.under_way += 1;
-                    bytes += self.put(number, sequence, cx);
+                    self.put(number, sequence, cx);
                 }
             }
         }
         self.flush(number, cx);
-        bytes
     }
 
     /// Puts one message on its way.
-    pub(super) fn put(&mut self, number: usize, sequence: u64, cx: &mut Context<'_>) -> usize {
+    pub(super) fn put(&mut self, number: usize, sequence: u64, cx: &mut Context<'_>) {
         let Link { way, key, .. } = self.links[number];
         let is_ours = matches!(way, Way::Connection(id) if cx.connection() == Some(id));
         let before = self.out.len();
@@ -103,7 +99,6 @@ impl Talk {
         }
         self.run.tally.counts.sent += 1;
         self.run.tally.counts.bytes_sent += length as u64;
-        length
     }
 
     /// Hands messages for another connection over, all at once.
@@ -116,37 +111,39 @@ impl Talk {
 
     /// Gives the links the requests that fell due, and sends them.
     pub(super) fn send_due(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some(request) = self.run.next_due(now) {
+        while let Some((request, due)) = self.run.next_due(now) {
             let number = (request % self.links.len() as u64) as usize;
             let link = &mut self.links[number];
+            let has_place = link.share.waiting == 0 && link.window.expected() < self.run.plan.load.depth();
+            self.run.wait(&mut link.share);
             if self.style == Style::Kept && link.way == Way::Down {
-                link.taken += 1;
-                self.run.unsent += 1;
+                self.run.drop_waiting(&mut link.share, now);
                 continue;
             }
-            let is_late_by_us = link.waiting == 0 && link.window.in_flight.len() < self.run.plan.load.depth();
-            link.waiting += 1;
-            self.run.waiting += 1;
-            if is_late_by_us && let Some(schedule) = &self.run.schedule {
-                self.run.tally.late(schedule.due(request), now);
+            if has_place {
+                self.run.tally.late(due, now);
             }
             self.fill(number, now, cx);
         }
     }
 
-    /// Begins load on the links, a part of them at a tick.
+    /// Begins load on the links, on a part of them at a tick, which is followed
+    /// by the next at once.
     pub(super) fn start_load(&mut self, now: Instant, cx: &mut Context<'_>) {
         if !self.run.sends() {
             return;
         }
         if std::mem::take(&mut self.run.begins_load) {
             self.next_to_start = 0;
-            self.links.iter_mut().for_each(|link| link.taken = 0);
+            self.links.iter_mut().for_each(|link| link.share.restart());
         }
-        let mut bytes = 0;
-        while self.next_to_start < self.links.len() && bytes < BYTES_A_TICK {
-            bytes += self.fill(self.next_to_start, now, cx);
+        let until = self.links.len().min(self.next_to_start + LINKS_A_TICK);
+        while self.next_to_start < until {
+            self.fill(self.next_to_start, now, cx);
             self.next_to_start += 1;
+        }
+        if until < self.links.len() {
+            cx.set_tick(now);
         }
     }
 }

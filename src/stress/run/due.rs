@@ -1,0 +1,79 @@
+//! The requests of an open loop, from when they fall due until they are sent.
+
+use std::time::Instant;
+
+use super::{Phase, Run};
+
+/// Which requests of the schedule are one link's, and how far it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    first: u64,
+    step: u64,
+    /// Requests that fell due here and were sent, or given up.
+    taken: u64,
+    /// Requests that fell due here and wait for a place.
+    pub waiting: u64,
+}
+
+impl Share {
+    /// Of `links` that take turns, the share of one.
+    pub fn new(link: usize, links: usize) -> Share {
+        Share { first: link as u64, step: links as u64, taken: 0, waiting: 0 }
+    }
+
+    /// A schedule begins anew.
+    pub fn restart(&mut self) {
+        self.taken = 0;
+    }
+}
+
+impl Run {
+    /// The next request that falls due, and when it did.
+    pub fn next_due(&mut self, now: Instant) -> Option<(u64, Instant)> {
+        // What fell due before the end is sent after it, where it was missed.
+        if !self.sends() && self.phase != Phase::Drain {
+            return None;
+        }
+        let schedule = self.schedule.as_mut()?;
+        let request = schedule.next_due(now)?;
+        Some((request, schedule.due(request)))
+    }
+
+    /// A request fell due on a link.
+    pub fn wait(&mut self, share: &mut Share) {
+        share.waiting += 1;
+        self.waiting += 1;
+    }
+
+    /// Takes the first that waits, to send it; says when it was due.
+    pub fn take(&mut self, share: &mut Share, now: Instant) -> Instant {
+        let due = self.due(share, 0).unwrap_or(now);
+        share.waiting -= 1;
+        self.waiting -= 1;
+        share.taken += 1;
+        due
+    }
+
+    /// What waits on a link is not sent.
+    pub fn drop_waiting(&mut self, share: &mut Share, now: Instant) {
+        while share.waiting > 0 {
+            let due = self.take(share, now);
+            self.tally.never_sent(due, now);
+            self.unsent += 1;
+        }
+    }
+
+    /// Nobody waits any longer for what waits on a link.
+    pub fn cut_off_waiting(&mut self, share: &Share, now: Instant) {
+        for ahead in 0..share.waiting {
+            if let Some(due) = self.due(share, ahead) {
+                self.tally.cut_off_unsent(due, now);
+            }
+        }
+    }
+
+    fn due(&self, share: &Share, ahead: u64) -> Option<Instant> {
+        let request = share.first + (share.taken + ahead) * share.step;
+        self.schedule.as_ref().map(|schedule| schedule.due(request))
+    }
+}
