@@ -315,7 +315,7 @@ impl<S: Service> Rehearsal<S> {
             system_time: Some(self.wall_clock + self.now.duration_since(self.start)),
             host: 0,
             connection,
-            datagram,
+            datagram: datagram.as_ref(),
             // A range that is too long is noticed when the answer is made up.
             input_length: usize::MAX,
             limits: &self.limits,

@@ -254,7 +254,7 @@ pub struct Context<'a> {
     pub(crate) system_time: Option<SystemTime>,
     pub(crate) host: u32,
     pub(crate) connection: Option<(ConnectionId, SocketAddr)>,
-    pub(crate) datagram: Option<DatagramPeer>,
+    pub(crate) datagram: Option<&'a DatagramPeer>,
     pub(crate) input_length: usize,
     pub(crate) limits: &'a Limits,
     pub(crate) effects: &'a mut Effects,
@@ -299,12 +299,12 @@ impl Context<'_> {
 
     /// The address of the connection's, or the datagram's, other end.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.connection.map(|(_, peer)| peer).or(self.datagram.map(|peer| peer.address))
+        self.connection.map(|(_, peer)| peer).or_else(|| self.datagram.map(|peer| peer.address))
     }
 
     /// The sender of the datagram that the callback is about.
     pub fn datagram_peer(&self) -> Option<DatagramPeer> {
-        self.datagram
+        self.datagram.copied()
     }
 
     /// Sends bytes to this connection: they are copied once, and all that a
@@ -345,7 +345,9 @@ impl Context<'_> {
     /// Sends a datagram; nothing tells whether it arrives.
     pub fn send_to(&mut self, on: SocketId, to: SocketAddr, datagram: &[u8]) {
         match self.datagram {
-            Some(peer) if peer.socket == on && peer.address == to => self.outgoing.push(peer, datagram, true),
+            Some(peer) if peer.socket == on && peer.address == to => {
+                self.outgoing.push(*peer, datagram, true)
+            }
             _ => self.send_to_peer(DatagramPeer { socket: on, address: to, local: None }, datagram),
         }
     }
@@ -363,11 +365,11 @@ impl Context<'_> {
             self.rooms.join(self.host, room, handle, how);
             self.effects.room = Some(room);
         } else if let Some(peer) = self.datagram {
-            let id = self.rooms.peer_id(self.host, room, &peer).unwrap_or_else(|| {
+            let id = self.rooms.peer_id(self.host, room, peer).unwrap_or_else(|| {
                 *self.next_id = self.next_id.wrapping_add(1).max(1);
                 *self.next_id
             });
-            self.rooms.join_peer(self.host, room, id, peer, how);
+            self.rooms.join_peer(self.host, room, id, *peer, how);
         }
     }
 
@@ -376,7 +378,7 @@ impl Context<'_> {
         if let Some((ConnectionId(handle), _)) = self.connection {
             self.rooms.leave(self.host, room, handle);
         } else if let Some(peer) = self.datagram {
-            self.rooms.leave_peer(self.host, room, &peer);
+            self.rooms.leave_peer(self.host, room, peer);
         }
     }
 
@@ -391,7 +393,7 @@ impl Context<'_> {
     pub fn publish(&mut self, room: Room, message: &[u8]) -> bool {
         let speaker = match (self.connection, self.datagram) {
             (Some((ConnectionId(handle), _)), _) => handle.generation,
-            (None, Some(peer)) => self.rooms.peer_id(self.host, room, &peer).unwrap_or(0),
+            (None, Some(peer)) => self.rooms.peer_id(self.host, room, peer).unwrap_or(0),
             (None, None) => 0,
         };
         self.effects.room = Some(room);

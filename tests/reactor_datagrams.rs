@@ -155,6 +155,42 @@ fn ipv6_speaks_too() {
     }
 }
 
+/// Sends each datagram on to a few addresses, of which some have no way from here.
+struct Spread(Vec<SocketAddr>);
+
+impl Service for Spread {
+    type Session = ();
+
+    fn datagram(&mut self, on: SocketId, _: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        self.0.iter().for_each(|to| cx.send_to(on, *to, datagram));
+    }
+}
+
+#[test]
+fn an_address_of_the_other_family_costs_only_its_own_datagram() {
+    let listeners: Vec<UdpSocket> = (0..3).map(|_| udp_bound()).collect();
+    let [one, two, three] = [0, 1, 2].map(|at: usize| listeners[at].local_addr().unwrap());
+    let stranger = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, one.port()));
+    for to in [vec![one, stranger, two, three], vec![stranger, one, two, stranger, three, stranger]] {
+        let refused = to.iter().filter(|to| **to == stranger).count() as u64;
+        let running = Running::start(|reactor| {
+            reactor.host("test", Spread(to)).udp(([127, 0, 0, 1], 0).into()).start().unwrap().1[0].address
+        });
+        udp(running.made).send("가".as_bytes()).unwrap();
+        for listener in &listeners {
+            assert_eq!(listener.recv(&mut [0; 10]).unwrap(), 3);
+        }
+        let counted = running.finish();
+        assert_eq!((counted.datagrams_sent, counted.datagrams_dropped), (3, refused));
+    }
+}
+
+fn udp_bound() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
 #[test]
 fn answers_to_one_source_are_limited_where_the_limit_is_set() {
     let limits = Limits {

@@ -12,6 +12,8 @@ use super::parcels::{self, Parcel};
 /// Messages in one call of the kernel, and so those received in one turn of the
 /// loop from one socket.
 pub(crate) const MESSAGES_A_CALL: usize = 32;
+/// The fewest that are asked for: one more than one tells that there was one only.
+pub(crate) const FEWEST_A_CALL: usize = 2;
 /// One message's place in the buffer.
 pub(crate) const STRIDE: usize = 64 * 1024;
 /// A run of equal datagrams in a batch that makes it worth asking the kernel to
@@ -81,17 +83,22 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Receives up to [`MESSAGES_A_CALL`] messages into [`Receiver::arrivals`]
-    /// and keeps the latch true. An error is one that the socket reported.
+    /// Receives up to [`MESSAGES_A_CALL`] messages into [`Receiver::arrivals`],
+    /// prepared for twice as many as came last, and keeps the latch true. An error is one that the socket reported.
     pub fn receive(&mut self, from: &mut Datagram) -> io::Result<()> {
         self.arrivals.clear();
         if self.buffer.is_empty() {
             self.buffer = vec![0; MESSAGES_A_CALL * STRIDE];
         }
-        match self.headers.receive(from, &mut self.buffer, &mut self.arrivals) {
+        let asked = from.batch;
+        match self.headers.receive(from, &mut self.buffer[..asked * STRIDE], &mut self.arrivals) {
             Ok(()) => {
-                if self.arrivals.len() < MESSAGES_A_CALL {
+                let came = self.arrivals.len();
+                if came < asked {
                     from.latch.drained();
+                    from.batch = (2 * came).clamp(FEWEST_A_CALL, MESSAGES_A_CALL);
+                } else {
+                    from.batch = MESSAGES_A_CALL;
                 }
                 if from.coalescing.judge(&self.arrivals) && from.coalesce(!from.coalescing.is_on) {
                     from.coalescing.switched();

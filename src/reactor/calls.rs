@@ -35,10 +35,10 @@ pub(crate) enum Pending {
 
 /// Whom a call is about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum About {
+pub(crate) enum About<'a> {
     Service,
     Connection { handle: Handle, peer: SocketAddr },
-    Datagram(DatagramPeer),
+    Datagram(&'a DatagramPeer),
 }
 
 impl Reactor {
@@ -46,7 +46,7 @@ impl Reactor {
     /// none can leak into another connection's; `None` after a panic, whose
     /// effects are dropped (what it published stays).
     #[inline(always)]
-    pub(super) fn call(&mut self, host: u32, about: About, call: Call<'_, '_>) -> Option<Box<Effects>> {
+    pub(super) fn call(&mut self, host: u32, about: About<'_>, call: Call<'_, '_>) -> Option<Box<Effects>> {
         let (connection, datagram) = match about {
             About::Service => (None, None),
             About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
@@ -74,7 +74,8 @@ impl Reactor {
         };
         match catch_unwind(AssertUnwindSafe(|| service.call(call, &mut context))) {
             Ok(()) => Some(effects),
-            Err(_) => {
+            Err(panic) => {
+                drop(panic);
                 self.outgoing.roll_back(outgoing_before);
                 effects.clear();
                 self.effects = Some(effects);
@@ -173,7 +174,7 @@ impl Reactor {
 
     /// Carries out what a call asked for.
     #[inline(always)]
-    pub(super) fn apply(&mut self, host: u32, about: About, mut effects: Box<Effects>, input: &[u8]) {
+    pub(super) fn apply(&mut self, host: u32, about: About<'_>, mut effects: Box<Effects>, input: &[u8]) {
         match about {
             About::Connection { handle, .. } => self.apply_to_stream(handle, host, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
@@ -191,7 +192,10 @@ impl Reactor {
             effects.others = others;
         }
         effects.clear();
-        self.effects = Some(effects);
+        // A call within a call has left its own.
+        if self.effects.is_none() {
+            self.effects = Some(effects);
+        }
     }
 
     #[inline(always)]
@@ -259,7 +263,7 @@ impl Reactor {
         self.net.finish(handle, why.into());
     }
 
-    fn apply_other(&mut self, host: u32, about: About, effect: Effect, scratch: &[u8]) {
+    fn apply_other(&mut self, host: u32, about: About<'_>, effect: Effect, scratch: &[u8]) {
         match effect {
             Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
             Effect::CloseOther(ConnectionId(handle)) => {

@@ -9,7 +9,7 @@ use mio::net::UdpSocket;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::batch::Coalescing;
+use super::batch::{Coalescing, FEWEST_A_CALL};
 use super::limits::Rate;
 use super::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
 use super::readiness::Latch;
@@ -74,6 +74,8 @@ pub(crate) struct Datagram {
     /// datagram was sent to (IP_PKTINFO), and the answer comes from that one.
     pub tells_destination: bool,
     pub coalescing: Coalescing,
+    /// Messages that the next call asks for: what it has room for costs, too.
+    pub batch: usize,
     pub latch: Latch,
     pub room: Option<Room>,
 }
@@ -116,6 +118,7 @@ impl Datagram {
             listens_only: spec.listens_only,
             tells_destination,
             coalescing: Coalescing::default(),
+            batch: FEWEST_A_CALL,
             latch: Latch::default(),
             room: None,
         })
@@ -238,13 +241,15 @@ pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
 /// Source ports of services that answer whatever they are sent; answering
 /// them would make an endless loop (CVE-2024-2169): none, echo, daytime, qotd,
 /// chargen, time, dns, tftp, ntp.
-const ANSWERING_PORTS: [u16; 9] = [0, 7, 13, 17, 19, 37, 53, 69, 123];
+const ANSWERING_PORTS: [u16; 9] = [0, 7, 13, 17, 19, 37, 53, 69, LAST_ANSWERING_PORT];
+const LAST_ANSWERING_PORT: u16 = 123;
 
 /// Whether a datagram must be ignored: its answer would go to something that
 /// answers in turn, or to many.
 pub(crate) fn would_loop(from: SocketAddr, to: Option<IpAddr>, ours: &[SocketAddr]) -> bool {
     let ip = from.ip().to_canonical();
-    if ANSWERING_PORTS.contains(&from.port()) || ip.is_multicast() || is_broadcast(ip) {
+    let answers = from.port() <= LAST_ANSWERING_PORT && ANSWERING_PORTS.contains(&from.port());
+    if answers || ip.is_multicast() || is_broadcast(ip) {
         return true;
     }
     ours.iter().any(|address| {

@@ -59,7 +59,8 @@ impl Reactor {
         // An empty datagram is one too.
         let segment = if arrival.segment == 0 { message.len() } else { arrival.segment }.max(1);
         let on = SocketId(handle);
-        let about = About::Datagram(DatagramPeer { socket: on, address: arrival.from, local: arrival.to });
+        let peer = DatagramPeer { socket: on, address: arrival.from, local: arrival.to };
+        let about = About::Datagram(&peer);
         for number in 0..message.len().div_ceil(segment).max(1) {
             self.net.statistics.datagrams_received += 1;
             let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
@@ -128,6 +129,9 @@ impl Reactor {
 
     fn limit_answers(&mut self, outgoing: &mut Outgoings) {
         let Reactor { net, hosts, answer_limit, now, .. } = self;
+        if hosts.iter().all(|slot| slot.limits.datagrams_per_second.per_second == 0) {
+            return;
+        }
         outgoing.list.retain(|datagram| {
             if !datagram.is_answer {
                 return true;
