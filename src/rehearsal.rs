@@ -314,7 +314,7 @@ impl<S: Service> Rehearsal<S> {
             now: self.now,
             system_time: Some(self.wall_clock + self.now.duration_since(self.start)),
             host: 0,
-            connection,
+            connection: connection.as_ref().map(|(id, peer)| (*id, peer)),
             datagram: datagram.as_ref(),
             // A range that is too long is noticed when the answer is made up.
             input_length: usize::MAX,

@@ -253,7 +253,7 @@ pub struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) system_time: Option<SystemTime>,
     pub(crate) host: u32,
-    pub(crate) connection: Option<(ConnectionId, SocketAddr)>,
+    pub(crate) connection: Option<(ConnectionId, &'a SocketAddr)>,
     pub(crate) datagram: Option<&'a DatagramPeer>,
     pub(crate) input_length: usize,
     pub(crate) limits: &'a Limits,
@@ -299,7 +299,7 @@ impl Context<'_> {
 
     /// The address of the connection's, or the datagram's, other end.
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.connection.map(|(_, peer)| peer).or_else(|| self.datagram.map(|peer| peer.address))
+        self.connection.map(|(_, peer)| *peer).or_else(|| self.datagram.map(|peer| peer.address))
     }
 
     /// The sender of the datagram that the callback is about.

@@ -37,7 +37,7 @@ pub(crate) enum Pending {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum About<'a> {
     Service,
-    Connection { handle: Handle, peer: SocketAddr },
+    Connection { handle: Handle, peer: &'a SocketAddr },
     Datagram(&'a DatagramPeer),
 }
 
@@ -155,7 +155,8 @@ impl Reactor {
     /// A call about a connection. `input` is what ranges of input refer to.
     pub(super) fn call_stream(&mut self, handle: Handle, host: u32, call: Call<'_, '_>, input: &[u8]) {
         let Some(stream) = self.net.stream(handle) else { return };
-        let about = About::Connection { handle, peer: stream.peer };
+        let peer = stream.peer;
+        let about = About::Connection { handle, peer: &peer };
         match self.call(host, about, call) {
             Some(effects) => self.apply(host, about, effects, input),
             None => self.end_after_panic(handle),
@@ -228,11 +229,11 @@ impl Reactor {
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {
             let after = |at: Instant| micros_up(at.saturating_duration_since(self.start));
-            stream.deadline = deadline.map_or(NEVER, after);
+            stream.set_deadline(deadline.map_or(NEVER, after));
         }
         if let Some(until) = effects.pause_until {
             // Zero is `not paused`, and what is not later than now is no pause.
-            stream.paused_until = micros_up(until.saturating_duration_since(self.start)).max(now + 1);
+            stream.set_pause(micros_up(until.saturating_duration_since(self.start)).max(now + 1));
         }
         if effects.more_to_send {
             stream.more_to_send = true;

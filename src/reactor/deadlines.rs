@@ -69,13 +69,13 @@ impl Reactor {
             Due::Idle => self.part(handle, Farewell::Idle),
             Due::Message => self.part(handle, Farewell::MessageTimeout),
             Due::Pause => {
-                stream.paused_until = 0;
+                stream.set_pause(0);
                 stream.restart_message_clock(now);
                 stream.show_again = stream.kept.is_some();
                 self.net.enqueue(handle);
             }
             Due::Service => {
-                stream.deadline = NEVER;
+                stream.set_deadline(NEVER);
                 let kept = stream.kept.as_ref().map_or(Vec::new(), |kept| kept.bytes.clone());
                 let shown = Shown { handle, host, peer: stream.peer, kept: kept.len() };
                 self.show(shown, &kept, |input| Call::Timeout(session, input));

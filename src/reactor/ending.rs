@@ -26,7 +26,7 @@ impl Reactor {
             }
             if session != u32::MAX
                 && let Some(effects) =
-                    self.call(host, About::Connection { handle, peer }, Call::Closed(session, &why))
+                    self.call(host, About::Connection { handle, peer: &peer }, Call::Closed(session, &why))
             {
                 self.apply(host, About::Service, effects, &[]);
             }

@@ -27,10 +27,16 @@ pub(crate) enum Entry {
 }
 
 /// An entry in its place of the slab. The place is used again, the generation not.
+/// It begins with a pair of cache lines, as [`Stream`] wants it.
+#[repr(C, align(128))]
 struct Place {
     generation: u32,
     entry: Entry,
 }
+
+// mio's sockets are larger where debug assertions are on.
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(debug_assertions)))]
+const _: () = assert!(size_of::<Place>() == 128, "a connection has outgrown its two cache lines");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -60,6 +66,10 @@ impl Entry {
     }
 }
 
+/// So many that the allocator maps them, and their successors when there are
+/// more: what is not used yet costs no memory, and what is left behind is given back.
+const PLACES_AT_FIRST: usize = 2048;
+
 pub(crate) struct Net {
     registry: Registry,
     entries: Slab<Place>,
@@ -85,7 +95,7 @@ impl Net {
     pub fn new(registry: Registry) -> Net {
         Net {
             registry,
-            entries: Slab::new(),
+            entries: Slab::with_capacity(PLACES_AT_FIRST),
             generation: 0,
             ready: VecDeque::new(),
             closing: Vec::new(),

@@ -169,7 +169,7 @@ impl Reactor {
     {
         let Shown { handle, host, peer, kept } = shown;
         let mut input = Input::new(bytes);
-        let about = About::Connection { handle, peer };
+        let about = About::Connection { handle, peer: &peer };
         let Some(effects) = self.call(host, about, call(&mut input)) else {
             return self.end_after_panic(handle);
         };
@@ -191,7 +191,7 @@ impl Reactor {
     fn check_unread(&mut self, handle: Handle, limit: usize) {
         if let Some(stream) = self.net.stream(handle)
             && stream.state == State::Open
-            && stream.paused_until == 0
+            && stream.paused_until() == 0
             && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > limit)
         {
             self.part(handle, Farewell::TooLong);
