@@ -454,7 +454,7 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["echo", "127.0.0.1:1", "--size", "1", "--depth", "200"], "told apart"),
         (&["echo", "127.0.0.1:1", "--rate", "0"], "messages a second"),
         (&["echo", "127.0.0.1:1", "--connections", "0"], "from 1 on"),
-        (&["echo", "127.0.0.1:1", "--connections", "10000000"], "descriptors"),
+        (&["idle", "127.0.0.1:1", "--connections", "2000000000"], "descriptors"),
         (&["echo", "127.0.0.1:1", "--messages", "5", "--duration", "1s"], "--duration"),
         (&["echo", "127.0.0.1:1", "--source", "nowhere"], "127.0.0.0/8"),
         (&["request", "127.0.0.1:1"], "--send"),
@@ -477,6 +477,14 @@ fn wrong_usage_is_explained_with_status_2() {
     }
 }
 
+/// The answers that an NDJSON file tells of so far.
+fn answered(lines: &str) -> u64 {
+    let text = fs::read_to_string(lines).unwrap_or_default();
+    // The last line may not be whole yet.
+    let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    records.filter_map(|record| record["answered"].as_u64()).sum()
+}
+
 #[test]
 fn an_interrupted_run_still_tells_what_it_measured() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
@@ -490,9 +498,7 @@ fn an_interrupted_run_still_tells_what_it_measured() {
             arguments.push("--udp");
         }
         let child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
-        eventually("an interval was measured", || {
-            fs::read_to_string(&lines).is_ok_and(|lines| lines.contains("\"phase\":\"measure\""))
-        });
+        eventually("something was answered", || answered(&lines) > 0);
         kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{transport}");
@@ -517,9 +523,9 @@ fn an_interrupted_run_hides_no_stall() {
     arguments.extend(["--interval", "100ms", "--timeout", "1h", "--json", &summary, "--ndjson", &lines]);
     let child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
     eventually("it stood still for an interval", || {
-        fs::read_to_string(&lines).is_ok_and(|lines| {
-            lines.lines().any(|line| line.contains("\"measure\"") && line.contains("\"answered\":0"))
-        })
+        let text = fs::read_to_string(&lines).unwrap_or_default();
+        let last = text.lines().rfind(|line| line.contains("\"measure\""));
+        answered(&lines) == 2 && last.is_some_and(|line| line.contains("\"answered\":0"))
     });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();

@@ -78,8 +78,7 @@ impl Route {
         Route { target, addresses: vec![address], at: 0 }
     }
 
-    /// Asks the system's resolver, which may block: so off the loop. An
-    /// address needs no resolver, but may take the same way.
+    /// Asks the system's resolver, which may block: so off the loop.
     pub fn look_up(&self, cx: &mut Context<'_>) {
         let Target { host, port } = self.target.clone();
         cx.offload(move || -> Found { (host.as_str(), port).to_socket_addrs().map(Iterator::collect) });

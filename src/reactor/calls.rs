@@ -75,6 +75,8 @@ impl Reactor {
         match catch_unwind(AssertUnwindSafe(|| service.call(call, &mut context))) {
             Ok(()) => Some(effects),
             Err(panic) => {
+                // Here, and not where the outcome goes out of scope: on the way of
+                // those that did not panic nothing is to be dropped then.
                 drop(panic);
                 self.outgoing.roll_back(outgoing_before);
                 effects.clear();

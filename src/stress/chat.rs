@@ -144,7 +144,8 @@ impl Chat {
         while let Some((request, due)) = self.run.next_due(now) {
             let sender = (request % self.senders.len() as u64) as usize;
             let speaker = &mut self.senders[sender];
-            let has_place = speaker.share.waiting == 0 && speaker.expected() < self.run.plan.load.depth();
+            let is_free = speaker.is_known && speaker.expected() < self.run.plan.load.depth();
+            let has_place = speaker.share.waiting == 0 && is_free;
             self.run.wait(&mut speaker.share);
             if self.members[sender].connection.is_none() {
                 self.run.drop_waiting(&mut speaker.share, now);
@@ -256,9 +257,11 @@ impl Chat {
             let expected = self.expected[member * count + sender];
             let missing = self.missing.get(&(member, sender));
             let speaker = &mut self.senders[sender];
-            if member == sender && !self.echo_to_sender {
+            if member == sender {
                 self.run.drop_waiting(&mut speaker.share, now);
-                continue;
+                if !self.echo_to_sender {
+                    continue;
+                }
             }
             for spoken in &mut speaker.under_way {
                 let number = spoken.line.number;
@@ -332,6 +335,7 @@ impl Service for Chat {
         let used = bytes.len() - rest.len();
         input.consume(used);
         self.run.tally.counts.bytes_received += used as u64;
+        self.run.tally.last_heard = Some(now);
         self.go_on_speaking(now, cx);
         self.speak_when_due(now, cx);
     }
@@ -354,14 +358,7 @@ impl Service for Chat {
                 }
                 self.open_more(cx);
             }
-            CloseReason::ShuttingDown => {
-                let now = cx.moment();
-                let Some(sender) = self.senders.get(member) else { return };
-                for spoken in &sender.under_way {
-                    (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
-                }
-                self.run.cut_off_waiting(&sender.share, now);
-            }
+            CloseReason::ShuttingDown => {}
             why => {
                 let now = cx.moment();
                 self.leave(member, end_of_connection(why), now);
@@ -372,7 +369,7 @@ impl Service for Chat {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let now = cx.moment();
-        match self.run.go_on(now, cx) {
+        match self.run.go_on(now) {
             Turn::GoOn => {}
             Turn::Sweep => self.sweep(now, false),
             Turn::End => {
@@ -390,5 +387,22 @@ impl Service for Chat {
         }
         self.go_on_speaking(now, cx);
         self.speak_when_due(now, cx);
+        self.run.set_tick(now, cx);
+    }
+}
+
+/// Ended before its time: nobody waits any longer for what is under way or due.
+impl Drop for Chat {
+    fn drop(&mut self) {
+        if !self.run.is_under_way() {
+            return;
+        }
+        let now = Instant::now();
+        for sender in &self.senders {
+            for spoken in &sender.under_way {
+                (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
+            }
+            self.run.cut_off_waiting(&sender.share, now);
+        }
     }
 }

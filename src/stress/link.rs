@@ -185,10 +185,20 @@ impl Window {
     /// Forgets what came on a connection that is gone, and hands out what was
     /// under way on it.
     pub fn abandon(&mut self) -> impl Iterator<Item = InFlight> {
-        self.right = 0;
-        self.suspect.clear();
+        self.forget_partial();
         self.corrupted_in_a_row = 0;
         self.in_flight.drain(..)
+    }
+
+    /// Forgets what came of a message that is not whole.
+    pub fn forget_partial(&mut self) {
+        self.right = 0;
+        self.suspect.clear();
+    }
+
+    /// Whether the message at the front has begun to come.
+    pub fn is_half_read(&self) -> bool {
+        self.right > 0
     }
 
     /// Whether something came that is no answer, after all answers.

@@ -134,6 +134,8 @@ pub struct Tally {
     pub under_way: u64,
     /// When the last answer came.
     pub last_answer: Option<Instant>,
+    /// When anything came.
+    pub last_heard: Option<Instant>,
     /// What came first that was not the answer to a request, or its beginning.
     pub wrong_answer: Option<Vec<u8>>,
 }

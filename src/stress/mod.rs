@@ -73,13 +73,10 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
         let (mut outcome, back) = run_once(&order, reporter)?;
         reporter = back;
         reporter.clear();
-        let nothing = if outcome.counted_nothing() {
-            outcome.failure.take()
-        } else if outcome.interrupted && outcome.elapsed.is_zero() {
-            Some("it was ended before anything was measured".to_owned())
-        } else {
-            None
-        };
+        let too_early = outcome.interrupted && outcome.elapsed.is_zero();
+        let failure = if outcome.counted_nothing() { outcome.failure.take() } else { None };
+        let nothing =
+            failure.or_else(|| too_early.then(|| "it was ended before anything was measured".to_owned()));
         if let Some(why) = nothing {
             if outcomes.is_empty() {
                 files.take_back();
@@ -139,7 +136,7 @@ fn conclude(
         return Err(Failure::at_run_time(why));
     }
     // Not one answer is no proof that nothing goes wrong.
-    if outcomes.iter().any(|run| run.interrupted && run.total.sent > 0 && run.measured.answered == 0) {
+    if outcomes.iter().any(|run| run.interrupted && run.total.sent > 0 && run.total.answered == 0) {
         return Err(Failure::at_run_time("nothing was answered until it was ended: is the server at work?"));
     }
     match summary.runs.iter().map(Measured::all_errors).sum::<u64>() {

@@ -231,6 +231,44 @@ fn a_number_of_messages_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn a_slow_schedule_is_no_silence() {
+    let load = Load::Open { rate: 0.2, depth: 1 };
+    let (mut stage, results) = echo(plan(1, load, Length::Messages(3)));
+    let client = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, client, 11_000);
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!((outcome.failure, outcome.total.answered), (None, 3));
+}
+
+#[test]
+fn half_a_wrong_message_is_one_fault() {
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::For(100 * MILLI)));
+    let client = connect(&mut stage, 1)[0];
+    stage.send(client, b"????");
+    assert_eq!(outcome(&mut stage, &results).total.faults(), 1);
+}
+
+#[test]
+fn a_conversation_with_a_byte_too_many_is_one_fault() {
+    let plan = plan(1, Load::Closed { depth: 1 }, Length::Messages(1));
+    let script = Script::Echo(Payload::new(SIZE, plan.seed));
+    let (run, results) = run(plan);
+    let mut stage = Rehearsal::new(Talk::new(run, script, Style::Churn { reset: false }, false));
+    // The first connection shows that there is a server; the second is asked for then.
+    for _ in 0..3 {
+        let client = stage.connect();
+        stage.pass(20 * MILLI);
+        let sent = stage.received(client);
+        if !sent.is_empty() {
+            stage.send(client, &[&sent[..], b"!"].concat());
+        }
+    }
+    let total = outcome(&mut stage, &results).total;
+    assert!(total.answered > 0);
+    assert_eq!(total.corrupted, total.answered, "one for each");
+}
+
+#[test]
 fn a_lost_message_holds_no_place_once_later_ones_came() {
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 2 }, Length::For(500 * MILLI)));
     let client = connect(&mut stage, 1)[0];

@@ -107,12 +107,14 @@ fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
 fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (number, outcome) in outcomes.iter().enumerate() {
-        let longest = outcome.intervals.iter().map(|interval| interval.length).max().unwrap_or_default();
+        let mut lengths: Vec<_> = outcome.intervals.iter().map(|interval| interval.length).collect();
+        lengths.sort_unstable();
+        let usual = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
         let points: Vec<(f64, f64)> = outcome
             .intervals
             .iter()
             // What is left over at the end of a phase is too short for a rate.
-            .filter(|interval| interval.length >= longest / 2 && interval.phase != "drain")
+            .filter(|interval| interval.length >= usual / 2 && interval.phase != "drain")
             .map(|interval| {
                 let middle = interval.start + interval.length / 2;
                 (middle.as_secs_f64(), ratio(interval.counts.answered as f64, interval.length.as_secs_f64()))

@@ -7,6 +7,7 @@
 
 mod connecting;
 mod due;
+mod hopeless;
 mod reporting;
 
 pub use connecting::end_of_connection;
@@ -28,10 +29,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// The least time between two in an open loop, which sends at ticks when no
 /// answer comes in: what falls due within it is sent together.
 const FINE_TICK: Duration = Duration::from_micros(50);
-/// How long, at least, there may be no connection before a run ends for it.
-const DESERTED: Duration = Duration::from_secs(1);
-/// How long a server is listened to after its last answer: what it says then is
-/// too much.
+/// How long a server is listened to after what it said last: more is too much.
 const SILENCE: Duration = Duration::from_millis(100);
 /// The time between two looks for answers that are overdue.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -111,6 +109,7 @@ pub struct Run {
     began: Instant,
     phase_since: Instant,
     swept: Instant,
+    puts_sweep_off: bool,
     window: Option<Window>,
     /// When the current one began, and what had been counted: messages, errors,
     /// and what was not sent.
@@ -176,6 +175,7 @@ impl Run {
             began: now,
             phase_since: now,
             swept: now,
+            puts_sweep_off: false,
             window: None,
             interval: (now, Counts::default(), 0, 0),
             total: Latencies::default(),
@@ -186,12 +186,14 @@ impl Run {
         }
     }
 
-    /// Asks for the next turn: soon, or when the next request of an open loop
-    /// falls due.
-    fn set_tick(&self, now: Instant, cx: &mut Context<'_>) {
+    /// Asks for the next tick, at the end of one: soon, or when the next request
+    /// of an open loop falls due.
+    pub fn set_tick(&self, now: Instant, cx: &mut Context<'_>) {
         let latest = now + TICK;
         let at = match &self.schedule {
-            Some(schedule) if self.sends() => schedule.next_at().clamp(now + FINE_TICK, latest),
+            Some(schedule) if self.sends() && !schedule.is_over() => {
+                schedule.next_at().clamp(now + FINE_TICK, latest)
+            }
             _ => latest,
         };
         cx.set_tick(at);
@@ -225,7 +227,7 @@ impl Run {
     }
 
     /// Goes on to the next phase if it is time, and reports.
-    pub fn go_on(&mut self, now: Instant, cx: &mut Context<'_>) -> Turn {
+    pub fn go_on(&mut self, now: Instant) -> Turn {
         // A phase without length is over as it begins.
         if self.phase == Phase::Ramp && self.is_ramp_over(now) {
             self.enter(Phase::Settle, now);
@@ -246,7 +248,9 @@ impl Run {
             Phase::Drain => {
                 let all_sent = self.schedule.as_ref().is_none_or(Schedule::is_over)
                     && (self.waiting == 0 || !self.may_catch_up(now));
-                all_sent && self.tally.under_way == 0 && (self.open_now == 0 || self.passed(now) >= SILENCE)
+                let heard = self.tally.last_heard.unwrap_or(self.phase_since).max(self.phase_since);
+                let is_silent = self.open_now == 0 || between(heard, now) >= SILENCE;
+                all_sent && self.tally.under_way == 0 && is_silent
                     || self.passed(now) > 2 * (self.plan.timeout + SWEEP)
             }
             Phase::Over => true,
@@ -261,49 +265,22 @@ impl Run {
             self.phase = Phase::Over;
             return Turn::End;
         }
-        self.set_tick(now, cx);
-        let since = between(self.swept, now);
-        if since < SWEEP {
+        if between(self.swept, now) < SWEEP {
             return Turn::GoOn;
         }
+        self.puts_sweep_off = self.stood_still(now) && !self.puts_sweep_off;
         self.swept = now;
-        // After it stood still itself, it first reads what came meanwhile.
-        if since < 2 * SWEEP { Turn::Sweep } else { Turn::GoOn }
+        if self.puts_sweep_off { Turn::GoOn } else { Turn::Sweep }
     }
 
-    /// Whether no connection is left, and none will be.
-    fn is_deserted(&mut self, now: Instant) -> bool {
-        if self.open_now > 0 {
-            self.deserted_since = None;
-            return false;
-        }
-        let since = *self.deserted_since.get_or_insert(now);
-        match self.reconnects {
-            Reconnects::Never => self.opening == 0,
-            Reconnects::AfterFailure => between(since, now) >= self.plan.timeout.max(DESERTED),
-            Reconnects::Always => false,
-        }
-    }
-
-    /// Whether a number of messages that is to come back never will.
-    fn is_hopeless(&self, now: Instant) -> bool {
-        let since = self.tally.last_answer.unwrap_or(self.phase_since).max(self.phase_since);
-        let has_end = matches!(self.plan.length, Length::For(_));
-        self.sends() && !has_end && between(since, now) > 3 * self.plan.timeout
+    /// Whether the generator itself had no turn for long: what came meanwhile is
+    /// to be read before anything is called overdue.
+    fn stood_still(&self, now: Instant) -> bool {
+        between(self.swept, now) >= 2 * SWEEP
     }
 
     fn passed(&self, now: Instant) -> Duration {
         between(self.phase_since, now)
-    }
-
-    fn fail_for_lack_of_service(&mut self) {
-        let kinds: Vec<&str> = self.errors.keys().map(String::as_str).collect();
-        let why = match self.open_now {
-            0 if kinds.is_empty() => format!("no connection is left to {}: all ended", self.route),
-            0 => format!("no connection is left to {}: {}", self.route, kinds.join("; ")),
-            _ => format!("{} answers no more", self.route),
-        };
-        self.failure.get_or_insert(why);
     }
 
     fn is_ramp_over(&self, now: Instant) -> bool {
@@ -392,6 +369,11 @@ impl Run {
         let left = self.left.unwrap_or(0) + self.schedule.as_ref().map_or(0, Schedule::left);
         let left = if let Length::Messages(_) = self.plan.length { left } else { 0 };
         self.unsent + self.waiting + left
+    }
+
+    /// Whether it has not come to its end.
+    pub fn is_under_way(&self) -> bool {
+        self.phase != Phase::Over
     }
 
     /// Ends a run that cannot be done.

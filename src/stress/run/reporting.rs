@@ -54,8 +54,10 @@ impl Run {
         match (self.phase, self.plan.length) {
             (Phase::Drain | Phase::Over, _) => 1.0,
             (Phase::Measure, Length::Messages(count)) => {
-                let before = self.window.map_or(0, |window| window.before.answered);
-                (self.tally.counts.answered - before) as f64 / count.max(1) as f64
+                // A line has many answers.
+                let before = self.window.map_or(0, |window| window.before.sent);
+                let done = (self.tally.counts.sent - before).saturating_sub(self.tally.under_way);
+                (done as f64 / count.max(1) as f64).min(1.0)
             }
             (_, Length::Messages(_)) => 0.0,
             (_, Length::For(time)) => {

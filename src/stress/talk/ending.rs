@@ -98,7 +98,8 @@ impl Talk {
                 if link.way == Way::Opening || between(oldest.sent, now) < timeout {
                     break;
                 }
-                if self.is_udp || link.window.is_overtaken(oldest) {
+                let is_lost = link.window.is_overtaken(oldest) && !link.window.is_half_read();
+                if self.is_udp || is_lost {
                     link.window.expire(now, &mut self.run.tally);
                     continue;
                 }
@@ -109,7 +110,9 @@ impl Talk {
                 }
                 self.ended(number, End::GivenUp, now, cx);
             }
-            self.fill(number, now, cx);
+            if number < self.next_to_start && !self.run.begins_load {
+                self.fill(number, now, cx);
+            }
         }
     }
 
@@ -129,6 +132,7 @@ impl Talk {
         for message in link.window.in_flight.drain(..) {
             tally.timed_out(&message, now);
         }
+        link.window.forget_partial();
     }
 
     /// What is under way at the end has no answer.
@@ -147,11 +151,13 @@ impl Talk {
         }
     }
 
-    /// Nobody waits any longer for what is under way or due on a link.
-    pub(super) fn cut_off(&mut self, number: usize, now: Instant) {
-        for message in &self.links[number].window.in_flight {
-            self.run.tally.cut_off(message, now);
+    /// Nobody waits any longer for what is under way or due.
+    pub(super) fn cut_off(&mut self, now: Instant) {
+        for link in &self.links {
+            for message in &link.window.in_flight {
+                self.run.tally.cut_off(message, now);
+            }
+            self.run.cut_off_waiting(&link.share, now);
         }
-        self.run.cut_off_waiting(&self.links[number].share, now);
     }
 }

@@ -135,6 +135,7 @@ impl Talk {
         let link = &mut self.links[number];
         link.is_answered = true;
         let tally = &mut self.run.tally;
+        tally.last_heard = Some(now);
         tally.counts.bytes_received += bytes.len() as u64;
         match &self.script {
             Script::Echo(payload) if self.is_udp => {
@@ -156,7 +157,6 @@ impl Talk {
         if let Style::Churn { reset } = self.style
             && link.window.in_flight.is_empty()
         {
-            self.judge_leftover(number);
             if reset {
                 cx.abort()
             } else {
@@ -251,9 +251,7 @@ impl Service for Talk {
                 self.retry(number, now + RETRY);
             }
             self.open_more(cx);
-        } else if matches!(why, CloseReason::ShuttingDown) {
-            self.cut_off(number, cx.moment());
-        } else if self.link_of(&session, cx).is_some() {
+        } else if !matches!(why, CloseReason::ShuttingDown) && self.link_of(&session, cx).is_some() {
             let error = end_of_connection(why);
             self.ended(number, error.as_deref().map_or(End::Done, End::Failed), cx.moment(), cx);
         }
@@ -279,9 +277,11 @@ impl Service for Talk {
                 self.run.error(&error.to_string());
             }
             Err(error) => {
-                let number = self.run.asked_link();
-                if let (true, Some(number)) = (self.run.not_opened(&error, cx), number) {
+                let Some(number) = self.run.asked_link() else { return };
+                if self.run.not_opened(&error, cx) {
                     self.open_link(number, cx);
+                } else {
+                    self.links[number].way = Way::Down;
                 }
             }
         }
@@ -295,7 +295,7 @@ impl Service for Talk {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let now = cx.moment();
-        match self.run.go_on(now, cx) {
+        match self.run.go_on(now) {
             Turn::GoOn => {}
             Turn::Sweep => self.sweep(now, cx),
             Turn::End => {
@@ -305,7 +305,21 @@ impl Service for Talk {
         }
         self.open_more(cx);
         self.take_retries(now, cx);
-        self.start_load(now, cx);
+        let has_more = self.start_load(now, cx);
         self.send_due(now, cx);
+        if has_more {
+            cx.set_tick(now);
+        } else {
+            self.run.set_tick(now, cx);
+        }
+    }
+}
+
+/// Ended before its time: nobody waits any longer for what is under way or due.
+impl Drop for Talk {
+    fn drop(&mut self) {
+        if self.run.is_under_way() {
+            self.cut_off(Instant::now());
+        }
     }
 }

@@ -114,7 +114,8 @@ impl Talk {
         while let Some((request, due)) = self.run.next_due(now) {
             let number = (request % self.links.len() as u64) as usize;
             let link = &mut self.links[number];
-            let has_place = link.share.waiting == 0 && link.window.expected() < self.run.plan.load.depth();
+            let is_free = link.way != Way::Opening && link.window.expected() < self.run.plan.load.depth();
+            let has_place = link.share.waiting == 0 && is_free;
             self.run.wait(&mut link.share);
             if self.style == Style::Kept && link.way == Way::Down {
                 self.run.drop_waiting(&mut link.share, now);
@@ -127,11 +128,11 @@ impl Talk {
         }
     }
 
-    /// Begins load on the links, on a part of them at a tick, which is followed
-    /// by the next at once.
-    pub(super) fn start_load(&mut self, now: Instant, cx: &mut Context<'_>) {
+    /// Begins load on the links, on a part of them at a tick; true: the next part
+    /// is to follow at once.
+    pub(super) fn start_load(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         if !self.run.sends() {
-            return;
+            return false;
         }
         if std::mem::take(&mut self.run.begins_load) {
             self.next_to_start = 0;
@@ -142,8 +143,6 @@ impl Talk {
             self.fill(self.next_to_start, now, cx);
             self.next_to_start += 1;
         }
-        if until < self.links.len() {
-            cx.set_tick(now);
-        }
+        until < self.links.len()
     }
 }
