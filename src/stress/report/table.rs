@@ -70,6 +70,11 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     if run.due.is_some() {
         row("", "due-time less service time: the wait for a free place, and what we sent late".into());
     }
+    let without_answer = run.lost + run.corrupted + run.timeouts + run.unsent;
+    if without_answer > 0 && run.judged().is_some() {
+        let timeout = millis_text(settings.timeout_s * 1e3);
+        row("", format!("a message without a right answer counts with --timeout, {timeout}, at least"));
+    }
     row(
         "connections",
         format!(
@@ -221,6 +226,10 @@ mod tests {
         assert!(!table(&settings, &run).contains("WARNING"));
         run.cpu = 0.95;
         assert!(table(&settings, &run).contains("used its core up"));
+        run.lost = 1;
+        assert!(!table(&settings, &run).contains("--timeout"), "nothing was timed");
+        run.service = late(1.0);
+        assert!(table(&settings, &run).contains("counts with --timeout"));
         (run.cpu, run.cpu_wait) = (0.5, Some(0.48));
         assert!(table(&settings, &run).contains("had to share its core"));
         (run.cpu_wait, run.late) = (Some(0.01), late(20.0));
