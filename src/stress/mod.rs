@@ -218,6 +218,8 @@ fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), Failu
         message_timeout: None,
         send_timeout: None,
         output_limit: 0,
+        // Who interrupts a run wants its figures, and no more traffic.
+        drain_timeout: Some(Duration::ZERO),
         datagrams_per_second: Rate::OFF,
         ..Limits::default()
     };
