@@ -10,7 +10,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use generator::{command, free, json, server, stress, text};
@@ -149,9 +150,9 @@ fn a_server_that_lies_is_found_out_with_status_1() {
 #[test]
 fn a_server_that_comes_back_is_connected_to_again() {
     // The second to the tenth connection are closed without a word.
-    let accepted = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let accepted = Arc::new(AtomicUsize::new(0));
     let address = server(move |mut stream| {
-        if (1..10).contains(&accepted.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+        if (1..10).contains(&accepted.fetch_add(1, Ordering::SeqCst)) {
             return;
         }
         let mut bytes = [0; 64];
@@ -537,6 +538,34 @@ fn an_interrupted_run_hides_no_stall() {
 }
 
 #[test]
+fn an_interrupted_open_loop_counts_what_it_sent_and_no_more() {
+    let received = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&received);
+    let address = server(move |mut stream| {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            count.fetch_add(length, Ordering::Relaxed);
+            let _ = stream.write_all(&buffer[..length]);
+        }
+    });
+    let [summary, lines] = ["open.json", "open.ndjson"].map(free);
+    let address = address.to_string();
+    let mut arguments = vec!["echo", &*address, "--connections", "2", "--rate", "2000", "--size", "64"];
+    arguments.extend(["--duration", "1h", "--warmup", "0s", "--json", &summary]);
+    arguments.extend(["--interval", "20ms", "--ndjson", &lines]);
+    let child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    eventually("something was answered", || answered(&lines) > 0);
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    child.wait_with_output().unwrap();
+    let run = &json(&summary)["runs"][0];
+    let [sent, answered, under_way] =
+        ["sent", "answered", "under_way"].map(|count| run[count].as_u64().unwrap() as usize);
+    assert_eq!(under_way, sent - answered);
+    eventually("the server has all of it", || received.load(Ordering::Relaxed) >= sent * 64);
+    assert_eq!(received.load(Ordering::Relaxed), sent * 64);
+}
+
+#[test]
 fn an_interrupted_run_without_an_answer_has_failed() {
     let address = server(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink()))).to_string();
     for (scenario, status) in [("echo", 1), ("idle", 0)] {
@@ -558,9 +587,9 @@ fn an_interrupted_run_without_an_answer_has_failed() {
 
 #[test]
 fn what_a_server_hung_up_on_is_not_held() {
-    let is_first = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let is_first = Arc::new(AtomicBool::new(true));
     let address = server(move |mut stream| {
-        if !is_first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        if !is_first.swap(false, Ordering::Relaxed) {
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         }
     });

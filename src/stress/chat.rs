@@ -13,7 +13,6 @@ pub use super::lines::HEADER;
 use super::lines::{Heard, Lines};
 use super::link::InFlight;
 use super::measure::between;
-use super::plan::Load;
 use super::run::{Phase, Run, Share, Turn, end_of_connection};
 
 pub struct Chat {
@@ -103,6 +102,13 @@ impl Chat {
         }
     }
 
+    /// Whether a sender may have one more line under way.
+    fn is_free(&self, sender: usize) -> bool {
+        let speaker = &self.senders[sender];
+        let depth = if speaker.is_known { self.run.plan.load.depth() } else { 1 };
+        self.members[sender].connection.is_some() && speaker.expected() < depth
+    }
+
     /// Lets a sender speak as far as it may.
     fn speak(&mut self, sender: usize, now: Instant, cx: &mut Context<'_>) {
         let Some(connection) = self.members[sender].connection else { return };
@@ -112,20 +118,10 @@ impl Chat {
             return;
         }
         self.out.clear();
-        loop {
-            let speaker = &mut self.senders[sender];
-            let depth = if speaker.is_known { self.run.plan.load.depth() } else { 1 };
-            if speaker.expected() >= depth {
-                break;
-            }
-            let load = self.run.plan.load;
-            let due = match load {
-                Load::Closed { .. } if self.run.may_send() => now,
-                Load::Open { .. } if speaker.share.waiting > 0 && self.run.may_catch_up(now) => {
-                    self.run.take(&mut speaker.share, now)
-                }
-                _ => break,
-            };
+        while self.is_free(sender)
+            && let speaker = &mut self.senders[sender]
+            && let Some(due) = self.run.take_next(&mut speaker.share, now)
+        {
             let line = InFlight { number: speaker.next, due, sent: now };
             speaker.next += 1;
             speaker.under_way.push_back(Spoken { line, left, overtaken: 0 });
@@ -143,16 +139,11 @@ impl Chat {
     fn speak_when_due(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some((request, due)) = self.run.next_due(now) {
             let sender = (request % self.senders.len() as u64) as usize;
-            let speaker = &mut self.senders[sender];
-            let is_free = speaker.is_known && speaker.expected() < self.run.plan.load.depth();
-            let has_place = speaker.share.waiting == 0 && is_free;
-            self.run.wait(&mut speaker.share);
+            let is_free = self.is_free(sender);
+            let share = &mut self.senders[sender].share;
+            self.run.fell_due(share, due, is_free, now);
             if self.members[sender].connection.is_none() {
-                self.run.drop_waiting(&mut speaker.share, now);
-                continue;
-            }
-            if has_place {
-                self.run.tally.late(due, now);
+                self.run.drop_waiting(share, now);
             }
             self.speak(sender, now, cx);
         }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Phase, Run};
+use crate::stress::plan::Load;
 
 /// Which requests of the schedule are one link's, and how far it has come.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +13,7 @@ pub struct Share {
     /// Requests that fell due here and were sent, or given up.
     taken: u64,
     /// Requests that fell due here and wait for a place.
-    pub waiting: u64,
+    waiting: u64,
 }
 
 impl Share {
@@ -39,14 +40,27 @@ impl Run {
         Some((request, schedule.due(request)))
     }
 
-    /// A request fell due on a link.
-    pub fn wait(&mut self, share: &mut Share) {
+    /// A request fell due on a link, which has a free place for it or not.
+    pub fn fell_due(&mut self, share: &mut Share, due: Instant, is_free: bool, now: Instant) {
+        if is_free && share.waiting == 0 {
+            self.tally.late(due, now);
+        }
         share.waiting += 1;
         self.waiting += 1;
     }
 
+    /// Takes the request that a link with a free place may send now; says when
+    /// it was due.
+    pub fn take_next(&mut self, share: &mut Share, now: Instant) -> Option<Instant> {
+        match self.plan.load {
+            Load::Closed { .. } => self.may_send().then_some(now),
+            Load::Open { .. } if share.waiting > 0 && self.may_catch_up(now) => Some(self.take(share, now)),
+            Load::Open { .. } => None,
+        }
+    }
+
     /// Takes the first that waits, to send it; says when it was due.
-    pub fn take(&mut self, share: &mut Share, now: Instant) -> Instant {
+    fn take(&mut self, share: &mut Share, now: Instant) -> Instant {
         let due = self.due(share, 0).unwrap_or(now);
         share.waiting -= 1;
         self.waiting -= 1;

@@ -2,7 +2,7 @@
 //! drained; what happens meanwhile is reported at intervals.
 //!
 //! A scenario owns a [`Run`] and tells it of its connections. It asks it which
-//! to [open](Run::next_links), whether it [may send](Run::may_send), and gives it
+//! to [open](Run::next_links), what it [may send](Run::take_next), and gives it
 //! the [turn](Run::go_on) at each tick.
 
 mod connecting;
@@ -209,7 +209,7 @@ impl Run {
     }
 
     /// Whether one more request may be sent in a closed loop.
-    pub fn may_send(&mut self) -> bool {
+    fn may_send(&mut self) -> bool {
         match (self.phase, &mut self.left) {
             (Phase::Warmup | Phase::Measure, None) => true,
             (Phase::Warmup | Phase::Measure, Some(left)) if *left > 0 => {
@@ -222,7 +222,7 @@ impl Run {
 
     /// Whether requests that waited for a free place may still be sent. At the
     /// end they have the time that an answer may take.
-    pub fn may_catch_up(&self, now: Instant) -> bool {
+    fn may_catch_up(&self, now: Instant) -> bool {
         self.phase != Phase::Drain || self.passed(now) <= self.plan.timeout
     }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 use onepoll::service::Context;
 
 use super::{Link, Script, Style, Talk, Way};
-use crate::stress::plan::Load;
 
 /// Links on which load begins at one tick: few, since what is sent together is
 /// timed from the same moment.
@@ -34,28 +33,24 @@ impl Talk {
         self.open_link(link, cx);
     }
 
+    /// Whether a link has a place for one more request.
+    fn is_free(&self, number: usize) -> bool {
+        let Link { way, window, .. } = &self.links[number];
+        let may_begin = match self.style {
+            Style::Kept => matches!(way, Way::Connection(_) | Way::Socket(_)),
+            Style::Churn { .. } => *way == Way::Down,
+        };
+        may_begin
+            && window.expected() < self.run.plan.load.depth()
+            && window.in_flight.len() < self.most_under_way
+    }
+
     /// Sends what a link may send now.
     pub(super) fn fill(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) {
-        let depth = self.run.plan.load.depth();
         self.out.clear();
-        loop {
-            let link = &mut self.links[number];
-            let is_free = match self.style {
-                Style::Kept => matches!(link.way, Way::Connection(_) | Way::Socket(_)),
-                Style::Churn { .. } => link.way == Way::Down,
-            };
-            let window = &link.window;
-            if !is_free || window.expected() >= depth || window.in_flight.len() >= self.most_under_way {
-                break;
-            }
-            let load = self.run.plan.load;
-            let due = match load {
-                Load::Closed { .. } if self.run.may_send() => now,
-                Load::Open { .. } if link.share.waiting > 0 && self.run.may_catch_up(now) => {
-                    self.run.take(&mut self.links[number].share, now)
-                }
-                _ => break,
-            };
+        while self.is_free(number)
+            && let Some(due) = self.run.take_next(&mut self.links[number].share, now)
+        {
             match self.style {
                 Style::Churn { .. } => self.converse(number, due, now, cx),
                 Style::Kept => {
@@ -113,16 +108,11 @@ impl Talk {
     pub(super) fn send_due(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some((request, due)) = self.run.next_due(now) {
             let number = (request % self.links.len() as u64) as usize;
+            let is_free = self.is_free(number);
             let link = &mut self.links[number];
-            let is_free = link.way != Way::Opening && link.window.expected() < self.run.plan.load.depth();
-            let has_place = link.share.waiting == 0 && is_free;
-            self.run.wait(&mut link.share);
+            self.run.fell_due(&mut link.share, due, is_free, now);
             if self.style == Style::Kept && link.way == Way::Down {
                 self.run.drop_waiting(&mut link.share, now);
-                continue;
-            }
-            if has_place {
-                self.run.tally.late(due, now);
             }
             self.fill(number, now, cx);
         }
