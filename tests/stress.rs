@@ -13,6 +13,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use generator::{command, free, json, server, stress, text};
 use hdrhistogram::Histogram;
@@ -538,31 +539,29 @@ fn an_interrupted_run_hides_no_stall() {
 }
 
 #[test]
-fn an_interrupted_open_loop_counts_what_it_sent_and_no_more() {
-    let received = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&received);
-    let address = server(move |mut stream| {
+fn an_interrupted_open_loop_counts_nothing_that_fell_due_later() {
+    let address = server(|mut stream| {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
-            count.fetch_add(length, Ordering::Relaxed);
             let _ = stream.write_all(&buffer[..length]);
         }
+        // And it does not close its own end.
+        thread::sleep(Duration::from_secs(1));
     });
-    let [summary, lines] = ["open.json", "open.ndjson"].map(free);
     let address = address.to_string();
-    let mut arguments = vec!["echo", &*address, "--connections", "2", "--rate", "2000", "--size", "64"];
-    arguments.extend(["--duration", "1h", "--warmup", "0s", "--json", &summary]);
-    arguments.extend(["--interval", "20ms", "--ndjson", &lines]);
+    let [summary, lines] = ["open.json", "open.ndjson"].map(free);
+    let mut arguments = vec!["echo", &*address, "--connections", "2", "--rate", "20000", "--warmup", "0s"];
+    arguments.extend(["--duration", "1h", "--json", &summary, "--interval", "20ms", "--ndjson", &lines]);
     let child = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
     eventually("something was answered", || answered(&lines) > 0);
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     child.wait_with_output().unwrap();
     let run = &json(&summary)["runs"][0];
     let [sent, answered, under_way] =
-        ["sent", "answered", "under_way"].map(|count| run[count].as_u64().unwrap() as usize);
+        ["sent", "answered", "under_way"].map(|count| run[count].as_u64().unwrap());
     assert_eq!(under_way, sent - answered);
-    eventually("the server has all of it", || received.load(Ordering::Relaxed) >= sent * 64);
-    assert_eq!(received.load(Ordering::Relaxed), sent * 64);
+    // A quarter of a second of it would be 5,000.
+    assert!(under_way < 1000, "{under_way}");
 }
 
 #[test]
