@@ -39,6 +39,9 @@ struct Member {
 struct Sender {
     next: u64,
     under_way: VecDeque<Spoken>,
+    /// Those of them that somebody will get still. What is overtaken everywhere
+    /// holds no place that the next line could have.
+    expected: usize,
     share: Share,
     /// Its first line is through: servers that tell lines from chunks of text
     /// by the first one know it now, however the next are cut.
@@ -55,21 +58,40 @@ struct Spoken {
     overtaken: usize,
 }
 
+impl Spoken {
+    fn is_expected(&self) -> bool {
+        self.left > self.overtaken
+    }
+}
+
 impl Sender {
     fn new(share: Share) -> Sender {
-        Sender { next: 0, under_way: VecDeque::new(), share, is_known: false }
+        Sender { next: 0, under_way: VecDeque::new(), expected: 0, share, is_known: false }
     }
 
-    /// Lines that somebody will get still. What is overtaken everywhere holds no
-    /// place that the next line could have.
-    fn expected(&self) -> usize {
-        self.under_way.iter().filter(|spoken| spoken.left > spoken.overtaken).count()
+    fn speak(&mut self, due: Instant, now: Instant, listeners: usize) -> InFlight {
+        let line = InFlight { number: self.next, due, sent: now };
+        self.next += 1;
+        self.expected += 1;
+        self.under_way.push_back(Spoken { line, left: listeners, overtaken: 0 });
+        line
     }
 
-    /// A line that is under way.
-    fn spoken(&mut self, number: u64) -> Option<&mut Spoken> {
+    /// Changes what is known of a line, if it is under way; says what is known then.
+    fn change(&mut self, number: u64, change: impl FnOnce(&mut Spoken)) -> Option<Spoken> {
         let first = self.under_way.front()?.line.number;
-        self.under_way.get_mut(number.checked_sub(first)? as usize)
+        let spoken = self.under_way.get_mut(number.checked_sub(first)? as usize)?;
+        let was_expected = spoken.is_expected();
+        change(spoken);
+        self.expected -= usize::from(was_expected && !spoken.is_expected());
+        Some(*spoken)
+    }
+
+    /// Takes the oldest line out if it is like this.
+    fn take_if(&mut self, is_so: impl FnOnce(&Spoken) -> bool) -> Option<Spoken> {
+        let spoken = self.under_way.pop_front_if(|spoken| is_so(spoken))?;
+        self.expected -= usize::from(spoken.is_expected());
+        Some(spoken)
     }
 }
 
@@ -106,14 +128,13 @@ impl Chat {
     fn is_free(&self, sender: usize) -> bool {
         let speaker = &self.senders[sender];
         let depth = if speaker.is_known { self.run.plan.load.depth() } else { 1 };
-        self.members[sender].connection.is_some() && speaker.expected() < depth
+        self.members[sender].connection.is_some() && speaker.expected < depth
     }
 
     /// Lets a sender speak as far as it may.
     fn speak(&mut self, sender: usize, now: Instant, cx: &mut Context<'_>) {
         let Some(connection) = self.members[sender].connection else { return };
-        let listeners = self.members.iter().filter(|member| member.connection.is_some()).count();
-        let left = if self.echo_to_sender { listeners } else { listeners - 1 };
+        let left = self.run.open_now() - usize::from(!self.echo_to_sender);
         if left == 0 {
             return;
         }
@@ -122,9 +143,7 @@ impl Chat {
             && let speaker = &mut self.senders[sender]
             && let Some(due) = self.run.take_next(&mut speaker.share, now)
         {
-            let line = InFlight { number: speaker.next, due, sent: now };
-            speaker.next += 1;
-            speaker.under_way.push_back(Spoken { line, left, overtaken: 0 });
+            let line = speaker.speak(due, now, left);
             self.lines.write(sender, line.number, &mut self.out);
             self.run.tally.under_way += 1;
             self.run.tally.counts.sent += 1;
@@ -182,9 +201,7 @@ impl Chat {
             if number > *expected {
                 self.missing.entry((member, sender)).or_default().extend(*expected..number);
                 for overtaken in *expected..number {
-                    if let Some(spoken) = speaker.spoken(overtaken) {
-                        spoken.overtaken += 1;
-                    }
+                    speaker.change(overtaken, |spoken| spoken.overtaken += 1);
                 }
                 self.freed.push(sender);
             }
@@ -197,10 +214,12 @@ impl Chat {
             };
             missing.swap_remove(place);
         }
-        match speaker.spoken(number) {
+        let heard = speaker.change(number, |spoken| {
+            spoken.left = spoken.left.saturating_sub(1);
+            spoken.overtaken -= usize::from(is_overtaken);
+        });
+        match heard {
             Some(spoken) => {
-                spoken.left = spoken.left.saturating_sub(1);
-                spoken.overtaken -= usize::from(is_overtaken);
                 if is_right {
                     tally.counts.reordered += u64::from(is_overtaken);
                     tally.delivered(&spoken.line, now);
@@ -220,9 +239,8 @@ impl Chat {
     /// Takes the lines out that all have got.
     fn finish_lines(&mut self, sender: usize) {
         let speaker = &mut self.senders[sender];
-        while speaker.under_way.front().is_some_and(|spoken| spoken.left == 0) {
+        while speaker.take_if(|spoken| spoken.left == 0).is_some() {
             speaker.is_known = true;
-            speaker.under_way.pop_front();
             self.run.tally.under_way -= 1;
         }
         self.freed.push(sender);
@@ -254,14 +272,16 @@ impl Chat {
                     continue;
                 }
             }
-            for spoken in &mut speaker.under_way {
-                let number = spoken.line.number;
-                let is_overtaken = missing.is_some_and(|missing| missing.contains(&number));
-                if (number >= expected || is_overtaken) && spoken.left > 0 {
-                    spoken.left -= 1;
-                    spoken.overtaken -= usize::from(is_overtaken);
+            for place in 0..speaker.under_way.len() {
+                let Spoken { line, left, .. } = speaker.under_way[place];
+                let is_overtaken = missing.is_some_and(|missing| missing.contains(&line.number));
+                if (line.number >= expected || is_overtaken) && left > 0 {
+                    speaker.change(line.number, |spoken| {
+                        spoken.left -= 1;
+                        spoken.overtaken -= usize::from(is_overtaken);
+                    });
                     self.run.tally.counts.lost += 1;
-                    self.run.tally.given_up(&spoken.line, now);
+                    self.run.tally.given_up(&line, now);
                 }
             }
             self.finish_lines(sender);
@@ -274,7 +294,7 @@ impl Chat {
         for sender in 0..self.senders.len() {
             let speaker = &mut self.senders[sender];
             let is_due = |spoken: &Spoken| all || between(spoken.line.sent, now) >= timeout;
-            while let Some(spoken) = speaker.under_way.pop_front_if(|spoken| is_due(spoken)) {
+            while let Some(spoken) = speaker.take_if(is_due) {
                 self.run.tally.counts.lost += spoken.left as u64;
                 self.run.tally.under_way -= 1;
                 (0..spoken.left).for_each(|_| self.run.tally.given_up(&spoken.line, now));

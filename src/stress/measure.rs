@@ -124,7 +124,8 @@ pub struct Tally {
     pub counts: Counts,
     /// What was timed since the last report.
     pub latencies: Latencies,
-    /// Requests that were due before are not timed.
+    /// Nothing that ends before is timed; in an open loop, nothing that was due
+    /// before.
     pub measured_from: Option<Instant>,
     /// Requests are due at times of their own.
     pub is_open_loop: bool,
@@ -205,7 +206,9 @@ impl Tally {
     }
 
     fn record(&mut self, due: Instant, sent: Option<Instant>, now: Instant, at_least: Duration) {
-        if self.measured_from.is_none_or(|from| due < from) {
+        // A closed loop has no other times than those of what it waits for: a
+        // stall that began before the measuring is one of them.
+        if self.measured_from.is_none_or(|from| self.is_open_loop && due < from) {
             return;
         }
         if let Some(sent) = sent {

@@ -141,6 +141,11 @@ impl Run {
         }
     }
 
+    /// Connections that are open.
+    pub fn open_now(&self) -> usize {
+        self.open_now
+    }
+
     /// A connection that was made is gone.
     pub fn closed(&mut self) {
         self.open_now -= 1;

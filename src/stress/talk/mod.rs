@@ -244,7 +244,7 @@ impl Service for Talk {
             link.way = Way::Down;
             if let Some(message) = link.window.in_flight.pop_back() {
                 self.run.tally.under_way -= 1;
-                self.run.tally.never_sent(message.due, now);
+                self.run.tally.given_up(&message, now);
                 self.retry(number, now);
             } else if self.run.reconnects == Reconnects::AfterFailure {
                 self.run.drop_waiting(&mut link.share, now);
