@@ -20,6 +20,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -144,6 +145,15 @@ impl<S: Service> Rehearsal<S> {
         self.statistics.connections += 1;
         self.turn(Moment::Open(client));
         client
+    }
+
+    /// A connection that the service asked for is not made.
+    pub fn refuse(&mut self, error: io::Error) {
+        let mut session = S::Session::default();
+        self.with_context(None, None, |service, cx| service.connecting(&mut session, cx));
+        let why = CloseReason::NotConnected(error);
+        self.with_context(None, None, |service, cx| service.closed(session, &why, cx));
+        self.fan_out();
     }
 
     /// A client's bytes arrive, all in one read. Nothing happens if it is closed.

@@ -408,12 +408,44 @@ impl Drop for Chat {
         if !self.run.is_under_way() {
             return;
         }
-        let now = Instant::now();
+        let now = self.run.latest();
         for sender in &self.senders {
             for spoken in &sender.under_way {
                 (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
             }
             self.run.cut_off_waiting(&sender.share, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_expected_lines_are_those_that_somebody_will_get_still(
+            events in prop::collection::vec((0..4u8, 0..12u64), 0..60),
+        ) {
+            let now = Instant::now();
+            let mut sender = Sender::new(Share::new(0, 1));
+            for (event, number) in events {
+                match event {
+                    0 => drop(sender.speak(now, now, 2)),
+                    1 => drop(sender.change(number, |spoken| {
+                        spoken.overtaken = spoken.left.min(spoken.overtaken + 1);
+                    })),
+                    2 => drop(sender.change(number, |spoken| {
+                        spoken.left = spoken.left.saturating_sub(1);
+                        spoken.overtaken = spoken.overtaken.min(spoken.left);
+                    })),
+                    _ => drop(sender.take_if(|spoken| spoken.left == 0 || number == 0)),
+                }
+                let expected = sender.under_way.iter().filter(|spoken| spoken.is_expected()).count();
+                prop_assert_eq!(sender.expected, expected);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Whole runs in memory and in virtual time, against servers that lie.
 
+use std::io::ErrorKind;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -186,6 +187,43 @@ fn an_interrupted_open_loop_hides_nothing_that_waited() {
     let (outcome, _) = results.try_recv().unwrap();
     assert!(outcome.under_way > 80, "{} waited or were under way", outcome.under_way);
     assert_eq!((outcome.unsent, outcome.total.faults()), (0, 0), "nobody's fault");
+    assert!(outcome.latencies.due.max() >= 890_000_000, "{} ns", outcome.latencies.due.max());
+    assert!(outcome.elapsed >= Duration::from_millis(1390), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn a_stall_that_began_in_the_warm_up_of_a_closed_loop_is_timed() {
+    let mut plan = plan(1, Load::Closed { depth: 1 }, Length::For(Duration::from_secs(1)));
+    plan.warmup = 500 * MILLI;
+    let (mut stage, results) = echo(plan);
+    let client = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, client, 300);
+    stage.pass(800 * MILLI);
+    answer_for(&mut stage, client, 500);
+    let service = outcome(&mut stage, &results).latencies.service;
+    assert!(service.max() >= 790_000_000, "{} ns", service.max());
+}
+
+#[test]
+fn a_refused_conversation_is_timed_with_the_timeout() {
+    let plan = plan(1, Load::Closed { depth: 1 }, Length::For(100 * MILLI));
+    let script = Script::Echo(Payload::new(SIZE, plan.seed));
+    let (run, results) = run(plan);
+    let mut stage = Rehearsal::new(Talk::new(run, script, Style::Churn { reset: false }, false));
+    for number in 0..30 {
+        if number == 5 {
+            stage.refuse(ErrorKind::ConnectionRefused.into());
+        } else {
+            let client = stage.connect();
+            let sent = stage.received(client);
+            stage.send(client, &sent);
+        }
+        stage.pass(10 * MILLI);
+    }
+    let outcome = outcome(&mut stage, &results);
+    assert_eq!(outcome.total.faults(), 0);
+    assert_eq!(outcome.errors.get("connection refused"), Some(&1));
+    assert!(outcome.latencies.service.max() >= 1_000_000_000);
 }
 
 #[test]

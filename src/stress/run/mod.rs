@@ -107,6 +107,7 @@ pub struct Run {
     deserted_since: Option<Instant>,
     errors: BTreeMap<String, u64>,
     began: Instant,
+    ticked: Instant,
     phase_since: Instant,
     swept: Instant,
     puts_sweep_off: bool,
@@ -173,6 +174,7 @@ impl Run {
             deserted_since: None,
             errors: BTreeMap::new(),
             began: now,
+            ticked: now,
             phase_since: now,
             swept: now,
             puts_sweep_off: false,
@@ -228,6 +230,7 @@ impl Run {
 
     /// Goes on to the next phase if it is time, and reports.
     pub fn go_on(&mut self, now: Instant) -> Turn {
+        self.ticked = now;
         // A phase without length is over as it begins.
         if self.phase == Phase::Ramp && self.is_ramp_over(now) {
             self.enter(Phase::Settle, now);
@@ -369,6 +372,11 @@ impl Run {
         let left = self.left.unwrap_or(0) + self.schedule.as_ref().map_or(0, Schedule::left);
         let left = if let Length::Messages(_) = self.plan.length { left } else { 0 };
         self.unsent + self.waiting + left
+    }
+
+    /// The time, as far as it is known outside a callback.
+    pub fn latest(&self) -> Instant {
+        self.tally.last_heard.map_or(self.ticked, |heard| heard.max(self.ticked))
     }
 
     /// Whether it has not come to its end.

@@ -74,7 +74,7 @@ impl Run {
 
     pub(super) fn hand_over(&mut self, interrupted: bool) {
         let Some(results) = self.results.take() else { return };
-        let now = Instant::now();
+        let now = self.latest();
         if !interrupted {
             // Nothing will be sent any more.
             self.unsent = self.unsent_of_all();

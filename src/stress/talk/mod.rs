@@ -319,7 +319,7 @@ impl Service for Talk {
 impl Drop for Talk {
     fn drop(&mut self) {
         if self.run.is_under_way() {
-            self.cut_off(Instant::now());
+            self.cut_off(self.run.latest());
         }
     }
 }
