@@ -123,6 +123,16 @@ impl Schedule {
         self.next >= self.end
     }
 
+    /// When the time of its last request is over, and the next one would be due.
+    pub fn ends_at(&self) -> Instant {
+        self.due(self.end)
+    }
+
+    /// Whether it is over, and the time of its last request too.
+    pub fn has_passed(&self, now: Instant) -> bool {
+        self.is_over() && self.ends_at() <= now
+    }
+
     /// Requests that have not fallen due yet, where they have an end.
     pub fn left(&self) -> u64 {
         if self.end == u64::MAX { 0 } else { self.end - self.next }

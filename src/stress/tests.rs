@@ -242,6 +242,61 @@ fn what_fell_due_while_the_generator_stood_still_is_sent_and_counted() {
 }
 
 #[test]
+fn an_open_loop_is_measured_for_as_long_as_its_requests_take() {
+    for (rate, length, messages, millis) in [
+        (1000.0, Length::For(300 * MILLI), 300, 300),
+        (1000.0, Length::For(Duration::from_secs(2)), 2000, 2000),
+        (5.0, Length::Messages(3), 3, 600),
+        (0.5, Length::Messages(2), 2, 4000),
+    ] {
+        let (mut stage, results) = echo(plan(1, Load::Open { rate, depth: 64 }, length));
+        let client = connect(&mut stage, 1)[0];
+        answer_for(&mut stage, client, millis + 100);
+        let outcome = outcome(&mut stage, &results);
+        assert_eq!(outcome.measured.answered, messages);
+        let off = outcome.elapsed.as_secs_f64() * 1000.0 - f64::from(millis);
+        assert!((-0.1..0.1).contains(&off), "{rate} a second, {length:?}: {off} ms more");
+    }
+}
+
+#[test]
+fn a_ramp_ends_although_connections_fail() {
+    let mut plan = plan(4, Load::Closed { depth: 1 }, Length::For(100 * MILLI));
+    plan.ramp = 100 * MILLI;
+    let (mut stage, results) = echo(plan);
+    stage.connect();
+    stage.pass(100 * MILLI);
+    // One fails each quarter of a second: never are all of them down at once.
+    for _ in 0..20 {
+        stage.pass(250 * MILLI);
+        stage.refuse(ErrorKind::TimedOut.into());
+    }
+    let (outcome, _) = results.try_recv().expect("it has ended");
+    assert!(outcome.errors["connecting took too long"] >= 3);
+}
+
+#[test]
+fn connections_that_end_after_an_answer_are_followed_at_once() {
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::For(Duration::from_secs(3))));
+    let mut client = connect(&mut stage, 1)[0];
+    let mut answered = 0;
+    while results.try_recv().is_err() && answered < 10_000 {
+        let sent = stage.received(client);
+        if !sent.is_empty() {
+            stage.send(client, &sent);
+            answered += 1;
+        }
+        stage.hang_up(client);
+        client = stage.connect();
+        stage.pass(MILLI);
+    }
+    assert!(
+        (2900..3100).contains(&answered),
+        "{answered} connections in three seconds, one each millisecond"
+    );
+}
+
+#[test]
 fn messages_that_were_never_sent_are_missing_and_the_time_is_the_whole() {
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1000)));
     let client = connect(&mut stage, 1)[0];

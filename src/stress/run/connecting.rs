@@ -101,6 +101,7 @@ impl Run {
         self.opening -= 1;
         self.opened += 1;
         self.open_now += 1;
+        self.deserted_since = None;
         // Where connecting is what is measured, without that of the warm-up.
         let is_measured = self.reconnects != Reconnects::Always || self.tally.measured_from.is_some();
         if let Some(asked) = asked.filter(|_| is_measured) {

@@ -189,16 +189,28 @@ impl Run {
     }
 
     /// Asks for the next tick, at the end of one: soon, or when the next request
-    /// of an open loop falls due.
+    /// of an open loop falls due, or when the phase is over.
     pub fn set_tick(&self, now: Instant, cx: &mut Context<'_>) {
-        let latest = now + TICK;
+        let soon = now + TICK;
+        let latest = self.end_of_phase().filter(|end| *end > now).map_or(soon, |end| end.min(soon));
         let at = match &self.schedule {
             Some(schedule) if self.sends() && !schedule.is_over() => {
-                schedule.next_at().clamp(now + FINE_TICK, latest)
+                schedule.next_at().max(now + FINE_TICK).min(latest)
             }
             _ => latest,
         };
         cx.set_tick(at);
+    }
+
+    /// When the phase is over, where that is a matter of time.
+    fn end_of_phase(&self) -> Option<Instant> {
+        let length = match (self.phase, self.plan.length) {
+            (Phase::Settle, _) => self.plan.settle,
+            (Phase::Warmup, _) => self.plan.warmup,
+            (Phase::Measure, Length::For(time)) => time,
+            _ => return None,
+        };
+        Some(self.phase_since + length)
     }
 
     /// Whether this is a time of load.
@@ -241,7 +253,7 @@ impl Run {
         if self.phase == Phase::Warmup && self.passed(now) >= self.plan.warmup {
             self.end_warmup(now);
         }
-        if self.phase == Phase::Measure && self.is_measured(self.passed(now)) {
+        if self.phase == Phase::Measure && self.is_measured(now) {
             self.end_measuring(now);
         }
         self.report(now);
@@ -292,12 +304,13 @@ impl Run {
             && between(self.began, now) >= self.plan.ramp
     }
 
-    fn is_measured(&self, passed: Duration) -> bool {
+    fn is_measured(&self, now: Instant) -> bool {
         match self.plan.length {
-            Length::For(time) => passed >= time,
+            Length::For(time) => self.passed(now) >= time,
             Length::Messages(_) => {
                 let all_sent = match &self.schedule {
-                    Some(schedule) => schedule.is_over() && self.waiting == 0,
+                    // The last one has its share of the time, as all others.
+                    Some(schedule) => schedule.has_passed(now) && self.waiting == 0,
                     None => self.left == Some(0),
                 };
                 all_sent && self.tally.under_way == 0
@@ -356,8 +369,11 @@ impl Run {
         if let Some(Window { start, before, end: None, .. }) = self.window {
             let is_whole = self.unsent_of_all() == 0 && self.tally.counts.since(&before).faults() == 0;
             let at = match (self.plan.length, self.tally.last_answer) {
-                // It ended with its last answer, of which this tick learns now.
-                (Length::Messages(_), Some(last)) if is_whole => last.max(start),
+                // It ended with its last answer, or its schedule, of which this tick
+                // learns now.
+                (Length::Messages(_), Some(last)) if is_whole => {
+                    last.max(self.schedule.as_ref().map_or(start, Schedule::ends_at))
+                }
                 _ => now,
             };
             let end = Some(self.window_end(at));

@@ -60,7 +60,10 @@ impl Talk {
         match (self.run.reconnects, how) {
             (Reconnects::Never, _) | (_, End::Done) => {}
             (Reconnects::AfterFailure, _) if !is_answered => self.retry(number, now + RETRY),
-            _ => self.retry(number, now),
+            _ => {
+                self.retry(number, now);
+                self.take_retries(now, cx);
+            }
         }
         self.open_more(cx);
     }
@@ -76,7 +79,8 @@ impl Talk {
             && at <= now
         {
             let is_kept = self.style == Style::Kept;
-            if is_kept && !self.run.may_ask() {
+            // The ramp ends when no connection is being made any more.
+            if is_kept && (self.run.phase == Phase::Ramp || !self.run.may_ask()) {
                 return;
             }
             self.retries.pop_first();
