@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -485,6 +485,16 @@ fn answered(lines: &str) -> u64 {
     // The last line may not be whole yet.
     let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     records.filter_map(|record| record["answered"].as_u64()).sum()
+}
+
+#[test]
+fn conversations_that_still_close_leave_descriptors_for_the_next() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let load = format!("stress connect {} --connections 200 --duration 300ms", daemon.tcp("echo"));
+    // A limit of its own as most shells have it: it can be raised.
+    let line = format!("ulimit -Sn 240; exec {} {load} --warmup 0s", env!("CARGO_BIN_EXE_onepoll"));
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The command line of `onepoll stress`.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use onepoll::config::{parse_duration, parse_size};
@@ -9,6 +9,7 @@ use regex_lite::Regex;
 
 use super::checks::check;
 use super::fail_if::Condition;
+use super::payload::mix;
 use super::plan::{Length, Load, Plan, Sources};
 use super::report::files::Files;
 use super::report::summary::Settings;
@@ -19,6 +20,7 @@ use crate::client::target::Target;
 const FASTEST: f64 = 10_000_000.0;
 /// An open loop's window, unless the user says otherwise.
 const OPEN_DEPTH: usize = 64;
+
 /// Put a server under load, check every answer, and measure
 #[derive(Debug, Subcommand)]
 pub enum StressCommand {
@@ -67,9 +69,10 @@ pub struct Common {
     /// about 28,000 ports
     #[arg(long, value_name = "NETWORK")]
     pub source: Option<Sources>,
-    /// Decides every byte that is sent
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
+    /// Decides every byte that is sent, but those of a request (default: another
+    /// one each time, which the title tells; two runs in one room must differ)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// The time between two records of --ndjson and --hdr, and two points of
     /// --report (default: a tenth of what is measured, at least 10ms and at
     /// most 1s; with --messages 100ms)
@@ -195,10 +198,23 @@ pub enum Words {
 }
 
 impl Words {
+    /// Whether several messages may be under way, unless the user says otherwise.
+    /// A request's answer does not tell which one it is for: where a datagram
+    /// is lost, the next answer would be taken for its.
+    fn may_overlap(&self, udp: bool) -> bool {
+        self.answers_have_an_end(udp) && !(udp && matches!(self, Words::Request { .. }))
+    }
+
     /// Whether it can be told where an answer ends and the next begins.
     pub fn answers_have_an_end(&self, udp: bool) -> bool {
         udp || !matches!(self, Words::Request { expected: Expected::Pattern(_) | Expected::Anything, .. })
     }
+}
+
+/// Another one each time, so that two runs in one room are told apart.
+fn any_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    mix(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 48) % 1_000_000
 }
 
 /// A command line that was checked.
@@ -268,7 +284,7 @@ impl Order {
             }
             _ if per_connection => 1,
             Some(depth) => depth,
-            None if rate.is_some() && words.answers_have_an_end(udp) => OPEN_DEPTH,
+            None if rate.is_some() && words.may_overlap(udp) => OPEN_DEPTH,
             None => 1,
         };
         let load = match (&words, rate) {
@@ -286,7 +302,7 @@ impl Order {
             length,
             timeout: common.timeout,
             interval: common.interval.unwrap_or_else(|| length.interval()),
-            seed: common.seed,
+            seed: common.seed.unwrap_or_else(any_seed),
             sources: common.source.clone(),
         };
         check(&words, &plan, udp)?;

@@ -78,8 +78,8 @@ impl Lines {
                 let is_right = has_mark && self.has_padding(line, sender, number) && line[HEADER - 1] == b' ';
                 Heard::Line { sender, number, is_right }
             }
-            _ if has_mark => Heard::Corrupted,
-            _ if line.starts_with(b"* ") || line.starts_with(b"~") && line.len() > HEADER => Heard::Other,
+            Some(_) if line.first() == Some(&b'~') && field(1, MARK).is_some() => Heard::Other,
+            _ if line.starts_with(b"* ") => Heard::Other,
             _ => Heard::Corrupted,
         }
     }
@@ -157,6 +157,7 @@ mod tests {
         assert_eq!(lines.first("* 민수 joined\n~".as_bytes()), Some("* 민수 joined\n".as_bytes()));
         assert_eq!(lines.read("* 민수 joined\n".as_bytes()), Heard::Other);
         assert_eq!(lines.read(b"nonsense\n"), Heard::Corrupted);
+        assert_eq!(lines.read(b"~this is a line that nobody has ever sent\n"), Heard::Corrupted);
         assert_eq!(lines.first(b"not whole"), None);
     }
 }

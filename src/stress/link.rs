@@ -56,8 +56,11 @@ impl Window {
         while !bytes.is_empty() {
             if self.suspect.is_empty() {
                 let count = (payload.size() - self.right).min(bytes.len());
-                let front = self.in_flight.front();
-                if let Some(front) = front
+                // One that waits for so long that its identity has come round again is
+                // not the message that has it now.
+                let has_own_identity =
+                    |front: &&InFlight| self.next - front.number <= Payload::numbers(payload.size());
+                if let Some(front) = self.in_flight.front().filter(has_own_identity)
                     && payload.matches(key, front.number, self.right, &bytes[..count])
                 {
                     self.right += count;
@@ -338,6 +341,24 @@ mod tests {
         assert_eq!((stream.faults(), stream.tally.counts.answered), ([0; 4], 4));
         stream.hear(&[bytes[0].wrapping_add(200)]);
         assert_eq!(stream.faults(), [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_message_whose_identity_came_round_again_is_another_one() {
+        let mut stream = line(1, 200);
+        let answered = stream.sent[1..].concat();
+        stream.hear(&answered);
+        // The first is lost; the next ones reach its identity again.
+        for number in 200..300 {
+            let now = Instant::now();
+            stream.window.send(now, now);
+            stream.tally.under_way += 1;
+            let mut message = Vec::new();
+            stream.payload.write(stream.payload.key(0), number, |part| message.extend_from_slice(part));
+            stream.hear(&message);
+        }
+        assert_eq!(stream.faults(), [1, 0, 0, 0]);
+        assert_eq!(stream.tally.counts.answered, 299);
     }
 
     #[test]

@@ -159,14 +159,16 @@ fn print(text: &str) -> Result<(), Failure> {
     output::print(text).map_err(|error| Failure::at_run_time(format!("cannot write the output: {error}")))
 }
 
-/// Raises the limit on descriptors as far as it is needed.
+/// Raises the limit on descriptors as far as it goes: a conversation that has
+/// ended keeps its own for as long as the server takes to close too.
 fn need_descriptors(connections: usize) -> Result<(), String> {
     let needed = connections as u64 + OTHER_DESCRIPTORS;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    if soft >= needed {
-        return Ok(());
+    if soft < hard {
+        // Where that is refused, connecting tells.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
-    if hard < needed || setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_err() {
+    if hard < needed {
         return Err(format!(
             "{connections} connections need {needed} descriptors and the system allows this program {hard}: \
              raise the limit (ulimit -n), or use fewer"
