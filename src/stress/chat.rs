@@ -11,7 +11,7 @@ use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
 pub use super::lines::HEADER;
 use super::lines::{Heard, Lines};
-use super::link::InFlight;
+use super::link::{InFlight, REMEMBERED};
 use super::measure::between;
 use super::run::{Phase, Run, Share, Turn, end_of_connection};
 
@@ -199,7 +199,9 @@ impl Chat {
         let is_overtaken = number < *expected;
         if !is_overtaken {
             if number > *expected {
-                self.missing.entry((member, sender)).or_default().extend(*expected..number);
+                let missing = self.missing.entry((member, sender)).or_default();
+                missing.extend(*expected..number);
+                missing.drain(..missing.len().saturating_sub(REMEMBERED));
                 for overtaken in *expected..number {
                     speaker.change(overtaken, |spoken| spoken.overtaken += 1);
                 }
@@ -232,7 +234,7 @@ impl Chat {
                 }
             }
             // It was given up already, and counted as lost.
-            None => tally.counts.late += 1,
+            None => tally.counts.late_answers += 1,
         }
     }
 

@@ -8,7 +8,7 @@ use super::payload::Payload;
 
 /// Messages given up as lost that are remembered, to know them when they come
 /// after all.
-const REMEMBERED: usize = 1024;
+pub const REMEMBERED: usize = 1024;
 
 /// A message under way.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +140,7 @@ impl Window {
             tally.answered(&message, now);
         } else if let Some(at) = self.expired.iter().position(|expired| *expired == number) {
             self.expired.remove(at);
-            tally.counts.late += 1;
+            tally.counts.late_answers += 1;
         } else if self.next - number <= Payload::numbers(payload.size()) / 4 {
             tally.counts.duplicated += 1;
         } else {
@@ -367,7 +367,7 @@ mod tests {
         let late = datagrams.sent[0].clone();
         datagrams.window.expire(Instant::now(), &mut datagrams.tally);
         datagrams.hear_datagram(&late);
-        assert_eq!(datagrams.tally.counts.late, 1);
+        assert_eq!(datagrams.tally.counts.late_answers, 1);
         assert_eq!(datagrams.tally.counts.duplicated, 0);
         datagrams.hear_datagram(&late);
         assert_eq!(datagrams.tally.counts.duplicated, 1);

@@ -45,7 +45,7 @@ pub struct Counts {
     /// Messages without an answer in time.
     pub timeouts: u64,
     /// Messages that came back after they had been counted as lost.
-    pub late: u64,
+    pub late_answers: u64,
     /// Lines of the server's own.
     pub other_lines: u64,
 }
@@ -63,7 +63,7 @@ impl Counts {
             reordered: self.reordered - before.reordered,
             corrupted: self.corrupted - before.corrupted,
             timeouts: self.timeouts - before.timeouts,
-            late: self.late - before.late,
+            late_answers: self.late_answers - before.late_answers,
             other_lines: self.other_lines - before.other_lines,
         }
     }

@@ -114,7 +114,7 @@ fn right(window: &mut Window, now: Instant, tally: &mut Tally) {
             window.corrupted_in_a_row = 0;
             tally.answered(&message, now);
         }
-        None if window.forget_expired() => tally.counts.late += 1,
+        None if window.forget_expired() => tally.counts.late_answers += 1,
         // Nobody asked.
         None => tally.counts.duplicated += 1,
     }
@@ -238,7 +238,7 @@ mod tests {
         window.expire(Instant::now(), &mut tally);
         request.hear_datagram(&mut window, b"late", now, &mut tally);
         request.hear_datagram(&mut window, b"again", now, &mut tally);
-        assert_eq!((tally.counts.late, tally.counts.duplicated), (1, 1));
+        assert_eq!((tally.counts.late_answers, tally.counts.duplicated), (1, 1));
     }
 
     #[test]

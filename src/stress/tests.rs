@@ -297,6 +297,51 @@ fn connections_that_end_after_an_answer_are_followed_at_once() {
 }
 
 #[test]
+fn a_number_of_messages_after_a_warm_up_has_a_schedule_of_its_own() {
+    let mut plan = plan(2, Load::Open { rate: 100.0, depth: 1 }, Length::Messages(20));
+    plan.warmup = 500 * MILLI;
+    let (mut stage, results) = echo(plan);
+    let clients = connect(&mut stage, 2);
+    for _ in 0..200 {
+        let sent = clients.iter().map(|client| stage.received(*client)).collect::<Vec<_>>();
+        // Each answer takes five milliseconds.
+        stage.pass(5 * MILLI);
+        clients.iter().zip(sent).for_each(|(client, sent)| stage.send(*client, &sent));
+    }
+    let outcome = outcome(&mut stage, &results);
+    let due = &outcome.latencies.due;
+    assert_eq!((outcome.measured.answered, due.len()), (20, 20));
+    assert!(due.min() >= 4_900_000 && due.max() <= 10_100_000, "{} to {} ns", due.min(), due.max());
+}
+
+#[test]
+fn a_stream_that_is_out_of_step_is_given_up() {
+    let (mut stage, results) = echo(plan(1, Load::Closed { depth: 16 }, Length::For(100 * MILLI)));
+    let client = connect(&mut stage, 1)[0];
+    stage.send(client, &[b'?'; 7 * SIZE]);
+    assert!(!stage.is_closed(client));
+    stage.send(client, &[b'?'; SIZE]);
+    assert!(stage.is_closed(client));
+    let total = outcome(&mut stage, &results).total;
+    // The seven had made room for others.
+    assert_eq!((total.corrupted, total.lost), (8, 15));
+}
+
+#[test]
+fn a_server_that_hangs_up_on_everybody_is_not_asked_in_a_loop() {
+    let (mut stage, _results) =
+        echo(plan(1, Load::Closed { depth: 1 }, Length::For(Duration::from_secs(10))));
+    let client = connect(&mut stage, 1)[0];
+    stage.hang_up(client);
+    stage.pass(400 * MILLI);
+    let early = stage.connect();
+    assert!(stage.received(early).is_empty(), "it was not asked for");
+    stage.pass(200 * MILLI);
+    let client = stage.connect();
+    assert_eq!(stage.received(client).len(), SIZE);
+}
+
+#[test]
 fn messages_that_were_never_sent_are_missing_and_the_time_is_the_whole() {
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1000)));
     let client = connect(&mut stage, 1)[0];
@@ -533,6 +578,22 @@ fn each_lie_of_a_chat_is_counted_as_what_it_is() {
         assert_eq!(total.sent, 5);
         assert_eq!(total.answered, 10 - lost - corrupted, "{name}: deliveries");
     }
+}
+
+#[test]
+fn what_a_server_says_before_the_load_is_a_greeting() {
+    let mut plan = plan(2, Load::Closed { depth: 1 }, Length::For(100 * MILLI));
+    plan.settle = 50 * MILLI;
+    let (run, results) = run(plan);
+    let mut stage = Rehearsal::new(Chat::new(run, SIZE, 1, false));
+    let clients = connect(&mut stage, 2);
+    stage.send(clients[1], "환영합니다\n".as_bytes());
+    stage.pass(100 * MILLI);
+    stage.send(clients[1], "그런 말은 아무도 안 했다\n".as_bytes());
+    let line = stage.received(clients[0]);
+    stage.send(clients[1], &line);
+    let total = outcome(&mut stage, &results).total;
+    assert_eq!((total.other_lines, total.corrupted), (1, 1));
 }
 
 #[test]

@@ -188,7 +188,7 @@ impl Measured {
             reordered: total.reordered,
             corrupted: total.corrupted,
             timeouts: total.timeouts,
-            late_answers: total.late,
+            late_answers: total.late_answers,
             other_lines: total.other_lines,
             unsent: outcome.unsent,
             errors: outcome.errors.clone(),

@@ -90,7 +90,7 @@ pub struct Run {
     pub begins_load: bool,
     /// Requests that are due and wait for a free place on their connection.
     pub waiting: u64,
-    /// Requests that were due on a connection that is gone.
+    /// Requests that fell due and will not be sent: their connection was gone.
     pub unsent: u64,
     pub reconnects: Reconnects,
     /// Requests that may still be sent, where there is such a bound.
@@ -111,7 +111,7 @@ pub struct Run {
     phase_since: Instant,
     swept: Instant,
     puts_sweep_off: bool,
-    window: Option<Window>,
+    measured: Option<Span>,
     /// When the current one began, and what had been counted: messages, errors,
     /// and what was not sent.
     interval: (Instant, Counts, u64, u64),
@@ -124,15 +124,15 @@ pub struct Run {
 
 /// The time that is measured.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+struct Span {
     start: Instant,
     before: Counts,
     processor_before: ProcessorTime,
-    end: Option<WindowEnd>,
+    end: Option<SpanEnd>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct WindowEnd {
+struct SpanEnd {
     at: Instant,
     counts: Counts,
     processor: ProcessorTime,
@@ -178,7 +178,7 @@ impl Run {
             phase_since: now,
             swept: now,
             puts_sweep_off: false,
-            window: None,
+            measured: None,
             interval: (now, Counts::default(), 0, 0),
             total: Latencies::default(),
             intervals: Vec::new(),
@@ -351,7 +351,7 @@ impl Run {
         self.end_interval(now);
         self.enter(Phase::Measure, now);
         self.tally.measured_from = Some(now);
-        self.window = Some(Window {
+        self.measured = Some(Span {
             start: now,
             before: self.tally.counts,
             processor_before: ProcessorTime::so_far(),
@@ -366,7 +366,7 @@ impl Run {
     }
 
     fn end_measuring(&mut self, now: Instant) {
-        if let Some(Window { start, before, end: None, .. }) = self.window {
+        if let Some(Span { start, before, end: None, .. }) = self.measured {
             let is_whole = self.unsent_of_all() == 0 && self.tally.counts.since(&before).faults() == 0;
             let at = match (self.plan.length, self.tally.last_answer) {
                 // It ended with its last answer, or its schedule, of which this tick
@@ -376,8 +376,8 @@ impl Run {
                 }
                 _ => now,
             };
-            let end = Some(self.window_end(at));
-            self.window = self.window.map(|window| Window { end, ..window });
+            let end = Some(self.end_of_span(at));
+            self.measured = self.measured.map(|span| Span { end, ..span });
         }
         self.end_interval(now);
         self.enter(Phase::Drain, now);

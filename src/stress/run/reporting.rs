@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Phase, Run, WindowEnd};
+use super::{Phase, Run, SpanEnd};
 use crate::stress::measure::{Interval, Outcome, ProcessorTime, between};
 use crate::stress::plan::Length;
 
@@ -10,7 +10,8 @@ impl Run {
     /// Shows how it goes, and records the interval if it is over.
     pub(super) fn report(&mut self, now: Instant) {
         let (start, ..) = self.interval;
-        if between(start, now) >= self.plan.interval {
+        // The looking for a server is no part of the run's time.
+        if between(start, now) >= self.plan.interval && self.phase != Phase::Reaching {
             self.end_interval(now);
         } else if self.reporter.wants_live(now) {
             let interval = self.interval_until(now);
@@ -55,7 +56,7 @@ impl Run {
             (Phase::Drain | Phase::Over, _) => 1.0,
             (Phase::Measure, Length::Messages(count)) => {
                 // A line has many answers.
-                let before = self.window.map_or(0, |window| window.before.sent);
+                let before = self.measured.map_or(0, |span| span.before.sent);
                 let done = (self.tally.counts.sent - before).saturating_sub(self.tally.under_way);
                 (done as f64 / count.max(1) as f64).min(1.0)
             }
@@ -68,8 +69,8 @@ impl Run {
     }
 
     /// What is known where the measuring ends.
-    pub(super) fn window_end(&self, at: Instant) -> WindowEnd {
-        WindowEnd { at, counts: self.tally.counts, processor: ProcessorTime::so_far(), open: self.open_now }
+    pub(super) fn end_of_span(&self, at: Instant) -> SpanEnd {
+        SpanEnd { at, counts: self.tally.counts, processor: ProcessorTime::so_far(), open: self.open_now }
     }
 
     pub(super) fn hand_over(&mut self, interrupted: bool) {
@@ -81,12 +82,12 @@ impl Run {
         }
         self.end_interval(now);
         self.total.take_in(&mut self.tally.latencies);
-        let end = self.window.and_then(|window| window.end).unwrap_or_else(|| self.window_end(now));
-        let (elapsed, measured, processor) = match self.window {
-            Some(window) => (
-                between(window.start, end.at),
-                end.counts.since(&window.before),
-                end.processor.since(&window.processor_before),
+        let end = self.measured.and_then(|span| span.end).unwrap_or_else(|| self.end_of_span(now));
+        let (elapsed, measured, processor) = match self.measured {
+            Some(span) => (
+                between(span.start, end.at),
+                end.counts.since(&span.before),
+                end.processor.since(&span.processor_before),
             ),
             None => Default::default(),
         };
