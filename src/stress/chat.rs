@@ -156,8 +156,7 @@ impl Chat {
 
     /// Gives the senders the lines that fell due.
     fn speak_when_due(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some((request, due)) = self.run.next_due(now) {
-            let sender = (request % self.senders.len() as u64) as usize;
+        while let Some((sender, due)) = self.run.next_due(self.senders.len(), now) {
             let is_free = self.is_free(sender);
             let share = &mut self.senders[sender].share;
             self.run.fell_due(share, due, is_free, now);

@@ -29,15 +29,16 @@ impl Share {
 }
 
 impl Run {
-    /// The next request that falls due, and when it did.
-    pub fn next_due(&mut self, now: Instant) -> Option<(u64, Instant)> {
+    /// The next request that falls due: which of so many links has it, and when
+    /// it did.
+    pub fn next_due(&mut self, links: usize, now: Instant) -> Option<(usize, Instant)> {
         // What fell due before the end is sent after it, where it was missed.
         if !self.sends() && self.phase != Phase::Drain {
             return None;
         }
         let schedule = self.schedule.as_mut()?;
         let request = schedule.next_due(now)?;
-        Some((request, schedule.due(request)))
+        Some(((request % links as u64) as usize, schedule.due(request)))
     }
 
     /// A request fell due on a link, which has a free place for it or not.

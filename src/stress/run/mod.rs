@@ -85,13 +85,13 @@ pub struct Run {
     pub route: Route,
     pub tally: Tally,
     pub phase: Phase,
-    pub schedule: Option<Schedule>,
+    schedule: Option<Schedule>,
     /// Load begins on all connections: whoever does it takes this back.
     pub begins_load: bool,
     /// Requests that are due and wait for a free place on their connection.
-    pub waiting: u64,
+    waiting: u64,
     /// Requests that fell due and will not be sent: their connection was gone.
-    pub unsent: u64,
+    unsent: u64,
     pub reconnects: Reconnects,
     /// Requests that may still be sent, where there is such a bound.
     left: Option<u64>,

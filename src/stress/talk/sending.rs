@@ -106,8 +106,7 @@ impl Talk {
 
     /// Gives the links the requests that fell due, and sends them.
     pub(super) fn send_due(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some((request, due)) = self.run.next_due(now) {
-            let number = (request % self.links.len() as u64) as usize;
+        while let Some((number, due)) = self.run.next_due(self.links.len(), now) {
             let is_free = self.is_free(number);
             let link = &mut self.links[number];
             self.run.fell_due(&mut link.share, due, is_free, now);
