@@ -11,7 +11,6 @@ mod chat;
 mod checks;
 mod compare;
 mod fail_if;
-mod lines;
 mod link;
 mod measure;
 mod payload;

@@ -3,15 +3,20 @@
 //! The first members are the senders. A line is under way until all have it;
 //! its latency is taken at each member.
 
-use std::collections::{HashMap, VecDeque};
+mod lines;
+mod sender;
+
+use std::collections::HashMap;
 use std::time::Instant;
 
 use onepoll::reactor::ConnectionId;
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
-pub use super::lines::HEADER;
-use super::lines::{Heard, Lines};
-use super::link::{InFlight, REMEMBERED};
+pub use lines::HEADER;
+use lines::{Heard, Lines};
+use sender::{Sender, Spoken};
+
+use super::link::REMEMBERED;
 use super::measure::between;
 use super::run::{Phase, Run, Share, Turn, end_of_connection};
 
@@ -33,66 +38,6 @@ pub struct Chat {
 #[derive(Debug, Default)]
 struct Member {
     connection: Option<ConnectionId>,
-}
-
-#[derive(Debug)]
-struct Sender {
-    next: u64,
-    under_way: VecDeque<Spoken>,
-    /// Those of them that somebody will get still. What is overtaken everywhere
-    /// holds no place that the next line could have.
-    expected: usize,
-    share: Share,
-    /// Its first line is through: servers that tell lines from chunks of text
-    /// by the first one know it now, however the next are cut.
-    is_known: bool,
-}
-
-/// A line under way.
-#[derive(Debug, Clone, Copy)]
-struct Spoken {
-    line: InFlight,
-    /// Members that have not got it.
-    left: usize,
-    /// And those of them that got a later one.
-    overtaken: usize,
-}
-
-impl Spoken {
-    fn is_expected(&self) -> bool {
-        self.left > self.overtaken
-    }
-}
-
-impl Sender {
-    fn new(share: Share) -> Sender {
-        Sender { next: 0, under_way: VecDeque::new(), expected: 0, share, is_known: false }
-    }
-
-    fn speak(&mut self, due: Instant, now: Instant, listeners: usize) -> InFlight {
-        let line = InFlight { number: self.next, due, sent: now };
-        self.next += 1;
-        self.expected += 1;
-        self.under_way.push_back(Spoken { line, left: listeners, overtaken: 0 });
-        line
-    }
-
-    /// Changes what is known of a line, if it is under way; says what is known then.
-    fn change(&mut self, number: u64, change: impl FnOnce(&mut Spoken)) -> Option<Spoken> {
-        let first = self.under_way.front()?.line.number;
-        let spoken = self.under_way.get_mut(number.checked_sub(first)? as usize)?;
-        let was_expected = spoken.is_expected();
-        change(spoken);
-        self.expected -= usize::from(was_expected && !spoken.is_expected());
-        Some(*spoken)
-    }
-
-    /// Takes the oldest line out if it is like this.
-    fn take_if(&mut self, is_so: impl FnOnce(&Spoken) -> bool) -> Option<Spoken> {
-        let spoken = self.under_way.pop_front_if(|spoken| is_so(spoken))?;
-        self.expected -= usize::from(spoken.is_expected());
-        Some(spoken)
-    }
 }
 
 /// Which member a connection is, and when it was asked for.
@@ -415,38 +360,6 @@ impl Drop for Chat {
                 (0..spoken.left).for_each(|_| self.run.tally.cut_off(&spoken.line, now));
             }
             self.run.cut_off_waiting(&sender.share, now);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn the_expected_lines_are_those_that_somebody_will_get_still(
-            events in prop::collection::vec((0..4u8, 0..12u64), 0..60),
-        ) {
-            let now = Instant::now();
-            let mut sender = Sender::new(Share::new(0, 1));
-            for (event, number) in events {
-                match event {
-                    0 => drop(sender.speak(now, now, 2)),
-                    1 => drop(sender.change(number, |spoken| {
-                        spoken.overtaken = spoken.left.min(spoken.overtaken + 1);
-                    })),
-                    2 => drop(sender.change(number, |spoken| {
-                        spoken.left = spoken.left.saturating_sub(1);
-                        spoken.overtaken = spoken.overtaken.min(spoken.left);
-                    })),
-                    _ => drop(sender.take_if(|spoken| spoken.left == 0 || number == 0)),
-                }
-                let expected = sender.under_way.iter().filter(|spoken| spoken.is_expected()).count();
-                prop_assert_eq!(sender.expected, expected);
-            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! `~MMMMSSSSSNNNNNNNNNN padding` and LF: a mark of this run, the sender and
 //! the number in hexadecimal, then letters that both decide.
 
-use super::payload::mix;
+use crate::stress::payload::mix;
 
 /// Bytes before the padding.
 pub const HEADER: usize = 1 + MARK + SENDER + NUMBER + 1;

@@ -1,0 +1,99 @@
+//! A member that speaks, and what becomes of its lines.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::stress::link::InFlight;
+use crate::stress::run::Share;
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub next: u64,
+    pub under_way: VecDeque<Spoken>,
+    /// Those of them that somebody will get still. What is overtaken everywhere
+    /// holds no place that the next line could have.
+    pub expected: usize,
+    pub share: Share,
+    /// Its first line is through: servers that tell lines from chunks of text
+    /// by the first one know it now, however the next are cut.
+    pub is_known: bool,
+}
+
+/// A line under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spoken {
+    pub line: InFlight,
+    /// Members that have not got it.
+    pub left: usize,
+    /// And those of them that got a later one.
+    pub overtaken: usize,
+}
+
+impl Spoken {
+    pub fn is_expected(&self) -> bool {
+        self.left > self.overtaken
+    }
+}
+
+impl Sender {
+    pub fn new(share: Share) -> Sender {
+        Sender { next: 0, under_way: VecDeque::new(), expected: 0, share, is_known: false }
+    }
+
+    pub fn speak(&mut self, due: Instant, now: Instant, listeners: usize) -> InFlight {
+        let line = InFlight { number: self.next, due, sent: now };
+        self.next += 1;
+        self.expected += 1;
+        self.under_way.push_back(Spoken { line, left: listeners, overtaken: 0 });
+        line
+    }
+
+    /// Changes what is known of a line, if it is under way; says what is known then.
+    pub fn change(&mut self, number: u64, change: impl FnOnce(&mut Spoken)) -> Option<Spoken> {
+        let first = self.under_way.front()?.line.number;
+        let spoken = self.under_way.get_mut(number.checked_sub(first)? as usize)?;
+        let was_expected = spoken.is_expected();
+        change(spoken);
+        self.expected -= usize::from(was_expected && !spoken.is_expected());
+        Some(*spoken)
+    }
+
+    /// Takes the oldest line out if it is like this.
+    pub fn take_if(&mut self, is_so: impl FnOnce(&Spoken) -> bool) -> Option<Spoken> {
+        let spoken = self.under_way.pop_front_if(|spoken| is_so(spoken))?;
+        self.expected -= usize::from(spoken.is_expected());
+        Some(spoken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_expected_lines_are_those_that_somebody_will_get_still(
+            events in prop::collection::vec((0..4u8, 0..12u64), 0..60),
+        ) {
+            let now = Instant::now();
+            let mut sender = Sender::new(Share::new(0, 1));
+            for (event, number) in events {
+                match event {
+                    0 => drop(sender.speak(now, now, 2)),
+                    1 => drop(sender.change(number, |spoken| {
+                        spoken.overtaken = spoken.left.min(spoken.overtaken + 1);
+                    })),
+                    2 => drop(sender.change(number, |spoken| {
+                        spoken.left = spoken.left.saturating_sub(1);
+                        spoken.overtaken = spoken.overtaken.min(spoken.left);
+                    })),
+                    _ => drop(sender.take_if(|spoken| spoken.left == 0 || number == 0)),
+                }
+                let expected = sender.under_way.iter().filter(|spoken| spoken.is_expected()).count();
+                prop_assert_eq!(sender.expected, expected);
+            }
+        }
+    }
+}
