@@ -4,6 +4,7 @@
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use onepoll::reactor::{DatagramSpec, Limits, Rate, Reactor, SocketId};
@@ -211,7 +212,7 @@ fn answers_to_one_source_are_limited_where_the_limit_is_set() {
 
 #[test]
 fn a_connected_socket_learns_that_nobody_listens() {
-    struct Connected(std::sync::mpsc::Sender<String>, SocketAddr);
+    struct Connected(mpsc::Sender<String>, SocketAddr);
     impl Service for Connected {
         type Session = ();
         fn start(&mut self, cx: &mut Context<'_>) {
@@ -224,7 +225,7 @@ fn a_connected_socket_learns_that_nobody_listens() {
             }
         }
     }
-    let (report, heard) = std::sync::mpsc::channel();
+    let (report, heard) = mpsc::channel();
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let _running = Running::start(move |reactor| {
         reactor.host("connected", Connected(report, nobody)).start().unwrap();
@@ -232,15 +233,24 @@ fn a_connected_socket_learns_that_nobody_listens() {
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "connection refused");
 }
 
+/// Sends datagrams of one length, the last one excepted, in one piece.
+#[cfg(target_os = "linux")]
+fn send_burst(client: &UdpSocket, burst: &[u8], segment: u16) {
+    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+    use std::os::fd::AsRawFd;
+
+    let piece = [std::io::IoSlice::new(burst)];
+    let control = [ControlMessage::UdpGsoSegments(&segment)];
+    let fd = client.as_raw_fd();
+    let sent = sendmsg::<SockaddrStorage>(fd, &piece, &control, MsgFlags::empty(), None);
+    assert_eq!(sent, Ok(burst.len()));
+}
+
 /// Bursts that the client sends in one piece (UDP_SEGMENT) and single datagrams
-/// take turns, so that the server changes between both ways of receiving.
+/// take turns, so that some of what the server receives at once is to be cut.
 #[cfg(target_os = "linux")]
 #[test]
 fn bursts_come_back_datagram_by_datagram_however_they_travel() {
-    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
-    use std::io::IoSlice;
-    use std::os::fd::AsRawFd;
-
     let running = Running::start(|reactor| {
         let one = host(reactor);
         (one, host_at(reactor, "wildcard", ([0, 0, 0, 0], 0).into(), Limits::default()).port())
@@ -253,15 +263,7 @@ fn bursts_come_back_datagram_by_datagram_however_they_travel() {
             let segment = [1200u16, 7, 501][round % 3];
             let length = segment as usize * 40 + round % segment as usize;
             let burst: Vec<u8> = (0..length).map(|at| (at * 31 + round) as u8).collect();
-            let control = [ControlMessage::UdpGsoSegments(&segment)];
-            let sent = sendmsg::<SockaddrStorage>(
-                client.as_raw_fd(),
-                &[IoSlice::new(&burst)],
-                &control,
-                MsgFlags::empty(),
-                None,
-            );
-            assert_eq!(sent, Ok(length));
+            send_burst(&client, &burst, segment);
             let single = vec![round as u8; round * 13];
             client.send(&single).unwrap();
             let mut buffer = vec![0; 70_000];
@@ -273,4 +275,64 @@ fn bursts_come_back_datagram_by_datagram_however_they_travel() {
     }
     let counted = running.finish();
     assert_eq!(counted.datagrams_dropped, 0, "{counted:?}");
+}
+
+/// An echo that says when it is asked to hold, and does nothing until it may go on.
+#[cfg(target_os = "linux")]
+struct Held {
+    holds: mpsc::Sender<()>,
+    may_go_on: mpsc::Receiver<()>,
+}
+
+#[cfg(target_os = "linux")]
+impl Service for Held {
+    type Session = ();
+
+    fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        if datagram == b"hold" {
+            self.holds.send(()).unwrap();
+            self.may_go_on.recv_timeout(PATIENCE).unwrap();
+        }
+        cx.send_to(on, from, datagram);
+    }
+}
+
+/// The kernel tells how a burst is to be cut only while it is asked to put bursts
+/// together. So it must not be asked to stop while one is queued, for instance after
+/// many single datagrams that made it look useless.
+#[cfg(target_os = "linux")]
+#[test]
+fn bursts_stay_datagrams_whenever_coalescing_changes() {
+    use std::iter;
+
+    const SEGMENT: u16 = 500;
+    let (holds, held) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let running = Running::start(move |reactor| {
+        let service = Held { holds, may_go_on };
+        reactor.host("test", service).udp(([127, 0, 0, 1], 0).into()).start().unwrap().1[0].address
+    });
+    let client = udp(running.made);
+    socket2::SockRef::from(&client).set_recv_buffer_size(4 << 20).unwrap();
+    // What waits while it holds arrives in full batches: first the single ones.
+    for singles in (0..=160).step_by(20) {
+        client.send(b"hold").unwrap();
+        held.recv_timeout(PATIENCE).unwrap();
+        let single = [1; 100];
+        for _ in 0..singles {
+            client.send(&single).unwrap();
+        }
+        let bursts: Vec<Vec<u8>> = (2..5).map(|of| vec![of; usize::from(SEGMENT) * 32]).collect();
+        for burst in &bursts {
+            send_burst(&client, burst, SEGMENT);
+        }
+        go_on.send(()).unwrap();
+        let after = bursts.iter().flat_map(|burst| burst.chunks(SEGMENT.into()));
+        let answers = iter::once(&b"hold"[..]).chain(iter::repeat_n(&single[..], singles)).chain(after);
+        let mut buffer = vec![0; 70_000];
+        for (number, expected) in answers.enumerate() {
+            let count = client.recv(&mut buffer).unwrap();
+            assert!(buffer[..count] == *expected, "after {singles}, answer {number} has {count} bytes");
+        }
+    }
 }

@@ -19,8 +19,6 @@ pub(crate) const STRIDE: usize = 64 * 1024;
 /// A run of equal datagrams in a batch that makes it worth asking the kernel to
 /// put them together.
 const WORTH_COALESCING: usize = 16;
-/// Batches without anything put together, after which it is no longer asked.
-const PATIENCE: u16 = 4;
 
 /// What was received at once: a datagram, or several that the kernel put together.
 #[derive(Debug, Clone, Copy)]
@@ -33,44 +31,10 @@ pub(crate) struct Arrival {
     pub segment: usize,
 }
 
-/// Whether a socket's datagrams come put together (UDP_GRO). It pays for bursts
-/// that were sent that way, and costs where there are none: so it is tried when
-/// a burst is seen, and after each vain attempt less often.
-#[derive(Debug, Default)]
-pub(crate) struct Coalescing {
-    pub is_on: bool,
-    vain: u16,
-    wait: u16,
-    next_wait: u16,
-}
-
-impl Coalescing {
-    /// Takes in what a batch was like; true if it is to be switched over.
-    fn judge(&mut self, arrivals: &[Arrival]) -> bool {
-        if self.is_on {
-            let is_vain = !arrivals.iter().any(|arrival| arrival.segment > 0);
-            self.vain = if is_vain { self.vain + 1 } else { 0 };
-            if !is_vain {
-                self.next_wait = 0;
-            }
-            return self.vain >= PATIENCE;
-        }
-        if self.wait > 0 {
-            self.wait -= 1;
-            return false;
-        }
-        let is_run = |run: &[Arrival]| run.iter().all(|a| a.from == run[0].from && a.length == run[0].length);
-        arrivals.len() >= WORTH_COALESCING && arrivals.windows(WORTH_COALESCING).any(is_run)
-    }
-
-    fn switched(&mut self) {
-        self.is_on = !self.is_on;
-        self.vain = 0;
-        if !self.is_on {
-            self.next_wait = (self.next_wait * 2).clamp(64, 8192);
-            self.wait = self.next_wait;
-        }
-    }
+/// Whether a batch looks like a burst that was sent in one piece.
+fn has_burst(arrivals: &[Arrival]) -> bool {
+    let is_run = |run: &[Arrival]| run.iter().all(|a| a.from == run[0].from && a.length == run[0].length);
+    arrivals.windows(WORTH_COALESCING).any(is_run)
 }
 
 /// Receives; all UDP sockets share its buffer.
@@ -100,8 +64,8 @@ impl Receiver {
                 } else {
                     from.batch = MESSAGES_A_CALL;
                 }
-                if from.coalescing.judge(&self.arrivals) && from.coalesce(!from.coalescing.is_on) {
-                    from.coalescing.switched();
+                if !from.coalesces && has_burst(&self.arrivals) {
+                    from.coalesce();
                 }
                 Ok(())
             }
@@ -204,40 +168,19 @@ impl Outgoings {
 mod tests {
     use super::*;
 
-    fn arrivals(count: usize, segment: usize) -> Vec<Arrival> {
-        let from = ([127, 0, 0, 1], 40_000).into();
-        vec![Arrival { from, to: None, length: 1200, segment }; count]
-    }
-
     #[test]
-    fn a_burst_switches_coalescing_on_and_vain_batches_off_for_longer_each_time() {
-        let mut coalescing = Coalescing::default();
-        assert!(!coalescing.judge(&arrivals(15, 0)));
-        let mut waits = Vec::new();
-        for _ in 0..3 {
-            let mut waited = 0;
-            while !coalescing.judge(&arrivals(16, 0)) {
-                waited += 1;
-            }
-            waits.push(waited);
-            coalescing.switched();
-            for _ in 1..PATIENCE {
-                assert!(!coalescing.judge(&arrivals(16, 0)));
-            }
-            assert!(coalescing.judge(&arrivals(16, 0)));
-            coalescing.switched();
-        }
-        assert_eq!(waits, [0, 64, 128]);
-    }
-
-    #[test]
-    fn while_bursts_come_coalescing_stays_on() {
-        let mut coalescing = Coalescing::default();
-        assert!(coalescing.judge(&arrivals(32, 0)));
-        coalescing.switched();
-        for _ in 0..100 {
-            assert!(!coalescing.judge(&arrivals(1, 0)));
-            assert!(!coalescing.judge(&arrivals(1, 400)));
-        }
+    fn a_burst_is_a_run_from_one_peer_in_one_size() {
+        let arrival =
+            |port, length| Arrival { from: ([127, 0, 0, 1], port).into(), to: None, length, segment: 0 };
+        let run = vec![arrival(40_000, 1200); WORTH_COALESCING];
+        assert!(has_burst(&run));
+        assert!(!has_burst(&run[1..]));
+        let mut other = vec![arrival(40_001, 1200); 5];
+        other.extend(&run);
+        assert!(has_burst(&other));
+        other[12].length = 7;
+        assert!(!has_burst(&other));
+        let from_two: Vec<Arrival> = (0..32).map(|number| arrival(40_000 + number % 2, 1200)).collect();
+        assert!(!has_burst(&from_two));
     }
 }

@@ -9,7 +9,7 @@ use mio::net::UdpSocket;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::batch::{Coalescing, FEWEST_A_CALL};
+use super::batch::FEWEST_A_CALL;
 use super::limits::Rate;
 use super::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
 use super::readiness::Latch;
@@ -73,7 +73,9 @@ pub(crate) struct Datagram {
     /// Bound to a wildcard address: the kernel tells which address each
     /// datagram was sent to (IP_PKTINFO), and the answer comes from that one.
     pub tells_destination: bool,
-    pub coalescing: Coalescing,
+    /// What was sent as one burst may arrive in one message (UDP_GRO). Once true,
+    /// it stays so: see [`Datagram::coalesce`].
+    pub coalesces: bool,
     /// Messages that the next call asks for: what it has room for costs, too.
     pub batch: usize,
     pub latch: Latch,
@@ -117,7 +119,7 @@ impl Datagram {
             is_connected: spec.connect.is_some(),
             listens_only: spec.listens_only,
             tells_destination,
-            coalescing: Coalescing::default(),
+            coalesces: false,
             batch: FEWEST_A_CALL,
             latch: Latch::default(),
             room: None,
@@ -130,17 +132,21 @@ impl Datagram {
         self.address.port()
     }
 
-    /// Asks the kernel to put together what was sent as one burst, or not to;
-    /// false if it cannot.
+    /// Asks the kernel to hand over in one message what was sent as one burst. It
+    /// pays for bursts only, so it is asked when one was seen.
+    ///
+    /// There is no way back. The kernel says how long the datagrams in a message
+    /// are only while the option is set, at the time of the receive: of what it put
+    /// together before, each message would be taken for one long datagram. That the
+    /// queue is empty does not help, since a sender on another core may have found
+    /// the option set and put its burst there a moment later.
     #[cfg(target_os = "linux")]
-    pub fn coalesce(&self, wanted: bool) -> bool {
-        setsockopt(&self.socket, sockopt::UdpGroSegment, &wanted).is_ok()
+    pub fn coalesce(&mut self) {
+        self.coalesces = setsockopt(&self.socket, sockopt::UdpGroSegment, &true).is_ok();
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub fn coalesce(&self, _: bool) -> bool {
-        false
-    }
+    pub fn coalesce(&mut self) {}
 }
 
 impl Multicast {

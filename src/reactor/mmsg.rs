@@ -77,11 +77,12 @@ impl Family for SockaddrIn6 {
     }
 }
 
-fn prepare<F>(space: Vec<u8>) -> MultiHeaders<F>
+/// Headers for so many messages, with room for control messages like `space`.
+fn prepare<F>(count: usize, space: Vec<u8>) -> MultiHeaders<F>
 where
     F: Family,
 {
-    MultiHeaders::preallocate(MESSAGES_A_CALL, (space.capacity() > 0).then_some(space))
+    MultiHeaders::preallocate(count, (space.capacity() > 0).then_some(space))
 }
 
 impl ReceiveHeaders {
@@ -117,23 +118,25 @@ fn receive<F: Family>(
     // Not every message says how it was put together, and what one does not
     // use is gone for the next call: then the headers are good for one only.
     let mut once;
-    let headers = if from.coalescing.is_on {
-        once = prepare(match (tells, F::IS_IPV6) {
+    let headers = if from.coalesces {
+        let space = match (tells, F::IS_IPV6) {
             (false, _) => cmsg_space!(i32),
             (true, false) => cmsg_space!(i32, libc::in_pktinfo),
             (true, true) => cmsg_space!(i32, libc::in6_pktinfo),
-        });
+        };
+        once = prepare(count, space);
         &mut once
     } else {
         kept.get_or_insert_with(|| {
-            prepare(match (tells, F::IS_IPV6) {
+            let space = match (tells, F::IS_IPV6) {
                 (false, _) => Vec::new(),
                 (true, false) => cmsg_space!(libc::in_pktinfo),
                 (true, true) => cmsg_space!(libc::in6_pktinfo),
-            })
+            };
+            prepare(MESSAGES_A_CALL, space)
         })
     };
-    let tells_something = tells || from.coalescing.is_on;
+    let tells_something = tells || from.coalesces;
     let fd = from.socket.as_raw_fd();
     for message in recvmmsg(fd, headers, slices[..count].iter_mut(), MsgFlags::MSG_DONTWAIT, None)? {
         // The kernel gives every datagram an address of the socket's family.
@@ -234,14 +237,15 @@ fn send<F: Family>(
         controls += 1;
     }
     let headers = kept[which].get_or_insert_with(|| {
-        prepare(match (which & 2 != 0, F::IS_IPV6, segment > 0) {
+        let space = match (which & 2 != 0, F::IS_IPV6, segment > 0) {
             (false, _, false) => Vec::new(),
             (false, _, true) => cmsg_space!(u16),
             (true, false, false) => cmsg_space!(libc::in_pktinfo),
             (true, false, true) => cmsg_space!(libc::in_pktinfo, u16),
             (true, true, false) => cmsg_space!(libc::in6_pktinfo),
             (true, true, true) => cmsg_space!(libc::in6_pktinfo, u16),
-        })
+        };
+        prepare(MESSAGES_A_CALL, space)
     });
     let fd = on.socket.as_raw_fd();
     let sent = sendmmsg(
