@@ -11,7 +11,7 @@ use onepoll::reactor::{Bound, Reactor};
 use onepoll::services;
 use onepoll::wire::json;
 
-use crate::{Failure, output};
+use crate::{Failure, output, signals};
 
 /// Descriptors kept free for what is not a connection: files, sockets opened
 /// later, the spare one for turning clients away.
@@ -52,7 +52,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let descriptors = raise_descriptor_limit();
     let config = load(arguments).map_err(Failure::usage)?;
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
-    reactor.watch_signals().map_err(Failure::at_run_time)?;
+    signals::watch(&mut reactor).map_err(Failure::at_run_time)?;
     let mut served = Vec::new();
     for service in &config.services {
         let sockets = services::start(&mut reactor, service).map_err(Failure::at_run_time)?;
@@ -70,7 +70,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
         let failed = |error| Failure::at_run_time(format!("the announcement cannot be written: {error}"));
         output::print(&announcement(&served)).map_err(failed)?;
     }
-    reactor.run().map_err(Failure::at_run_time)?;
+    signals::run(&mut reactor).map_err(Failure::at_run_time)?;
     log::info!("ended");
     Ok(())
 }

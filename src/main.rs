@@ -5,6 +5,7 @@
 mod client;
 mod daemon;
 mod output;
+mod signals;
 mod stress;
 
 use std::env;

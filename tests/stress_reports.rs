@@ -5,13 +5,41 @@ mod generator;
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use generator::{free, json, server, stress, text};
+use generator::{command, free, json, server, stress, text};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use serde_json::Value;
-use support::Daemon;
+use support::{Daemon, eventually};
+
+/// A pipe with a name, which nobody reads unless a test does.
+fn pipe(name: &str) -> String {
+    let path = free(name);
+    mkfifo(path.as_str(), Mode::S_IRWXU).unwrap();
+    path
+}
+
+/// Waits until the command has printed a line that has `part` in it.
+fn wait_for(child: &mut Child, part: &str) {
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains(part)), "{part} was not printed");
+    thread::spawn(move || lines.for_each(drop));
+}
+
+/// Sends signals, as somebody does who presses Ctrl-C, until the command has ended.
+fn interrupt(child: &mut Child) -> ExitStatus {
+    eventually("it is ended by a signal", || {
+        let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGINT);
+        child.try_wait().unwrap().is_some()
+    });
+    child.wait().unwrap()
+}
 
 #[test]
 fn a_summary_tells_everything_that_was_asked_for() {
@@ -153,4 +181,17 @@ fn a_short_run_has_both_charts() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(fs::read_to_string(&page).unwrap().matches("<svg").count(), 2);
     assert_eq!(json(&summary)["settings"]["interval_s"], 0.02);
+}
+
+#[test]
+fn a_signal_ends_it_where_an_output_has_no_reader() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    for option in ["--json", "--report"] {
+        let pipe = pipe("unread");
+        let arguments = ["echo", &*address, "--connections", "1", "--messages", "5", "--warmup", "0s"];
+        let mut child = command(&arguments).args([option, &*pipe]).stdout(Stdio::piped()).spawn().unwrap();
+        wait_for(&mut child, "generator");
+        assert_eq!(interrupt(&mut child).signal(), Some(Signal::SIGINT as i32), "{option}");
+    }
 }

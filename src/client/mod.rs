@@ -25,6 +25,8 @@ use onepoll::config::{UnitError, format_duration, parse_duration};
 use onepoll::reactor::{Limits, Reactor, RunError, SocketOptions};
 use onepoll::service::Service;
 
+use crate::signals;
+
 /// The client commands.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
@@ -118,10 +120,10 @@ fn run_service<S: Service + 'static>(
     // is unsent is one message, whose length the user chose.
     let limits = Limits { idle_timeout: None, message_timeout: None, output_limit: 0, ..Limits::default() };
     let mut reactor = Reactor::new().map_err(ClientError::Setup)?;
-    reactor.watch_signals().map_err(ClientError::Setup)?;
+    signals::watch(&mut reactor).map_err(ClientError::Setup)?;
     let host = reactor.host(name, service).limits(limits).options(options);
     host.start().map_err(|error| ClientError::Setup(io::Error::other(error)))?;
-    reactor.run().map_err(ClientError::Run)
+    signals::run(&mut reactor).map_err(ClientError::Run)
 }
 
 /// Reads how long to wait, for the command line.

@@ -41,7 +41,7 @@ use run::Run;
 use talk::{Script, Style, Talk};
 
 use crate::client::target::Route;
-use crate::{Failure, output};
+use crate::{Failure, output, signals};
 
 /// The status when a `--fail-if` holds.
 const CONDITION_HOLDS: u8 = 3;
@@ -227,8 +227,8 @@ fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), Failu
     let failed =
         |error: std::io::Error| Failure::at_run_time(format!("the event loop cannot start: {error}"));
     let mut reactor = Reactor::new().map_err(failed)?;
-    reactor.watch_signals().map_err(failed)?;
+    signals::watch(&mut reactor).map_err(failed)?;
     let host = reactor.host("stress", service).limits(limits).options(SocketOptions::default());
     host.start().map_err(Failure::at_run_time)?;
-    reactor.run().map_err(Failure::at_run_time)
+    signals::run(&mut reactor).map_err(Failure::at_run_time)
 }

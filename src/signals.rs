@@ -1,0 +1,43 @@
+//! Ctrl-C and SIGTERM: events of a reactor while it runs, and what they always
+//! were before and after.
+//!
+//! A handler outlives the reactor that it was installed for. Without this, a
+//! program whose loop is over, but which still waits for the reader of a pipe,
+//! could be ended by nothing but SIGKILL.
+
+use std::io;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use onepoll::reactor::{Reactor, RunError};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag::register_conditional_default;
+
+/// No reactor takes the signals: they do what they do to any program.
+static HAVE_DEFAULT_ACTION: AtomicBool = AtomicBool::new(false);
+
+/// Lets a reactor take the signals, until it has [run](run).
+///
+/// # Errors
+/// When the system gives no signal pipe.
+pub fn watch(reactor: &mut Reactor) -> io::Result<()> {
+    static REGISTERED: Once = Once::new();
+    HAVE_DEFAULT_ACTION.store(false, Ordering::SeqCst);
+    let mut outcome = Ok(());
+    REGISTERED.call_once(|| {
+        outcome = [SIGINT, SIGTERM]
+            .into_iter()
+            .try_for_each(|signal| register_conditional_default(signal, &HAVE_DEFAULT_ACTION).map(drop));
+    });
+    outcome.and_then(|()| reactor.watch_signals())
+}
+
+/// Runs a reactor to its end, after which signals end the program.
+///
+/// # Errors
+/// As [`Reactor::run`].
+pub fn run(reactor: &mut Reactor) -> Result<(), RunError> {
+    let outcome = reactor.run();
+    HAVE_DEFAULT_ACTION.store(true, Ordering::SeqCst);
+    outcome
+}
