@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use generator::{command, free, json, server, stress, text};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -23,6 +24,15 @@ fn pipe(name: &str) -> String {
     let path = free(name);
     mkfifo(path.as_str(), Mode::S_IRWXU).unwrap();
     path
+}
+
+/// Fills a pipe, so that who writes to it has to wait.
+fn fill(pipe: &fs::File) {
+    let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL).unwrap());
+    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
+    for size in [4096, 1] {
+        while (&mut &*pipe).write(&vec![b' '; size]).is_ok() {}
+    }
 }
 
 /// Waits until the command has printed a line that has `part` in it.
@@ -194,4 +204,114 @@ fn a_signal_ends_it_where_an_output_has_no_reader() {
         wait_for(&mut child, "generator");
         assert_eq!(interrupt(&mut child).signal(), Some(Signal::SIGINT as i32), "{option}");
     }
+}
+
+#[test]
+fn a_slow_reader_of_the_records_is_told_of_and_slows_nothing() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let [lines, summary] = [pipe("slow"), free("slow.json")];
+    let load = ["--connections", "1", "--rate", "200", "--duration", "500ms", "--warmup", "0s"];
+    let files = ["--interval", "10ms", "--ndjson", &lines, "--json", &summary];
+    let mut child = command(&["echo", &*address])
+        .args(load)
+        .args(files)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Nothing is read before the run is over, and then nothing ever.
+    let reader = fs::File::open(&lines).unwrap();
+    let full = fs::OpenOptions::new().append(true).open(&lines).unwrap();
+    fill(&full);
+    eventually("the summary is written", || fs::metadata(&summary).is_ok());
+    assert_eq!(json(&summary)["runs"][0]["answered"], 100, "all that fell due was sent and answered");
+    assert!(interrupt(&mut child).signal().is_some());
+    drop(reader);
+}
+
+#[test]
+fn one_file_that_cannot_be_written_takes_nothing_else_along() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let echo = ["echo", &*address, "--connections", "1", "--messages", "5", "--warmup", "0s"];
+    let page = free("beside.html");
+    let run = |more: &[&str]| {
+        let output =
+            stress(&[&echo[..], &["--json", "/dev/full", "--report", &page, "--force"], more].concat());
+        assert!(fs::read_to_string(&page).unwrap().ends_with("</html>\n"));
+        fs::remove_file(&page).unwrap();
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    let (status, error) = run(&[]);
+    assert_eq!(status, Some(1), "{error}");
+    assert!(error.contains("/dev/full cannot be written: No space left on device\n"), "{error}");
+    let (status, error) = run(&["--fail-if", "answered>0"]);
+    assert_eq!(status, Some(3), "{error}");
+    assert!(error.contains("'answered>0' holds") && error.contains("/dev/full"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_before_anything_is_measured() {
+    // Nobody listens there: who gets so far has status 1.
+    let long = "n".repeat(300);
+    let [link, lines] = ["dangling", "lines"].map(free);
+    std::os::unix::fs::symlink("/no/such/file", &link).unwrap();
+    let twice = lines.replace("/stress-", "/./stress-");
+    for files in [
+        &["--json", "/proc/self/summary.json"][..],
+        &["--report", &link],
+        &["--json", &long],
+        &["--ndjson", &lines, "--json", &twice],
+    ] {
+        let output = stress(&[&["echo", "127.0.0.1:1"][..], files].concat());
+        assert_eq!(output.status.code(), Some(2), "{files:?}: {}", text(&output.stderr));
+        assert!(!fs::exists(&lines).unwrap(), "{files:?}");
+    }
+    fs::remove_file(&link).unwrap();
+}
+
+#[test]
+fn a_descriptor_is_written_whatever_it_was_redirected_to() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    for (name, is_stdout) in [("/dev/stderr", false), ("/dev/fd/2", false), ("/dev/fd/1", true)] {
+        let [out, aside] = ["out", "aside"].map(free);
+        let status = command(&["echo", &address, "--connections", "1", "--messages", "5", "--warmup", "0s"])
+            .args(["--json", name])
+            .stdout(fs::File::create(&out).unwrap())
+            .stderr(fs::File::create(&aside).unwrap())
+            .status()
+            .unwrap();
+        let [out, aside] = [out, aside].map(|file| fs::read_to_string(file).unwrap());
+        assert_eq!(status.code(), Some(0), "{name}: {aside}");
+        let (summary, table) = if is_stdout { (out, aside) } else { (aside, out) };
+        assert!(serde_json::from_str::<Value>(&summary).is_ok(), "{name}: {summary}");
+        assert!(table.contains("errors        none"), "{name}: {table}");
+    }
+}
+
+#[test]
+fn runs_that_are_not_there_are_told_of() {
+    // It takes the first run's connection and no other.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        let mut message = [0; 64];
+        while stream.read_exact(&mut message).is_ok() {
+            let _ = stream.write_all(&message);
+        }
+    });
+    let file = free("left-out.json");
+    let load = ["--connections", "1", "--messages", "5", "--warmup", "0s", "--repeat", "4", "--json", &file];
+    let output = stress(&[&["echo", &*address][..], &load].concat());
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("runs 2 to 4 are left out: ") && error.contains("nothing listens there"),
+        "{error}"
+    );
+    assert_eq!(json(&file)["runs"].as_array().unwrap().len(), 1);
 }

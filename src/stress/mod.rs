@@ -32,11 +32,13 @@ use onepoll::service::Service;
 
 pub use arguments::StressCommand;
 use arguments::{Order, Words};
+use fail_if::Condition;
 use measure::Outcome;
 use payload::Payload;
 use report::Reporter;
-use report::files::Files;
-use report::summary::{FORMAT, Measured, Settings, Summary, moment};
+use report::files::Outputs;
+use report::place::Place;
+use report::summary::{FORMAT, Measured, Summary, moment};
 use run::Run;
 use talk::{Script, Style, Talk};
 
@@ -56,20 +58,21 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
     }
     let order = command.order().map_err(Failure::usage)?;
     need_descriptors(order.plan.connections).map_err(Failure::usage)?;
-    let mut reporter = order.common.files.open().map_err(Failure::usage)?;
+    let (mut reporter, outputs) = order.common.files.open().map_err(Failure::usage)?;
     let settings = order.settings();
     let title = report::table::title(&settings);
     reporter.begin_log(&title, SystemTime::now());
-    let files = &order.common.files;
-    tell(files, &format!("{title}\n"))?;
+    tell(&outputs, &format!("{title}\n"))?;
+    let repeat = order.common.repeat;
     let mut outcomes = Vec::new();
     let mut runs = Vec::new();
-    for number in 1..=order.common.repeat {
-        if order.common.repeat > 1 {
+    let mut missing = None;
+    for number in 1..=repeat {
+        if repeat > 1 {
             reporter.set_run(number as u32);
         }
         let started = Some(moment(Timestamp::now()));
-        let (mut outcome, back) = run_once(&order, reporter)?;
+        let (mut outcome, back) = run_once(&order, reporter);
         reporter = back;
         reporter.clear();
         let too_early = outcome.interrupted && outcome.elapsed.is_zero();
@@ -78,18 +81,18 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
             failure.or_else(|| too_early.then(|| "it was ended before anything was measured".to_owned()));
         if let Some(why) = nothing {
             if outcomes.is_empty() {
-                files.take_back();
-            } else {
-                // What the runs before it measured is written all the same.
-                conclude(&order, settings, runs, &outcomes, &reporter)?;
+                outputs.take_back();
+                return Err(Failure::at_run_time(why));
             }
-            return Err(Failure::at_run_time(why));
+            // What the runs before it measured is written all the same.
+            missing = Some(without(number, repeat, &why));
+            break;
         }
-        if order.common.repeat > 1 {
-            tell(files, &format!("run {number} of {}\n", order.common.repeat))?;
+        if repeat > 1 {
+            tell(&outputs, &format!("run {number} of {repeat}\n"))?;
         }
         let run = Measured { started, ..Measured::of(&outcome) };
-        tell(files, &report::table::table(&settings, &run))?;
+        tell(&outputs, &report::table::table(&settings, &run))?;
         let is_cut = outcome.interrupted;
         outcomes.push(outcome);
         runs.push(run);
@@ -97,57 +100,84 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
             break;
         }
     }
-    conclude(&order, settings, runs, &outcomes, &reporter)
-}
-
-/// Writes what is asked for and judges.
-fn conclude(
-    order: &Order,
-    settings: Settings,
-    runs: Vec<Measured>,
-    outcomes: &[Outcome],
-    reporter: &Reporter,
-) -> Result<(), Failure> {
     let version = Some(env!("CARGO_PKG_VERSION").into());
     let summary = Summary { format: FORMAT.into(), version, settings, runs };
-    let files = &order.common.files;
     if summary.runs.len() > 1 {
-        tell(files, &compare::spread(&summary))?;
+        tell(&outputs, &compare::spread(&summary))?;
     }
-    files
-        .write_json(|| {
-            serde_json::to_string_pretty(&summary).map(|text| text + "\n").map_err(|error| error.to_string())
-        })
-        .map_err(Failure::at_run_time)?;
-    files.write_report(|| report::html::page(&summary, outcomes)).map_err(Failure::at_run_time)?;
-    if let Some(error) = reporter.failure() {
-        return Err(Failure::at_run_time(format!("a file could not be written to its end: {error}")));
+    let unwritten = write(&outputs, reporter, &summary, &outcomes);
+    let verdict = judge(&order.common.fail_if, &summary, &outcomes, missing);
+    match (unwritten.join("; "), verdict) {
+        (none, verdict) if none.is_empty() => verdict,
+        (unwritten, Ok(())) => Err(Failure::at_run_time(unwritten)),
+        (unwritten, Err(Failure { sentence, status })) => {
+            Err(Failure { sentence: format!("{sentence}; {unwritten}"), status })
+        }
     }
-    let conditions = &order.common.fail_if;
+}
+
+/// Why the runs from this one on are not there.
+fn without(number: usize, repeat: usize, why: &str) -> String {
+    match repeat - number {
+        0 => format!("run {number} of {repeat} is left out: {why}"),
+        _ => format!("runs {number} to {repeat} are left out: {why}"),
+    }
+}
+
+/// Writes what is asked for, and says what could not be written.
+fn write(outputs: &Outputs, reporter: Reporter, summary: &Summary, outcomes: &[Outcome]) -> Vec<String> {
+    let json = || {
+        let text = serde_json::to_string_pretty(summary).map_err(|error| error.to_string())?;
+        Ok(text + "\n")
+    };
+    let json = outputs.json.as_ref().map(|place| (place, json()));
+    let page = outputs.report.as_ref().map(|place| (place, report::html::page(summary, outcomes)));
+    // What may have to wait for a reader comes last.
+    let (files, others): (Vec<_>, Vec<_>) =
+        json.into_iter().chain(page).partition(|(place, _)| place.is_file());
+    let put =
+        |(place, text): (&Place, Result<String, String>)| text.and_then(|text| place.write(&text)).err();
+    let mut unwritten: Vec<String> = files.into_iter().filter_map(put).collect();
+    unwritten.extend(reporter.finish());
+    unwritten.extend(others.into_iter().filter_map(put));
+    unwritten
+}
+
+/// Judges the runs. `missing`: why there are not all that were asked for.
+fn judge(
+    conditions: &[Condition],
+    summary: &Summary,
+    outcomes: &[Outcome],
+    missing: Option<String>,
+) -> Result<(), Failure> {
     let holding: Vec<String> = conditions
         .iter()
         .filter_map(|condition| summary.runs.iter().find_map(|run| condition.holds(run)))
         .collect();
     if !holding.is_empty() {
-        return Err(Failure { sentence: holding.join("; "), status: CONDITION_HOLDS });
+        let sentences: Vec<String> = holding.into_iter().chain(missing).collect();
+        return Err(Failure { sentence: sentences.join("; "), status: CONDITION_HOLDS });
     }
-    if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.as_ref()) {
-        return Err(Failure::at_run_time(why));
-    }
-    // Not one answer is no proof that nothing goes wrong.
-    if outcomes.iter().any(|run| run.interrupted && run.total.sent > 0 && run.total.answered == 0) {
-        return Err(Failure::at_run_time("nothing was answered until it was ended: is the server at work?"));
-    }
-    match summary.runs.iter().map(Measured::all_errors).sum::<u64>() {
-        0 => Ok(()),
-        1 => Err(Failure::at_run_time("there was an error: the table tells which")),
-        count => Err(Failure::at_run_time(format!("there were {count} errors: the table tells which"))),
-    }
+    let errors = summary.runs.iter().map(Measured::all_errors).sum::<u64>();
+    let why = if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.clone()) {
+        Some(why)
+    } else if outcomes.iter().any(|run| run.interrupted && run.total.sent > 0 && run.total.answered == 0) {
+        // Not one answer is no proof that nothing goes wrong.
+        Some("nothing was answered until it was ended: is the server at work?".to_owned())
+    } else {
+        match errors {
+            0 => None,
+            1 => Some("there was an error: the table tells which".to_owned()),
+            count => Some(format!("there were {count} errors: the table tells which")),
+        }
+    };
+    let sentences: Vec<String> = why.into_iter().chain(missing).collect();
+    if sentences.is_empty() { Ok(()) } else { Err(Failure::at_run_time(sentences.join("; "))) }
 }
 
 /// Prints for the user, aside where standard output is one of the files.
-fn tell(files: &Files, text: &str) -> Result<(), Failure> {
-    if files.take_stdout() {
+fn tell(outputs: &Outputs, text: &str) -> Result<(), Failure> {
+    if outputs.take_stdout() {
         output::print_aside(text);
         return Ok(());
     }
@@ -177,22 +207,26 @@ fn need_descriptors(connections: usize) -> Result<(), String> {
 }
 
 /// One run on a reactor of its own.
-fn run_once(order: &Order, reporter: Reporter) -> Result<(Outcome, Reporter), Failure> {
+fn run_once(order: &Order, reporter: Reporter) -> (Outcome, Reporter) {
     let (results, outcome) = mpsc::channel();
     let route = Route::new(order.common.target.clone());
     let plan = order.plan.clone();
     let seed = plan.seed;
     let run = Run::new(plan, route, order.udp, reporter, results);
-    match &order.words {
+    let hosted = match &order.words {
         Words::Chat { size, senders, echo_to_sender } => {
-            host(chat::Chat::new(run, *size, *senders, *echo_to_sender), order.plan.timeout)?;
+            host(chat::Chat::new(run, *size, *senders, *echo_to_sender), order.plan.timeout)
         }
         words => {
             let (script, style) = script(words, seed);
-            host(Talk::new(run, script, style, order.udp), order.plan.timeout)?;
+            host(Talk::new(run, script, style, order.udp), order.plan.timeout)
         }
+    };
+    let (mut outcome, reporter) = outcome.try_recv().unwrap_or_default();
+    if let Err(why) = hosted {
+        outcome.failure.get_or_insert(why);
     }
-    outcome.try_recv().map_err(|_| Failure::at_run_time("the run ended without a result"))
+    (outcome, reporter)
 }
 
 fn script(words: &Words, seed: u64) -> (Script, Style) {
@@ -212,7 +246,7 @@ fn script(words: &Words, seed: u64) -> (Script, Style) {
 
 /// Runs a service to its end. The reactor's own limits do not apply: the run
 /// has its own.
-fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), Failure> {
+fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), String> {
     let limits = Limits {
         connect_timeout: Some(timeout),
         idle_timeout: None,
@@ -224,11 +258,10 @@ fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), Failu
         datagrams_per_second: Rate::OFF,
         ..Limits::default()
     };
-    let failed =
-        |error: std::io::Error| Failure::at_run_time(format!("the event loop cannot start: {error}"));
+    let failed = |error: std::io::Error| format!("the event loop cannot start: {error}");
     let mut reactor = Reactor::new().map_err(failed)?;
     signals::watch(&mut reactor).map_err(failed)?;
     let host = reactor.host("stress", service).limits(limits).options(SocketOptions::default());
-    host.start().map_err(Failure::at_run_time)?;
-    signals::run(&mut reactor).map_err(Failure::at_run_time)
+    host.start().map_err(|error| error.to_string())?;
+    signals::run(&mut reactor).map_err(|error| error.to_string())
 }

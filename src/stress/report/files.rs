@@ -2,15 +2,13 @@
 //! what is no regular file (a pipe, a terminal, a device) has nothing to lose.
 //! `-` is standard output, for one of them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::Reporter;
-use crate::output;
+use super::place::Place;
+use super::writer::Writer;
 
 /// Where to write what.
 #[derive(Debug, Args)]
@@ -33,146 +31,58 @@ pub struct Files {
     force: bool,
 }
 
+/// The files of a run: those that grow with it are open, and the others are
+/// known to be writable.
+#[derive(Debug)]
+pub struct Outputs {
+    pub json: Option<Place>,
+    pub report: Option<Place>,
+    growing: Vec<Place>,
+}
+
 impl Files {
     /// Checks that all can be written, before anything is measured, and opens
     /// those that are written on the way.
     ///
     /// # Errors
-    /// A sentence for the user.
-    pub fn open(&self) -> Result<Reporter, String> {
-        let all: Vec<&Path> = self.all().collect();
-        if all.iter().filter(|path| is_stdout(path)).count() > 1 {
-            return Err("only one file can go to standard output: give the others names".into());
-        }
-        for (number, path) in all.iter().enumerate() {
-            if all[..number].contains(path) {
-                return Err(format!(
-                    "{} is to be written twice: give each file a name of its own",
-                    path.display()
-                ));
-            }
-            if is_stdout(path) {
-                continue;
-            }
-            match fs::metadata(path) {
-                Ok(found) if found.is_dir() => {
-                    return Err(format!("{} is a folder: name a file in it", path.display()));
-                }
-                Ok(found) if found.is_file() && !self.force => return Err(exists(path)),
-                _ => {}
-            }
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            if folder.is_some_and(|folder| !folder.is_dir()) {
-                return Err(format!("{} cannot be written: its folder does not exist", path.display()));
+    /// A sentence for the user. Nothing is left behind then.
+    pub fn open(&self) -> Result<(Reporter, Outputs), String> {
+        let place = |name: &Option<PathBuf>| {
+            name.as_deref().map(|name: &Path| Place::new(name, self.force)).transpose()
+        };
+        let (json, report) = (place(&self.json)?, place(&self.report)?);
+        let (ndjson, hdr) = (place(&self.ndjson)?, place(&self.hdr)?);
+        let all: Vec<&Place> = [&json, &ndjson, &hdr, &report].into_iter().flatten().collect();
+        for (number, place) in all.iter().enumerate() {
+            if all[..number].iter().any(|other| other.is_same(place)) {
+                return Err(match place.is_stdout() {
+                    true => "only one file can go to standard output: give the others names".into(),
+                    false => format!("{} is to be written twice: give each file its own", place.name()),
+                });
             }
         }
-        let open = |path: &Option<PathBuf>| path.as_deref().map(|path| self.create(path)).transpose();
-        Ok(Reporter::new(open(&self.ndjson)?, open(&self.hdr)?))
+        all.iter().try_for_each(|place| place.probe())?;
+        let open = |place: &Option<Place>| {
+            place.as_ref().map(|place| Writer::new(place.name(), place.open()?)).transpose()
+        };
+        let lines = open(&ndjson)?;
+        let log = open(&hdr).inspect_err(|_| ndjson.iter().for_each(Place::take_back))?;
+        let growing = [ndjson, hdr].into_iter().flatten().collect();
+        Ok((Reporter::new(lines, log), Outputs { json, report, growing }))
     }
+}
 
-    fn all(&self) -> impl Iterator<Item = &Path> {
-        [&self.json, &self.ndjson, &self.hdr, &self.report].into_iter().flatten().map(PathBuf::as_path)
-    }
-
+impl Outputs {
     /// Whether standard output is for one of the files, and for nothing else.
     pub fn take_stdout(&self) -> bool {
-        self.all().any(is_stdout)
+        self.growing.iter().chain(&self.json).chain(&self.report).any(Place::is_stdout)
     }
 
-    /// Removes the files that were opened for a run which measured nothing, so
-    /// that they are not in the way of the next try. With `--force` nothing is.
+    /// Removes the files that were made for a run which measured nothing, so
+    /// that they are not in the way of the next try.
     pub fn take_back(&self) {
-        if !self.force {
-            for path in [&self.ndjson, &self.hdr].into_iter().flatten() {
-                if !is_stdout(path) && path.is_file() {
-                    // Whatever is left tells the user itself.
-                    let _ = fs::remove_file(path);
-                }
-            }
-        }
+        self.growing.iter().for_each(Place::take_back);
     }
-
-    /// Writes the JSON file, if it is asked for.
-    pub fn write_json(&self, make: impl FnOnce() -> Result<String, String>) -> Result<(), String> {
-        self.write(self.json.as_deref(), make)
-    }
-
-    /// Writes the page, if it is asked for.
-    pub fn write_report(&self, make: impl FnOnce() -> Result<String, String>) -> Result<(), String> {
-        self.write(self.report.as_deref(), make)
-    }
-
-    fn write(
-        &self,
-        path: Option<&Path>,
-        make: impl FnOnce() -> Result<String, String>,
-    ) -> Result<(), String> {
-        let Some(path) = path else { return Ok(()) };
-        let text = make()?;
-        if is_stdout(path) {
-            return output::print(&text).map_err(|error| cannot_write(path, &error));
-        }
-        if path.exists() && !path.is_file() {
-            // A pipe, or a device, has no other name.
-            return fs::write(path, text).map_err(|error| cannot_write(path, &error));
-        }
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = PathBuf::from(name);
-        let written = fs::write(&part, text)
-            .map_err(|error| cannot_write(path, &error))
-            .and_then(|()| self.give_name(&part, path));
-        // Of no use any more, whichever way it went.
-        let _ = fs::remove_file(&part);
-        written
-    }
-
-    /// Lets a file that is written to its end appear under its name, so that
-    /// nobody reads half of it, and a full disk leaves the old one as it was.
-    fn give_name(&self, part: &Path, path: &Path) -> Result<(), String> {
-        if self.force {
-            return fs::rename(part, path).map_err(|error| cannot_write(path, &error));
-        }
-        match fs::hard_link(part, path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
-            // Not every file system has links. The name was free a moment ago.
-            Err(_) if path.exists() => Err(exists(path)),
-            Err(_) => fs::rename(part, path).map_err(|error| cannot_write(path, &error)),
-        }
-    }
-
-    fn create(&self, path: &Path) -> Result<File, String> {
-        if is_stdout(path) {
-            let stdout = io::stdout().as_fd().try_clone_to_owned();
-            return stdout.map(File::from).map_err(|error| cannot_write(path, &error));
-        }
-        let mut options = OpenOptions::new();
-        if path.exists() && !path.is_file() {
-            &mut options
-        } else if self.force {
-            options.create(true).truncate(true)
-        } else {
-            options.create_new(true)
-        };
-        options.write(true).open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => exists(path),
-            _ => cannot_write(path, &error),
-        })
-    }
-}
-
-/// Whether a file's name stands for standard output.
-fn is_stdout(path: &Path) -> bool {
-    path == Path::new("-") || path == Path::new("/dev/stdout")
-}
-
-fn exists(path: &Path) -> String {
-    format!("{} exists already: choose another name, or overwrite it with --force", path.display())
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("{} cannot be written: {error}", path.display())
 }
 
 #[cfg(test)]
@@ -183,11 +93,12 @@ mod tests {
     fn what_is_no_file_is_neither_refused_nor_removed() {
         let device = Some(PathBuf::from("/dev/null"));
         let mut files = Files { json: device.clone(), ndjson: None, hdr: None, report: None, force: false };
-        assert!(files.open().is_ok() && !files.take_stdout());
-        files.write_json(|| Ok("text".into())).unwrap();
+        let (_, outputs) = files.open().unwrap();
+        assert!(!outputs.take_stdout());
+        outputs.json.unwrap().write("text").unwrap();
         (files.json, files.hdr) = (None, device);
-        assert!(files.open().is_ok());
-        files.take_back();
+        let (_, outputs) = files.open().unwrap();
+        outputs.take_back();
         assert!(Path::new("/dev/null").exists());
         files.hdr = Some(std::env::temp_dir());
         assert!(files.open().is_err_and(|why| why.contains("is a folder")));
@@ -196,22 +107,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_appears_whole_or_not_at_all() {
-        let folder = std::env::temp_dir().join(format!("onepoll-stress-files-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("summary.json");
-        let mut files =
-            Files { json: Some(path.clone()), ndjson: None, hdr: None, report: None, force: false };
-        files.write_json(|| Ok("first".into())).unwrap();
-        // It came into being while the run went on: it is somebody else's.
-        assert!(files.write_json(|| Ok("second".into())).unwrap_err().contains("--force"));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
-        files.force = true;
-        assert!(files.write_json(|| Err("no".into())).is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
-        files.write_json(|| Ok("second".into())).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "second");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
-        fs::remove_dir_all(&folder).unwrap();
+    fn a_refused_run_leaves_nothing_behind() {
+        let folder = std::env::temp_dir().join(format!("onepoll-stress-refused-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let lines = folder.join("lines");
+        let refused = |hdr: &str, json: &str| {
+            let [ndjson, hdr, json] = [&lines, Path::new(hdr), Path::new(json)].map(|path| Some(path.into()));
+            let files = Files { json, ndjson, hdr, report: None, force: false };
+            let why = files.open().unwrap_err();
+            assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{why}");
+        };
+        refused("/proc/self/log", "/dev/null");
+        refused("/dev/null", "/proc/self/summary");
+        refused("/dev/null", &folder.join("./lines").display().to_string());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -3,10 +3,11 @@
 
 pub mod files;
 pub mod html;
+pub mod place;
 pub mod summary;
 pub mod table;
+mod writer;
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use jiff::Timestamp;
 use serde::Serialize;
 use summary::moment;
+use writer::Writer;
 
 use super::measure::{Interval, Tally};
 
@@ -32,13 +34,13 @@ const BAR: usize = 20;
 #[derive(Debug, Default)]
 pub struct Reporter {
     live: Option<Live>,
-    ndjson: Option<File>,
-    hdr: Option<File>,
+    ndjson: Option<Writer>,
+    hdr: Option<Writer>,
     /// When the histogram log began, which its times count from.
     log_began: Option<Instant>,
     /// Which of several runs this is, if there are several.
     run: Option<u32>,
-    /// Why a file could not be written.
+    /// Why a record could not be made.
     failure: Option<io::Error>,
 }
 
@@ -77,7 +79,7 @@ struct Line {
 
 impl Reporter {
     /// Reports to these files, and to the terminal if there is one.
-    pub fn new(ndjson: Option<File>, hdr: Option<File>) -> Reporter {
+    pub fn new(ndjson: Option<Writer>, hdr: Option<Writer>) -> Reporter {
         let live = io::stderr().is_terminal().then(|| Live { shown: Instant::now(), answered: 0 });
         Reporter { live, ndjson, hdr, log_began: None, run: None, failure: None }
     }
@@ -87,29 +89,33 @@ impl Reporter {
         self.run = Some(run);
     }
 
-    /// Why a file could not be written, if that happened.
-    pub fn failure(&self) -> Option<&io::Error> {
-        self.failure.as_ref()
+    /// Waits until all files are written, and says what is missing in them.
+    pub fn finish(self) -> Vec<String> {
+        let failure = self.failure.map(|error| format!("a record could not be made: {error}"));
+        let writers = [self.ndjson, self.hdr].into_iter().flatten();
+        failure.into_iter().chain(writers.filter_map(Writer::finish)).collect()
     }
 
     /// Begins the histogram log: its comments and its legend, as the format's
     /// other writers put them.
     pub fn begin_log(&mut self, title: &str, now: std::time::SystemTime) {
-        let Some(file) = &mut self.hdr else { return };
+        let Some(writer) = &mut self.hdr else { return };
         self.log_began = Some(Instant::now());
         let mut serializer = V2DeflateSerializer::new();
+        let mut header = Vec::new();
         let begun = IntervalLogWriterBuilder::new()
             .add_comment("[Histogram log format version 1.3]")
             .add_comment(&format!("[{title}; latencies in nanoseconds]"))
             .with_start_time(now)
             .with_base_time(now)
             .with_max_value_divisor(NANOS_OF_A_MILLI)
-            .begin_log_with(file, &mut serializer)
+            .begin_log_with(&mut header, &mut serializer)
             .map(drop);
-        let legend = begun.and_then(|()| {
-            file.write_all(b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n")
-        });
-        self.note(legend);
+        header.extend_from_slice(
+            b"\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",
+        );
+        writer.write(header);
+        self.note(begun);
     }
 
     pub fn wants_live(&self, now: Instant) -> bool {
@@ -161,7 +167,7 @@ impl Reporter {
     }
 
     fn write_line(&mut self, interval: &Interval) -> io::Result<()> {
-        let Some(file) = &mut self.ndjson else { return Ok(()) };
+        let Some(writer) = &mut self.ndjson else { return Ok(()) };
         let Interval { counts, latency, .. } = interval;
         let millis = |place: usize| latency.map(|latency| latency[place].as_secs_f64() * 1e3);
         let length_s = interval.length.as_secs_f64();
@@ -190,7 +196,8 @@ impl Reporter {
         };
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');
-        file.write_all(&text)
+        writer.write(text);
+        Ok(())
     }
 
     fn write_histogram(
@@ -199,7 +206,7 @@ impl Reporter {
         start: Duration,
         latency: &Histogram<u64>,
     ) -> io::Result<()> {
-        let Some(file) = &mut self.hdr else { return Ok(()) };
+        let Some(writer) = &mut self.hdr else { return Ok(()) };
         let mut serializer = V2DeflateSerializer::new();
         let name = self.run.map(|run| format!("run{run}"));
         let tag = name.as_deref().and_then(Tag::new);
@@ -210,14 +217,13 @@ impl Reporter {
             .write_histogram(latency, start, interval.length, tag)
             .map_err(|error| io::Error::other(error.to_string()))?;
         // It says the divisor again, which stands at the log's beginning.
-        file.write_all(record.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default())
+        let line = record.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
+        writer.write(line.to_vec());
+        Ok(())
     }
 
     fn note(&mut self, outcome: io::Result<()>) {
-        // A reader that has closed its pipe has read what it wanted.
-        if let Err(error) = outcome
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
+        if let Err(error) = outcome {
             self.failure.get_or_insert(error);
         }
     }

@@ -1,0 +1,284 @@
+//! Where a file's name leads: to a file that may exist or not, to a pipe or a
+//! device, or to a descriptor that the program was given.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::client::target::cause;
+
+/// What a name on the command line stands for.
+#[derive(Debug)]
+pub struct Place {
+    /// As the user wrote it.
+    name: PathBuf,
+    kind: Kind,
+    /// What exists is overwritten.
+    force: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Stdout,
+    Stderr,
+    /// A regular file, by its path without links, and whether it was there before.
+    File {
+        path: PathBuf,
+        exists: bool,
+    },
+    /// A pipe, a terminal or a device, which has nothing to lose.
+    Other(PathBuf),
+}
+
+impl Place {
+    /// Finds out where a name leads. `force`: also to a file that exists.
+    ///
+    /// # Errors
+    /// A sentence for the user about what cannot be written.
+    pub fn new(name: &Path, force: bool) -> Result<Place, String> {
+        let shown = name.display();
+        let kind = match descriptor(name) {
+            Some(1) => Kind::Stdout,
+            Some(2) => Kind::Stderr,
+            Some(_) => Kind::Other(name.to_owned()),
+            None => match fs::metadata(name) {
+                Ok(found) if found.is_dir() => return Err(format!("{shown} is a folder: name a file in it")),
+                Ok(found) if found.is_file() && !force => return Err(exists(name)),
+                Ok(found) => {
+                    let path = fs::canonicalize(name).map_err(|error| cannot_write(name, &error))?;
+                    if found.is_file() { Kind::File { path, exists: true } } else { Kind::Other(path) }
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(cannot_write(name, &error));
+                }
+                Err(_) if fs::symlink_metadata(name).is_ok() => {
+                    return Err(format!("{shown} is a link to what does not exist: name that file itself"));
+                }
+                Err(_) => Kind::File { path: new_file(name)?, exists: false },
+            },
+        };
+        Ok(Place { name: name.to_owned(), kind, force })
+    }
+
+    /// Whether two names lead to the same file.
+    pub fn is_same(&self, other: &Place) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::File { path: a, exists: true }, Kind::File { path: b, exists: true }) => {
+                let identity = |path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+                a == b || identity(a).is_some_and(|it| identity(b) == Some(it))
+            }
+            (a, b) => a == b,
+        }
+    }
+
+    pub fn is_stdout(&self) -> bool {
+        self.kind == Kind::Stdout
+    }
+
+    /// Whether it is written without waiting for anybody.
+    pub fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File { .. })
+    }
+
+    pub fn name(&self) -> String {
+        self.name.display().to_string()
+    }
+
+    /// Checks that a file can be written there, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn probe(&self) -> Result<(), String> {
+        let Kind::File { path, .. } = &self.kind else { return Ok(()) };
+        let part = part_of(path);
+        File::create(&part)
+            .and_then(|_| fs::remove_file(&part))
+            .map_err(|error| cannot_write(&self.name, &error))
+    }
+
+    /// Opens what grows with a run.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn open(&self) -> Result<File, String> {
+        let opened = match &self.kind {
+            Kind::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+            Kind::Stderr => io::stderr().as_fd().try_clone_to_owned().map(File::from),
+            Kind::File { path, .. } if self.force => File::create(path),
+            Kind::File { path, .. } => File::create_new(path),
+            Kind::Other(path) => OpenOptions::new().append(true).open(path),
+        };
+        opened.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&self.name),
+            _ => cannot_write(&self.name, &error),
+        })
+    }
+
+    /// Removes a file that was opened and did not exist before.
+    pub fn take_back(&self) {
+        if let Kind::File { path, exists: false } = &self.kind {
+            // Whatever is left tells the user itself.
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Writes a whole text. A file appears with all of it or not at all, so that
+    /// nobody reads half of it and a full disk leaves the old one as it was.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn write(&self, text: &str) -> Result<(), String> {
+        let outcome = match &self.kind {
+            Kind::File { path, .. } => return self.replace(path, text),
+            _ => self.open()?.write_all(text.as_bytes()),
+        };
+        match outcome {
+            // A reader that has closed its pipe has read what it wanted.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&self.name, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn replace(&self, path: &Path, text: &str) -> Result<(), String> {
+        let part = part_of(path);
+        let written = fs::write(&part, text)
+            .map_err(|error| cannot_write(&self.name, &error))
+            .and_then(|()| self.give_name(&part, path));
+        // Of no use any more, whichever way it went.
+        let _ = fs::remove_file(&part);
+        written
+    }
+
+    fn give_name(&self, part: &Path, path: &Path) -> Result<(), String> {
+        if self.force {
+            return fs::rename(part, path).map_err(|error| cannot_write(&self.name, &error));
+        }
+        match fs::hard_link(part, path) {
+            Ok(()) => Ok(()),
+            // It came into being while the run went on: it is somebody else's.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&self.name)),
+            // Not every file system has links. The name was free a moment ago.
+            Err(_) if path.exists() => Err(exists(&self.name)),
+            Err(_) => fs::rename(part, path).map_err(|error| cannot_write(&self.name, &error)),
+        }
+    }
+}
+
+/// The number of a descriptor, if a name stands for one: it is written as it is,
+/// whatever it was redirected to.
+fn descriptor(name: &Path) -> Option<u32> {
+    match name.to_str()? {
+        "-" | "/dev/stdout" => Some(1),
+        "/dev/stderr" => Some(2),
+        name => {
+            let number = name.strip_prefix("/dev/fd/").or_else(|| name.strip_prefix("/proc/self/fd/"))?;
+            number.parse().ok()
+        }
+    }
+}
+
+/// The path of a file that does not exist, in a folder that does.
+fn new_file(name: &Path) -> Result<PathBuf, String> {
+    let shown = name.display();
+    let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = fs::canonicalize(folder)
+        .ok()
+        .filter(|folder| folder.is_dir())
+        .ok_or_else(|| format!("{shown} cannot be written: its folder does not exist"))?;
+    let file = name.file_name().ok_or_else(|| format!("{shown} is no name of a file"))?;
+    Ok(folder.join(file))
+}
+
+/// What a file is called until it is whole; its own name may have the longest
+/// length already.
+fn part_of(path: &Path) -> PathBuf {
+    path.with_file_name(format!(".onepoll-{}.part", std::process::id()))
+}
+
+fn exists(name: &Path) -> String {
+    format!("{} exists already: choose another name, or overwrite it with --force", name.display())
+}
+
+fn cannot_write(name: &Path, error: &io::Error) -> String {
+    format!("{} cannot be written: {}", name.display(), cause(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("onepoll-stress-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = folder("whole");
+        let path = folder.join("summary.json");
+        let place = Place::new(&path, false).unwrap();
+        place.probe().unwrap();
+        place.write("first").unwrap();
+        // It came into being while the run went on: it is somebody else's.
+        assert!(place.write("second").unwrap_err().contains("--force"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        Place::new(&path, true).unwrap().write("second").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_followed_and_stays() {
+        let folder = folder("links");
+        let [file, link, dangling] = ["file", "link", "dangling"].map(|name| folder.join(name));
+        fs::write(&file, "old").unwrap();
+        symlink("file", &link).unwrap();
+        symlink("nothing", &dangling).unwrap();
+        assert!(Place::new(&link, false).unwrap_err().contains("--force"));
+        let place = Place::new(&link, true).unwrap();
+        assert!(place.is_same(&Place::new(&file, true).unwrap()));
+        place.write("new").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        for force in [false, true] {
+            assert!(Place::new(&dangling, force).unwrap_err().contains("is a link to what does not exist"));
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_known_by_any_of_its_names() {
+        let folder = folder("names");
+        let [file, other] = ["file", "other"].map(|name| folder.join(name));
+        let same = |a: &Path, b: &Path| Place::new(a, true).unwrap().is_same(&Place::new(b, true).unwrap());
+        assert!(same(&file, &folder.join("./file")));
+        assert!(!same(&file, &other));
+        fs::write(&file, "").unwrap();
+        fs::hard_link(&file, &other).unwrap();
+        assert!(same(&file, &other));
+        assert!(same(Path::new("-"), Path::new("/dev/fd/1")));
+        assert!(!same(Path::new("-"), Path::new("/dev/stderr")));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_known_before() {
+        let place = |name: &str| Place::new(Path::new(name), false).and_then(|place| place.probe());
+        assert!(place("/proc/self/summary.json").unwrap_err().contains("cannot be written"));
+        assert!(place(&"n".repeat(300)).unwrap_err().contains("too long"));
+        assert!(place("/no/such/folder/file").unwrap_err().contains("folder does not exist"));
+        assert!(place("/").unwrap_err().contains("is a folder"));
+        let folder = folder("long");
+        let longest = folder.join("n".repeat(255));
+        Place::new(&longest, false).unwrap().write("text").unwrap();
+        assert!(longest.exists());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
