@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use generator::{command, free, json, server, stress, text};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
@@ -314,4 +315,37 @@ fn runs_that_are_not_there_are_told_of() {
         "{error}"
     );
     assert_eq!(json(&file)["runs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_live_line_fits_its_terminal() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    for (kind, has_line) in [("xterm", true), ("dumb", false)] {
+        let size = Winsize { ws_row: 24, ws_col: 50, ws_xpixel: 0, ws_ypixel: 0 };
+        let terminal = openpty(&size, None).unwrap();
+        let output =
+            command(&["echo", &address, "--connections", "2", "--duration", "700ms", "--warmup", "0s"])
+                .env("TERM", kind)
+                .stdout(Stdio::null())
+                .stderr(terminal.slave.try_clone().unwrap())
+                .status()
+                .unwrap();
+        assert!(output.success());
+        let mut slave = fs::File::from(terminal.slave);
+        slave.write_all(b"end").unwrap();
+        let mut shown = Vec::new();
+        let mut master = fs::File::from(terminal.master);
+        while !shown.ends_with(b"end") {
+            let mut some = [0; 4096];
+            let count = master.read(&mut some).unwrap();
+            shown.extend_from_slice(&some[..count]);
+        }
+        let lines: Vec<&str> = text(&shown).split('\r').filter(|line| line.contains('%')).collect();
+        assert_eq!(!lines.is_empty(), has_line, "{kind}: {}", text(&shown));
+        for line in lines {
+            let line = line.strip_suffix("\x1b[K").unwrap();
+            assert!(line.chars().count() < 50 && line.contains("errors 0"), "{line:?}");
+        }
+    }
 }

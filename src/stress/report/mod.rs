@@ -3,31 +3,29 @@
 
 pub mod files;
 pub mod html;
+mod live;
 pub mod place;
 pub mod summary;
 pub mod table;
 mod writer;
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use jiff::Timestamp;
+use live::Live;
 use serde::Serialize;
 use summary::moment;
 use writer::Writer;
 
 use super::measure::{Interval, Tally};
 
-/// The time between two refreshments of the live line.
-const REFRESH: Duration = Duration::from_millis(250);
 /// The log's largest value of an interval is in milliseconds, as the format's
 /// other writers have it.
 const NANOS_OF_A_MILLI: f64 = 1e6;
-/// Characters of the progress bar.
-const BAR: usize = 20;
 
 /// Reports while a run goes on: a live line on a terminal, a line of JSON and
 /// one of the histogram log for each interval.
@@ -42,12 +40,6 @@ pub struct Reporter {
     run: Option<u32>,
     /// Why a record could not be made.
     failure: Option<io::Error>,
-}
-
-#[derive(Debug)]
-struct Live {
-    shown: Instant,
-    answered: u64,
 }
 
 /// One line of the NDJSON file. Times are in milliseconds.
@@ -80,8 +72,7 @@ struct Line {
 impl Reporter {
     /// Reports to these files, and to the terminal if there is one.
     pub fn new(ndjson: Option<Writer>, hdr: Option<Writer>) -> Reporter {
-        let live = io::stderr().is_terminal().then(|| Live { shown: Instant::now(), answered: 0 });
-        Reporter { live, ndjson, hdr, log_began: None, run: None, failure: None }
+        Reporter { live: Live::new(), ndjson, hdr, log_began: None, run: None, failure: None }
     }
 
     /// From now on it is this of several runs.
@@ -119,41 +110,21 @@ impl Reporter {
     }
 
     pub fn wants_live(&self, now: Instant) -> bool {
-        self.live.as_ref().is_some_and(|live| now.saturating_duration_since(live.shown) >= REFRESH)
+        self.live.as_ref().is_some_and(|live| live.is_due(now))
     }
 
-    /// Shows the state of a run that is partly done, from 0 to 1.
+    /// Shows the state of a run that is partly done, from 0 to 1. `errors` are
+    /// those that the tally does not tell.
     pub fn live(&mut self, interval: &Interval, part: f64, tally: &Tally, errors: u64, now: Instant) {
-        if !self.wants_live(now) {
-            return;
+        if let Some(live) = self.live.as_mut().filter(|live| live.is_due(now)) {
+            live.show(self.run, interval, part, tally, errors, now);
         }
-        let Some(live) = &mut self.live else { return };
-        let answered = tally.counts.answered;
-        let passed = now.saturating_duration_since(live.shown).as_secs_f64();
-        let rate = (answered.saturating_sub(live.answered)) as f64 / passed;
-        (live.shown, live.answered) = (now, answered);
-        let done = (part.clamp(0.0, 1.0) * BAR as f64) as usize;
-        let latency = interval.latency.map_or("-".into(), |[_, p99, _]| table::time(p99));
-        let faults = tally.counts.faults() + errors;
-        // Without the terminal's line wrap (DECAWM), so that a narrow one cuts
-        // the end off and the next line takes the place of this one.
-        // Nothing is lost when nobody sees it.
-        let _ = write!(
-            io::stderr(),
-            "\x1b[?7l\r{:3.0} %  {:<7}  {rate:>9.0}/s  p99 {latency:<8}  errors {faults}  \
-             {} connections  [{}{}]\x1b[K\x1b[?7h",
-            part * 100.0,
-            interval.phase,
-            interval.connections,
-            "#".repeat(done),
-            ".".repeat(BAR - done),
-        );
     }
 
     /// Takes the live line away.
     pub fn clear(&mut self) {
-        if self.live.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
+        if let Some(live) = &mut self.live {
+            live.clear();
         }
     }
 

@@ -15,7 +15,7 @@ impl Run {
             self.end_interval(now);
         } else if self.reporter.wants_live(now) {
             let interval = self.interval_until(now);
-            self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
+            self.reporter.live(&interval, self.part_done(now), &self.tally, self.errors_so_far(), now);
         }
     }
 
@@ -26,11 +26,16 @@ impl Run {
         if interval.length.is_zero() && interval.latency.is_none() && interval.unsent == 0 {
             return;
         }
-        self.reporter.live(&interval, self.part_done(now), &self.tally, self.error_count(), now);
+        self.reporter.live(&interval, self.part_done(now), &self.tally, self.errors_so_far(), now);
         self.reporter.interval(&interval, self.began, self.tally.latencies.judged());
         self.intervals.push(interval);
         self.total.take_in(&mut self.tally.latencies);
         self.interval = (now, self.tally.counts, self.error_count(), self.unsent);
+    }
+
+    /// Errors of connections, and what was not sent.
+    fn errors_so_far(&self) -> u64 {
+        self.error_count() + self.unsent
     }
 
     fn interval_until(&self, now: Instant) -> Interval {
