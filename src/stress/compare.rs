@@ -6,7 +6,6 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::measure::ratio;
 use super::report::summary::{FORMAT, Measured, Summary};
 use super::report::table::{grouped, millis_text};
 
@@ -35,6 +34,9 @@ const METRICS: [Metric; 14] = [
 /// about, which bytes were sent, and how often it was told.
 const NO_MATTER: [&str; 3] = ["target", "seed", "interval_s"];
 
+/// Ratios from this on are shown by their magnitude.
+const LARGEST_SHOWN: f64 = 1e5;
+
 /// A metric over the runs of one side.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Side {
@@ -55,9 +57,27 @@ impl Side {
         Some(Side { median, low, high, runs: values.len() })
     }
 
-    /// (max − min) / median.
-    fn spread(&self) -> f64 {
-        ratio(self.high - self.low, self.median)
+    /// (max − min) / median, as it is shown.
+    fn spread(&self) -> String {
+        match quotient(self.high - self.low, self.median) {
+            _ if self.high == self.low => "0.0 %".into(),
+            Some(spread) => format!("{} %", quotient_text(Some(spread * 100.0), 1)),
+            None => quotient_text(None, 1),
+        }
+    }
+}
+
+/// A ratio; none where there is nothing to divide by.
+fn quotient(a: f64, b: f64) -> Option<f64> {
+    Some(a / b).filter(|quotient| quotient.is_finite())
+}
+
+/// A ratio as it is shown.
+fn quotient_text(quotient: Option<f64>, digits: usize) -> String {
+    match quotient {
+        None => "–".into(),
+        Some(quotient) if quotient.abs() >= LARGEST_SHOWN => format!("{quotient:.1e}"),
+        Some(quotient) => format!("{quotient:.digits$}"),
     }
 }
 
@@ -84,7 +104,7 @@ pub fn spread(summary: &Summary) -> String {
         for (name, value, write, _) in METRICS {
             if let Some(side) = Side::of(&runs, value) {
                 let median = write(side.median);
-                let _ = writeln!(text, "  {name:<15}{median:>12}  {:>6.1} %", side.spread() * 100.0);
+                let _ = writeln!(text, "  {name:<15}{median:>12}{:>10}", side.spread());
             }
         }
     }
@@ -135,16 +155,16 @@ fn compare_runs(a: &[Measured], b: &[Measured]) -> String {
         let (Some(a), Some(b)) = (Side::of(&a_runs, value), Side::of(&b_runs, value)) else { continue };
         let spread = |side: &Side| match side.runs {
             1 => "?".to_owned(),
-            _ => format!("{:.1} %", side.spread() * 100.0),
+            _ => side.spread(),
         };
         let _ = writeln!(
             text,
-            "{name:<15}{:>14}{:>9}{:>14}{:>9}{:>9.3}  {}",
+            "{name:<15}{:>14}{:>9}{:>14}{:>9}{:>9}  {}",
             write(a.median),
             spread(&a),
             write(b.median),
             spread(&b),
-            ratio(b.median, a.median),
+            quotient_text(quotient(b.median, a.median), 3),
             verdict(&a, &b, more_is_better)
         );
     }
@@ -255,6 +275,25 @@ mod tests {
         let text = compare_runs(&open, &open);
         assert!(row(&text, "due p99").contains("900 ms"), "{text}");
         assert!(!text.contains("Only"), "{text}");
+    }
+
+    #[test]
+    fn where_there_is_no_ratio_none_is_shown() {
+        let rates = |rate| {
+            let mut runs = runs(&[2.0, 2.0], None, false);
+            runs.iter_mut().for_each(|run| run.rate = rate);
+            runs
+        };
+        for (a, b, shown) in [
+            (0.0, 0.0, "       –  within"),
+            (0.0, 127_513.0, "       –  better"),
+            (127_513.0, 0.0, "   0.000  worse"),
+            (1.0, 1e300, " 1.0e300  better"),
+        ] {
+            let text = compare_runs(&rates(a), &rates(b));
+            let row = row(&text, "rate");
+            assert!(row.contains(shown) && row.chars().count() < 100, "{row}");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ const LATE_MS: f64 = 1.0;
 /// Characters of a text that are shown.
 const LONGEST_SHOWN: usize = 200;
 
+/// Numbers from this on are shown by their magnitude.
+const LARGEST: f64 = 1e12;
+
 /// The settings on one line.
 pub fn title(settings: &Settings) -> String {
     let Settings { scenario, transport, target, connections, size, depth, rate, senders, .. } = settings;
@@ -178,6 +181,7 @@ pub fn millis_text(millis: f64) -> String {
         _ => (millis * 1000.0, "µs"),
     };
     match value {
+        _ if value >= LARGEST => format!("{value:.2e} {unit}"),
         _ if value >= 100.0 => format!("{value:.0} {unit}"),
         _ if value >= 10.0 => format!("{value:.1} {unit}"),
         _ => format!("{value:.2} {unit}"),
@@ -188,6 +192,9 @@ pub fn millis_text(millis: f64) -> String {
 pub fn grouped(number: f64) -> String {
     if number < 100.0 {
         return format!("{number:.1}");
+    }
+    if number >= LARGEST {
+        return format!("{number:.2e}");
     }
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -241,6 +248,8 @@ mod tests {
     #[test]
     fn numbers_are_written_to_be_read() {
         assert_eq!(grouped(1234567.4), "1,234,567");
+        assert_eq!(grouped(1e308), "1.00e308");
+        assert_eq!(millis_text(1e300), "1.00e297 s");
         assert_eq!(grouped(999.0), "999");
         assert_eq!(grouped(7.25), "7.2");
         assert_eq!(millis_text(0.0415), "41.5 µs");
