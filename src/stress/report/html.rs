@@ -4,12 +4,13 @@ use std::error::Error;
 use std::fmt::Write;
 use std::ops::Range;
 
+use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::summary::{Measured, Summary};
 use super::table::{grouped, millis_text, table, title};
-use crate::stress::measure::{Outcome, ratio};
+use crate::stress::measure::{Interval, Outcome, ratio};
 
 /// Width and height of a chart.
 const CHART: (u32, u32) = (860, 340);
@@ -17,25 +18,34 @@ const CHART: (u32, u32) = (860, 340);
 const DECADES: f64 = 8.0;
 /// Points of the latency curve in a decade.
 const POINTS: usize = 40;
-/// Colours of the runs, one after the other; they can be told apart by those
-/// who see red and green alike.
-const COLOURS: [RGBColor; 6] = [
+/// Colours of the runs, as far as they go; they can be told apart by those who
+/// see red and green alike.
+const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
+    BLACK,
 ];
+/// The most labels that an axis of latencies has.
+const LABELS: usize = 10;
+/// The fewest, where there is any choice.
+const FEWEST_LABELS: usize = 3;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em;\
 color:#222;background:#fff}h1{font-size:1.3em}h2{font-size:1.05em;margin:1.6em 0 .3em}\
 pre{background:#f5f5f5;padding:1em;overflow-x:auto}svg{width:100%;height:auto}\
-.bad{color:#a00;font-weight:bold}.good{color:#060}";
+.legend{list-style:none;padding:0;margin:0;columns:14em;font-size:.9em}\
+.legend i{display:inline-block;width:2em;margin-right:.5em;vertical-align:middle;border-top:2px solid}\
+.legend .dashed{border-top-style:dashed}.bad{color:#a00;font-weight:bold}.good{color:#060}";
 
-/// One curve: a name and its points.
+/// One curve. Those of one run have one colour.
 struct Curve {
     name: String,
+    colour: RGBColor,
+    is_dashed: bool,
     points: Vec<(f64, f64)>,
 }
 
@@ -82,7 +92,8 @@ fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (number, outcome) in outcomes.iter().enumerate() {
         let latencies = &outcome.latencies;
-        for (name, histogram) in [("service time", &latencies.service), ("due-time", &latencies.due)] {
+        let both = [("service time", &latencies.service, true), ("due-time", &latencies.due, false)];
+        for (name, histogram, is_dashed) in both {
             if histogram.is_empty() {
                 continue;
             }
@@ -98,31 +109,63 @@ fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
                 })
                 .chain([slowest])
                 .collect();
-            curves.push(Curve { name: run_name(name, number, outcomes.len()), points });
+            curves.push(Curve {
+                name: run_name(name, number, outcomes.len()),
+                colour: colour(number, outcomes.len()),
+                // Alone it needs nothing to be told by.
+                is_dashed: is_dashed && !latencies.due.is_empty(),
+                points,
+            });
         }
     }
     curves
 }
 
+/// The colour of a run.
+fn colour(number: usize, runs: usize) -> RGBColor {
+    match COLOURS.get(number) {
+        Some(colour) if runs <= COLOURS.len() => *colour,
+        _ => {
+            let (red, green, blue) = HSLColor(number as f64 / runs as f64, 0.8, 0.4).rgb();
+            RGBColor(red, green, blue)
+        }
+    }
+}
+
 fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (number, outcome) in outcomes.iter().enumerate() {
-        let mut lengths: Vec<_> = outcome.intervals.iter().map(|interval| interval.length).collect();
+        let measured = outcome.intervals.iter().filter(|interval| interval.phase == "measure");
+        let mut lengths: Vec<_> = measured.map(|interval| interval.length).collect();
         lengths.sort_unstable();
         let usual = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
-        let points: Vec<(f64, f64)> = outcome
+        let intervals: Vec<&Interval> = outcome
             .intervals
             .iter()
             // What is left over at the end of a phase is too short for a rate.
             .filter(|interval| interval.length >= usual / 2 && interval.phase != "drain")
-            .map(|interval| {
-                let middle = interval.start + interval.length / 2;
-                (middle.as_secs_f64(), ratio(interval.counts.answered as f64, interval.length.as_secs_f64()))
-            })
+            .filter(|interval| !interval.length.is_zero())
             .collect();
-        if points.len() > 1 {
-            curves.push(Curve { name: run_name("rate", number, outcomes.len()), points });
-        }
+        let rate =
+            |interval: &Interval| ratio(interval.counts.answered as f64, interval.length.as_secs_f64());
+        let points: Vec<(f64, f64)> = match &intervals[..] {
+            [] => continue,
+            // A few messages take no longer than that: their rate is a line.
+            [only] => {
+                let ends = [only.start, only.start + only.length];
+                ends.map(|end| (end.as_secs_f64(), rate(only))).to_vec()
+            }
+            several => several
+                .iter()
+                .map(|interval| ((interval.start + interval.length / 2).as_secs_f64(), rate(interval)))
+                .collect(),
+        };
+        curves.push(Curve {
+            name: run_name("rate", number, outcomes.len()),
+            colour: colour(number, outcomes.len()),
+            is_dashed: false,
+            points,
+        });
     }
     curves
 }
@@ -145,11 +188,14 @@ fn latency_chart(curves: &[Curve]) -> Result<String, Box<dyn Error>> {
     let high = points(curves).map(|point| point.1).fold(0.0, f64::max).max(low * 2.0) * 1.25;
     chart(
         Axis { range: 0f64..nines, labels: nines as usize + 1, write: &|nines| percent(*nines) },
-        Axis { range: (low..high).log_scale(), labels: 10, write: &|millis| millis_text(*millis) },
+        Axis {
+            range: (low..high).log_scale().with_key_points(steps(low, high)),
+            labels: LABELS,
+            write: &|millis| millis_text(*millis),
+        },
         "share of the requests that were at least as fast; the last point is the slowest",
         0.0,
         curves,
-        SeriesLabelPosition::UpperLeft,
     )
 }
 
@@ -164,7 +210,6 @@ fn rate_chart(curves: &[Curve], measured: Option<Range<f64>>) -> Result<String, 
         "time since the connections were opened; shaded: ramp and warm-up, which are not measured",
         measured.start,
         curves,
-        SeriesLabelPosition::LowerRight,
     )
 }
 
@@ -179,14 +224,33 @@ struct Axis<'a, R> {
     write: &'a dyn Fn(&f64) -> String,
 }
 
-/// Curves as a picture (SVG), of which the part up to `shaded` is shaded.
+/// Values for the labels of an axis of latencies: those that begin with 1, 2 or
+/// 5; with 1 alone where they would be too many, and finer where too few.
+fn steps(low: f64, high: f64) -> Vec<f64> {
+    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let steps = |digits: &[f64]| -> Vec<f64> {
+        let all =
+            decades.clone().flat_map(|decade| digits.iter().map(move |digit| digit * 10f64.powi(decade)));
+        all.filter(|step| (low..=high).contains(step)).collect()
+    };
+    let usual = steps(&[1.0, 2.0, 5.0]);
+    if usual.len() > LABELS {
+        return steps(&[1.0]);
+    }
+    let fifths: Vec<f64> = (5..50).map(|fifths| f64::from(fifths) / 5.0).collect();
+    [usual, steps(&[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0])]
+        .into_iter()
+        .find(|steps| steps.len() >= FEWEST_LABELS)
+        .unwrap_or_else(|| steps(&fifths))
+}
+
+/// Curves as a picture (SVG) with a legend below, of which the part up to `shaded` is shaded.
 fn chart<Y>(
     x: Axis<'_, Range<f64>>,
     y: Axis<'_, Y>,
     x_name: &str,
     shaded: f64,
     curves: &[Curve],
-    legend: SeriesLabelPosition,
 ) -> Result<String, Box<dyn Error>>
 where
     Y: AsRangedCoord<Value = f64>,
@@ -217,34 +281,44 @@ where
             .max_light_lines(5)
             .light_line_style(BLACK.mix(0.06))
             .draw()?;
-        draw_curves(&mut chart, curves, legend)?;
+        draw_curves(&mut chart, curves)?;
         area.present()?;
     }
-    Ok(svg)
+    Ok(svg + &legend(curves))
+}
+
+/// Beside what it explains, or it would cover it.
+fn legend(curves: &[Curve]) -> String {
+    if curves.len() < 2 {
+        return String::new();
+    }
+    let mut list = String::from("\n<ul class=\"legend\">\n");
+    for Curve { name, colour: RGBColor(red, green, blue), is_dashed, .. } in curves {
+        let class = if *is_dashed { " class=\"dashed\"" } else { "" };
+        let _ = writeln!(
+            list,
+            "<li><i{class} style=\"border-color:#{red:02x}{green:02x}{blue:02x}\"></i>{name}</li>"
+        );
+    }
+    list + "</ul>\n"
 }
 
 fn draw_curves<'a, X, Y>(
     chart: &mut ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>,
     curves: &[Curve],
-    legend: SeriesLabelPosition,
 ) -> Result<(), Box<dyn Error>>
 where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,
 {
-    for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
-        chart
-            .draw_series(LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)))?
-            .label(curve.name.clone())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-    }
-    if curves.len() > 1 {
-        chart
-            .configure_series_labels()
-            .position(legend)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK.mix(0.3))
-            .draw()?;
+    for curve in curves {
+        let style = curve.colour.stroke_width(2);
+        let points = curve.points.iter().copied();
+        if curve.is_dashed {
+            chart.draw_series(DashedLineSeries::new(points, 6, 4, style))?;
+        } else {
+            chart.draw_series(LineSeries::new(points, style))?;
+        }
     }
     Ok(())
 }
@@ -265,7 +339,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::stress::measure::{Counts, Interval, record};
+    use crate::stress::measure::{Counts, Latencies, record};
 
     #[test]
     fn nines_are_written_as_percentages() {
@@ -299,6 +373,65 @@ mod tests {
         assert_eq!(curves[0].points.last(), Some(&(4.5, 100.0)));
         let shade = |measured| rate_chart(&curves, measured).unwrap().contains("opacity=\"0.08\"");
         assert!(shade(Some(2.0..5.0)) && !shade(Some(0.0..5.0)));
+    }
+
+    #[test]
+    fn an_axis_has_a_few_labels_whatever_its_range() {
+        for low in [1e-6, 0.00033, 0.29, 1.0, 2.05, 9.9, 4711.0] {
+            for ratio in [2.5, 3.0, 5.0, 7.0, 20.0, 1e3, 1e6] {
+                let steps = steps(low, low * ratio);
+                assert!(
+                    (FEWEST_LABELS..=LABELS).contains(&steps.len()),
+                    "{low} to {}: {steps:?}",
+                    low * ratio
+                );
+                assert!(steps.is_sorted());
+            }
+        }
+        assert_eq!(steps(0.2, 2.4), [0.2, 0.5, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn curves_of_one_run_have_one_colour_and_a_legend_beside_them() {
+        let mut outcome = Outcome::default();
+        let Latencies { service, due, .. } = &mut outcome.latencies;
+        record(service, Duration::from_millis(3));
+        record(due, Duration::from_millis(3));
+        let outcomes: Vec<Outcome> =
+            (0..8).map(|_| Outcome { latencies: outcome.latencies.clone(), ..Outcome::default() }).collect();
+        let curves = latency_curves(&outcomes);
+        assert_eq!(curves.len(), 16);
+        for pair in curves.chunks(2) {
+            assert_eq!(pair[0].colour, pair[1].colour);
+            assert!(pair[0].is_dashed && !pair[1].is_dashed);
+        }
+        let mut colours: Vec<RGBColor> = curves.iter().map(|curve| curve.colour).collect();
+        colours.sort_by_key(|colour| (colour.0, colour.1, colour.2));
+        colours.dedup();
+        assert_eq!(colours.len(), 8, "each run has its own");
+        let page = latency_chart(&curves).unwrap();
+        let (picture, legend) = page.split_once("</svg>").unwrap();
+        assert!(legend.contains("service time, run 8") && !picture.contains("run 8"));
+    }
+
+    #[test]
+    fn a_run_of_one_interval_has_a_rate_too() {
+        let mut outcome = Outcome::default();
+        let interval = |start, length, phase| Interval {
+            start: Duration::from_millis(start),
+            length: Duration::from_millis(length),
+            phase,
+            counts: Counts { answered: length, ..Counts::default() },
+            errors: 0,
+            unsent: 0,
+            connections: 1,
+            latency: None,
+        };
+        outcome.intervals = vec![interval(0, 40, "measure")];
+        assert_eq!(rate_curves(std::slice::from_ref(&outcome))[0].points, [(0.0, 1000.0), (0.04, 1000.0)]);
+        // What is measured is shorter than the intervals before it.
+        outcome.intervals = vec![interval(0, 100, "warmup"), interval(100, 40, "measure")];
+        assert_eq!(rate_curves(std::slice::from_ref(&outcome))[0].points, [(0.05, 1000.0), (0.12, 1000.0)]);
     }
 
     #[test]
