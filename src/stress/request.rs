@@ -89,12 +89,15 @@ fn hear_text(
     now: Instant,
     tally: &mut Tally,
 ) {
+    let mut is_behind_answer = false;
     while !bytes.is_empty() {
         let count = (text.len() - answer.len()).min(bytes.len());
         let (part, rest) = bytes.split_at(count);
         if text[answer.len()..answer.len() + count] != *part {
             // Where a wrong answer ends cannot be known: all that came is one.
-            wrong(window, [answer, bytes], now, tally);
+            // Where nobody waits for another, it began with the right one.
+            let is_too_long = is_behind_answer && answer.is_empty() && window.in_flight.is_empty();
+            wrong(window, [if is_too_long { text } else { answer }, bytes], now, tally);
             return answer.clear();
         }
         bytes = rest;
@@ -103,6 +106,7 @@ fn hear_text(
         } else {
             answer.clear();
             right(window, now, tally);
+            is_behind_answer = true;
         }
     }
 }
@@ -259,6 +263,25 @@ mod tests {
         let mut tally = Tally::default();
         request.hear_datagram(&mut window, &[7; 5000], now, &mut tally);
         assert_eq!(tally.wrong_answer.map(|answer| answer.len()), Some(WRONG_ANSWER_KEPT));
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_shown_from_its_beginning() {
+        let request = Request { message: Vec::new(), expected: Expected::Text(b"pong".to_vec()) };
+        for (requests, reads, shown) in
+            [(1, &["pong\n"][..], "pong\n"), (1, &["po", "ng\n"], "pong\n"), (2, &["pongdong"], "dong")]
+        {
+            let (mut window, mut answer, now) = (Window::default(), Vec::new(), Instant::now());
+            let mut tally = Tally { under_way: requests, ..Tally::default() };
+            (0..requests).for_each(|_| {
+                window.send(now, now);
+            });
+            for read in reads {
+                request.hear(&mut window, &mut answer, read.as_bytes(), now, &mut tally);
+            }
+            assert_eq!(tally.wrong_answer.as_deref(), Some(shown.as_bytes()), "{reads:?}");
+            assert_eq!((tally.counts.answered, tally.counts.corrupted), (1, 1));
+        }
     }
 
     #[test]
