@@ -349,3 +349,25 @@ fn the_live_line_fits_its_terminal() {
         }
     }
 }
+
+#[test]
+fn a_datagram_that_is_refused_is_counted_once() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        // It answers the first five, and is gone.
+        for _ in 0..5 {
+            let mut datagram = [0; 64];
+            let (_, from) = socket.recv_from(&mut datagram).unwrap();
+            socket.send_to(&datagram, from).unwrap();
+        }
+    });
+    let file = free("refused.json");
+    let load = ["--connections", "1", "--messages", "10", "--warmup", "0s", "--timeout", "100ms"];
+    let output = stress(&[&["echo", "--udp", &*address, "--json", &file][..], &load].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    let run = &json(&file)["runs"][0];
+    let missing = ["lost", "unsent"].map(|fault| run[fault].as_u64().unwrap());
+    assert_eq!((&run["answered"], missing.iter().sum()), (&5.into(), 5), "{run}");
+    assert_eq!(run["errors"], serde_json::json!({"refused (is the server running?)": 1}));
+}

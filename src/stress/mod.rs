@@ -11,6 +11,7 @@ mod chat;
 mod checks;
 mod compare;
 mod fail_if;
+mod kinds;
 mod link;
 mod measure;
 mod payload;

@@ -16,9 +16,10 @@ pub use lines::HEADER;
 use lines::{Heard, Lines};
 use sender::{Sender, Spoken};
 
+use super::kinds::end_of_connection;
 use super::link::REMEMBERED;
 use super::measure::between;
-use super::run::{Phase, Run, Share, Turn, end_of_connection};
+use super::run::{Phase, Run, Share, Turn};
 
 pub struct Chat {
     run: Run,

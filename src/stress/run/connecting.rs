@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::time::Instant;
 
 use onepoll::reactor::DatagramSpec;
-use onepoll::service::{Answer, CloseReason, Context};
+use onepoll::service::{Answer, Context};
 
 use super::{Phase, Reconnects, Run};
 use crate::client::target::cause;
+use crate::stress::kinds::kind;
 use crate::stress::measure::{between, record};
 
 /// Connections that are being made at once: servers have a backlog, and what
@@ -152,6 +153,12 @@ impl Run {
         self.open_now -= 1;
     }
 
+    /// Counts an error once, however often it occurs: what it did to each message
+    /// is counted there.
+    pub fn error_once(&mut self, kind: &str) {
+        self.errors.entry(kind.to_owned()).or_insert(1);
+    }
+
     /// Counts an error.
     pub fn error(&mut self, kind: &str) {
         match self.errors.get_mut(kind) {
@@ -163,26 +170,14 @@ impl Run {
     }
 }
 
-/// How a connection that was made ended, as a kind of error; `None` for an end
-/// that is ours.
-pub fn end_of_connection(why: &CloseReason) -> Option<String> {
-    match why {
-        CloseReason::ByUs | CloseReason::ShuttingDown => None,
-        CloseReason::ByPeer => Some("closed by the server".into()),
-        CloseReason::Reset => Some("reset by the server".into()),
-        why => Some(why.to_string()),
-    }
-}
-
 fn connect_error(error: &io::Error, has_sources: bool) -> String {
     match (error.kind(), error.raw_os_error()) {
-        (io::ErrorKind::ConnectionRefused, _) => "connection refused".into(),
         (io::ErrorKind::TimedOut, _) => "connecting took too long".into(),
         (io::ErrorKind::AddrNotAvailable, _) if has_sources => {
             "no local port is free, or an address of --source is not this machine's".into()
         }
         (io::ErrorKind::AddrNotAvailable, _) => "no local port is free (more --source addresses help)".into(),
         (_, Some(nix::libc::EMFILE | nix::libc::ENFILE)) => "no descriptor is free (raise ulimit -n)".into(),
-        _ => error.to_string(),
+        _ => kind(error),
     }
 }

@@ -10,7 +10,6 @@ mod due;
 mod hopeless;
 mod reporting;
 
-pub use connecting::end_of_connection;
 pub use due::Share;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -18,10 +18,11 @@ use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
 use ending::{End, RETRY};
 
+use crate::stress::kinds::{end_of_connection, kind};
 use crate::stress::link::Window;
 use crate::stress::payload::Payload;
 use crate::stress::request::Request;
-use crate::stress::run::{Reconnects, Run, Share, Turn, end_of_connection};
+use crate::stress::run::{Reconnects, Run, Share, Turn};
 
 /// Corrupted messages in a row after which a stream is out of step, and what
 /// comes on it means nothing any more.
@@ -274,7 +275,7 @@ impl Service for Talk {
                 if self.run.tally.counts.answered == 0 {
                     self.run.fail(self.run.route.unreachable(&error), cx);
                 }
-                self.run.error(&error.to_string());
+                self.run.error_once(&kind(&error));
             }
             Err(error) => {
                 let Some(number) = self.run.asked_link() else { return };

@@ -1,0 +1,53 @@
+//! What the system reports, as kinds of errors: one wording for each, wherever
+//! it was noticed.
+
+use std::io;
+
+use onepoll::service::CloseReason;
+
+use crate::client::target::cause;
+
+/// What an error of a connection or a socket is called.
+pub fn kind(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "refused (is the server running?)".into(),
+        io::ErrorKind::ConnectionReset => "reset by the server".into(),
+        io::ErrorKind::BrokenPipe => "closed by the server".into(),
+        io::ErrorKind::TimedOut => "timed out".into(),
+        _ => cause(error),
+    }
+}
+
+/// How a connection that was made ended; `None` for an end that is ours.
+pub fn end_of_connection(why: &CloseReason) -> Option<String> {
+    match why {
+        CloseReason::ByUs | CloseReason::ShuttingDown => None,
+        CloseReason::ByPeer => Some("closed by the server".into()),
+        CloseReason::Reset => Some("reset by the server".into()),
+        CloseReason::Failed(error) => Some(kind(error)),
+        why => Some(why.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::libc::{ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EPIPE};
+
+    use super::*;
+
+    #[test]
+    fn an_error_has_one_name_wherever_it_was_noticed() {
+        for (code, name) in [
+            (ECONNREFUSED, "refused (is the server running?)"),
+            (ECONNRESET, "reset by the server"),
+            (EPIPE, "closed by the server"),
+            (EHOSTUNREACH, "No route to host"),
+        ] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(kind(&error), name);
+            assert_eq!(end_of_connection(&CloseReason::Failed(error)).as_deref(), Some(name));
+        }
+        assert_eq!(end_of_connection(&CloseReason::Reset).as_deref(), Some("reset by the server"));
+        assert_eq!(end_of_connection(&CloseReason::ByUs), None);
+    }
+}
