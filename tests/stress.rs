@@ -459,6 +459,10 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["idle", "127.0.0.1:1", "--connections", "2000000000"], "descriptors"),
         (&["echo", "127.0.0.1:1", "--messages", "5", "--duration", "1s"], "--duration"),
         (&["echo", "127.0.0.1:1", "--source", "nowhere"], "127.0.0.0/8"),
+        (&["echo", "[::1]:1", "--source", "127.0.0.0/8"], "other family"),
+        (&["idle", "127.0.0.1:1", "--warmup", "1s"], "--warmup"),
+        (&["echo", "127.0.0.1:1", "--interval", "9ms"], "the least is 10ms"),
+        (&["echo", "127.0.0.1:1", "--duration", "9999h"], "longer than a year, which is the longest"),
         (&["request", "127.0.0.1:1"], "--send"),
         (&["request", "127.0.0.1:1", "--send", "\\q"], "backslash"),
         (&["request", "127.0.0.1:1", "--send", "a", "--depth", "2"], "--expect"),
@@ -579,9 +583,10 @@ fn an_interrupted_run_without_an_answer_has_failed() {
     let address = server(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink()))).to_string();
     for (scenario, status) in [("echo", 1), ("idle", 0)] {
         let lines = free("mute.ndjson");
-        let load = ["--connections", "2", "--duration", "1h", "--timeout", "1h", "--warmup", "0s"];
+        let load = ["--connections", "2", "--duration", "1h", "--timeout", "1h"];
         let files = ["--interval", "20ms", "--ndjson", &lines];
-        let arguments = [&[scenario, &*address][..], &load, &files].concat();
+        let warmup: &[&str] = if scenario == "idle" { &[] } else { &["--warmup", "0s"] };
+        let arguments = [&[scenario, &*address][..], &load, &files, warmup].concat();
         let child = command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         eventually("an interval was measured", || {
             fs::read_to_string(&lines).is_ok_and(|lines| lines.contains("\"phase\":\"measure\""))

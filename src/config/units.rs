@@ -49,7 +49,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
             "{text:?} is not a duration; write it like \"200ms\", \"5s\", \"30m\" or \"1h\""
         )));
     };
-    let too_long = || UnitError(format!("{text:?} is longer than a year; write 0 for no limit at all"));
+    let too_long = || UnitError(format!("{text:?} is longer than a year, which is the longest there is"));
     let whole = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(*unit)).ok_or_else(too_long)?;
     let part = fraction_of(*unit, fraction)
         .ok_or_else(|| UnitError(format!("{text:?} is finer than a millisecond; write it like \"200ms\"")))?;

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use onepoll::config::{parse_duration, parse_size};
+use onepoll::config::{format_duration, parse_duration, parse_size};
 use regex_lite::Regex;
 
 use super::checks::check;
 use super::fail_if::Condition;
 use super::payload::mix;
-use super::plan::{Length, Load, Plan, Sources};
+use super::plan::{Length, Load, Plan, SHORTEST_INTERVAL, Sources};
 use super::report::files::Files;
 use super::report::summary::Settings;
 use super::request::{Expected, escape, unescape};
-use crate::client::target::Target;
+use crate::client::target::{Route, Target};
 
 /// Requests a second that one core could conceivably send.
 const FASTEST: f64 = 10_000_000.0;
@@ -50,33 +50,30 @@ pub struct Common {
     /// The server; an IPv6 address stands in brackets, as in [::1]:3333
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
-    /// Connections (over UDP: sockets) at once
+    /// Connections at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     pub connections: usize,
     /// Open them evenly over this time; load begins when all are open
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub ramp: Duration,
-    /// Load without measuring first
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    pub warmup: Duration,
     /// How long to measure
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
     pub duration: Duration,
-    /// An answer that takes longer is an error (over UDP: a lost message)
+    /// How long an answer may take, and connecting: longer is an error
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = some_time)]
     pub timeout: Duration,
     /// Connect from these addresses in turn, as in 127.0.0.0/8: one address has
     /// about 28,000 ports
     #[arg(long, value_name = "NETWORK")]
     pub source: Option<Sources>,
-    /// Decides every byte that is sent, but those of a request (default: another
-    /// one each time, which the title tells; two runs in one room must differ)
+    /// Decides every byte that echo, chat and connect send (default: another one
+    /// each time, which the title tells; two runs in one room must differ)
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// The time between two records of --ndjson and --hdr, and two points of
-    /// --report (default: a tenth of what is measured, at least 10ms and at
-    /// most 1s; with --messages 100ms)
-    #[arg(long, value_name = "TIME", value_parser = some_time)]
+    /// --report, 10ms at least (default: a tenth of what is measured, at most
+    /// 1s; with --messages 100ms)
+    #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
     /// Do it all so many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
@@ -90,6 +87,9 @@ pub struct Common {
 
 #[derive(Debug, Args)]
 pub struct LoadArgs {
+    /// Load without measuring first
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    warmup: Duration,
     /// Measure so many messages instead of a time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
@@ -109,7 +109,8 @@ pub struct EchoArgs {
     common: Common,
     #[command(flatten)]
     load: LoadArgs,
-    /// Use UDP instead of TCP
+    /// Use UDP instead of TCP: a socket for each connection, and a message that
+    /// has no answer within --timeout is lost
     #[arg(long)]
     udp: bool,
     /// Bytes of a message
@@ -123,7 +124,8 @@ pub struct RequestArgs {
     common: Common,
     #[command(flatten)]
     load: LoadArgs,
-    /// Use UDP instead of TCP
+    /// Use UDP instead of TCP: a socket for each connection, and a message that
+    /// has no answer within --timeout is lost
     #[arg(long)]
     udp: bool,
     /// What to send; \n, \r, \t, \0, \\ and \xHH stand for what they do in C
@@ -167,6 +169,9 @@ pub struct ChatArgs {
 pub struct ConnectArgs {
     #[command(flatten)]
     common: Common,
+    /// Load without measuring first
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    warmup: Duration,
     /// Measure so many conversations instead of a time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
@@ -232,7 +237,7 @@ impl StressCommand {
     /// # Errors
     /// A sentence for the user.
     pub fn order(self) -> Result<Order, String> {
-        let none = LoadArgs { messages: None, depth: None, rate: None };
+        let none = LoadArgs { warmup: Duration::ZERO, messages: None, depth: None, rate: None };
         let (common, load, udp, words) = match self {
             StressCommand::Echo(EchoArgs { common, load, udp, size }) => {
                 (common, load, udp, Words::Echo { size })
@@ -262,8 +267,8 @@ impl StressCommand {
                 order.plan.settle = settle;
                 return Ok(order);
             }
-            StressCommand::Connect(ConnectArgs { common, messages, rate, size, reset }) => {
-                let load = LoadArgs { messages, depth: Some(1), rate };
+            StressCommand::Connect(ConnectArgs { common, warmup, messages, rate, size, reset }) => {
+                let load = LoadArgs { warmup, messages, depth: Some(1), rate };
                 (common, load, false, Words::Connect { size, reset })
             }
             StressCommand::Idle(IdleArgs { common }) => (common, none, false, Words::Silence),
@@ -275,7 +280,12 @@ impl StressCommand {
 
 impl Order {
     fn new(common: Common, load: LoadArgs, udp: bool, words: Words) -> Result<Order, String> {
-        let LoadArgs { messages, depth, rate } = load;
+        let LoadArgs { warmup, messages, depth, rate } = load;
+        if let (Some(sources), Some(to)) = (&common.source, Route::new(common.target.clone()).current())
+            && !sources.fits(to)
+        {
+            return Err(format!("{to} cannot be reached from --source {sources}: it is of the other family"));
+        }
         let per_connection =
             matches!(words, Words::Request { per_connection: true, .. } | Words::Connect { .. });
         let depth = match depth {
@@ -298,7 +308,7 @@ impl Order {
             load,
             ramp: common.ramp,
             settle: Duration::ZERO,
-            warmup: if load.depth() == 0 { Duration::ZERO } else { common.warmup },
+            warmup,
             length,
             timeout: common.timeout,
             interval: common.interval.unwrap_or_else(|| length.interval()),
@@ -380,6 +390,14 @@ fn some_time(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(time) if !time.is_zero() => Ok(time),
         Ok(_) => Err("it must be longer than 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(time) if time >= SHORTEST_INTERVAL => Ok(time),
+        Ok(_) => Err(format!("the least is {}", format_duration(SHORTEST_INTERVAL))),
         Err(error) => Err(error.to_string()),
     }
 }

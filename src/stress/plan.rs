@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Bounds of the time between two reports that is chosen for a run.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+/// Bounds of the time between two reports: the loop of a run turns no more often
+/// than at the shortest, and the longest is what is chosen for a run.
+pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The load of a run.
