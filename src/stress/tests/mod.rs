@@ -224,7 +224,7 @@ fn a_refused_conversation_is_timed_with_the_timeout() {
     }
     let outcome = outcome(&mut stage, &results);
     assert_eq!(outcome.total.faults(), 0);
-    assert_eq!(outcome.errors.get("connection refused"), Some(&1));
+    assert_eq!(outcome.errors.get("refused (is the server running?)"), Some(&1));
     assert!(outcome.latencies.service.max() >= 1_000_000_000);
 }
 
