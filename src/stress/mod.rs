@@ -78,8 +78,7 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
         reporter.clear();
         let too_early = outcome.interrupted && outcome.elapsed.is_zero();
         let failure = if outcome.counted_nothing() { outcome.failure.take() } else { None };
-        let nothing =
-            failure.or_else(|| too_early.then(|| "it was ended before anything was measured".to_owned()));
+        let nothing = failure.or_else(|| too_early.then(|| unmeasured(&outcome)));
         if let Some(why) = nothing {
             if outcomes.is_empty() {
                 outputs.take_back();
@@ -115,6 +114,16 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
             Err(Failure { sentence: format!("{sentence}; {unwritten}"), status })
         }
     }
+}
+
+/// A run that was ended before anything was measured, in a sentence.
+fn unmeasured(outcome: &Outcome) -> String {
+    let mut sentence = "it was ended before anything was measured".to_owned();
+    if !outcome.errors.is_empty() {
+        let kinds: Vec<&str> = outcome.errors.keys().map(String::as_str).collect();
+        sentence += &format!("; until then: {}", kinds.join(", "));
+    }
+    sentence
 }
 
 /// Why the runs from this one on are not there.
