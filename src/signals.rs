@@ -16,13 +16,12 @@ use signal_hook::flag::register_conditional_default;
 /// No reactor takes the signals: they do what they do to any program.
 static HAVE_DEFAULT_ACTION: AtomicBool = AtomicBool::new(false);
 
-/// Lets a reactor take the signals, until it has [run](run).
+/// Lets a reactor take the signals while it [runs](run).
 ///
 /// # Errors
 /// When the system gives no signal pipe.
 pub fn watch(reactor: &mut Reactor) -> io::Result<()> {
     static REGISTERED: Once = Once::new();
-    HAVE_DEFAULT_ACTION.store(false, Ordering::SeqCst);
     let mut outcome = Ok(());
     REGISTERED.call_once(|| {
         outcome = [SIGINT, SIGTERM]
@@ -37,6 +36,7 @@ pub fn watch(reactor: &mut Reactor) -> io::Result<()> {
 /// # Errors
 /// As [`Reactor::run`].
 pub fn run(reactor: &mut Reactor) -> Result<(), RunError> {
+    HAVE_DEFAULT_ACTION.store(false, Ordering::SeqCst);
     let outcome = reactor.run();
     HAVE_DEFAULT_ACTION.store(true, Ordering::SeqCst);
     outcome

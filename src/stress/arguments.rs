@@ -94,7 +94,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
     /// Messages under way on a connection; the next is sent when one came back
-    /// (default 1; with --rate 64, where it can be told where an answer ends)
+    /// (default 1; with --rate 64, where each answer can be told from the next)
     #[arg(long, value_name = "D", value_parser = at_least_one)]
     depth: Option<usize>,
     /// Send so many a second over all connections, on an even schedule, whether

@@ -23,6 +23,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
@@ -43,7 +44,7 @@ use report::summary::{FORMAT, Measured, Summary, moment};
 use run::Run;
 use talk::{Script, Style, Talk};
 
-use crate::client::target::Route;
+use crate::client::target::{Route, cause};
 use crate::{Failure, output, signals};
 
 /// The status when a `--fail-if` holds.
@@ -55,7 +56,8 @@ const OTHER_DESCRIPTORS: u64 = 32;
 pub fn run(command: StressCommand) -> Result<(), Failure> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     if let StressCommand::Compare { a, b } = &command {
-        return print(&compare::compare(a, b).map_err(Failure::usage)?);
+        let text = compare::compare(a, b).map_err(Failure::usage)?;
+        return output::print(&text).map_err(|error| Failure::at_run_time(unprinted(&error)));
     }
     let order = command.order().map_err(Failure::usage)?;
     need_descriptors(order.plan.connections).map_err(Failure::usage)?;
@@ -63,7 +65,8 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
     let settings = order.settings();
     let title = report::table::title(&settings);
     reporter.begin_log(&title, SystemTime::now());
-    tell(&outputs, &format!("{title}\n"))?;
+    let mut unwritten = Vec::new();
+    unwritten.extend(tell(&outputs, &format!("{title}\n")));
     let repeat = order.common.repeat;
     let mut outcomes = Vec::new();
     let mut runs = Vec::new();
@@ -89,10 +92,10 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
             break;
         }
         if repeat > 1 {
-            tell(&outputs, &format!("run {number} of {repeat}\n"))?;
+            unwritten.extend(tell(&outputs, &format!("run {number} of {repeat}\n")));
         }
         let run = Measured { started, ..Measured::of(&outcome) };
-        tell(&outputs, &report::table::table(&settings, &run))?;
+        unwritten.extend(tell(&outputs, &report::table::table(&settings, &run)));
         let is_cut = outcome.interrupted;
         outcomes.push(outcome);
         runs.push(run);
@@ -103,9 +106,10 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
     let version = Some(env!("CARGO_PKG_VERSION").into());
     let summary = Summary { format: FORMAT.into(), version, settings, runs };
     if summary.runs.len() > 1 {
-        tell(&outputs, &compare::spread(&summary))?;
+        unwritten.extend(tell(&outputs, &compare::spread(&summary)));
     }
-    let unwritten = write(&outputs, reporter, &summary, &outcomes);
+    unwritten.extend(write(&outputs, reporter, &summary, &outcomes));
+    unwritten.dedup();
     let verdict = judge(&order.common.fail_if, &summary, &outcomes, missing);
     match (unwritten.join("; "), verdict) {
         (none, verdict) if none.is_empty() => verdict,
@@ -185,17 +189,18 @@ fn judge(
     if sentences.is_empty() { Ok(()) } else { Err(Failure::at_run_time(sentences.join("; "))) }
 }
 
-/// Prints for the user, aside where standard output is one of the files.
-fn tell(outputs: &Outputs, text: &str) -> Result<(), Failure> {
+/// Prints for the user, aside where standard output is one of the files; says
+/// what went wrong with that, which is no reason to lose the figures.
+fn tell(outputs: &Outputs, text: &str) -> Option<String> {
     if outputs.take_stdout() {
         output::print_aside(text);
-        return Ok(());
+        return None;
     }
-    print(text)
+    output::print(text).err().map(|error| unprinted(&error))
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    output::print(text).map_err(|error| Failure::at_run_time(format!("cannot write the output: {error}")))
+fn unprinted(error: &io::Error) -> String {
+    format!("the output cannot be written: {}", cause(error))
 }
 
 /// Raises the limit on descriptors as far as it goes: a conversation that has
@@ -203,9 +208,10 @@ fn print(text: &str) -> Result<(), Failure> {
 fn need_descriptors(connections: usize) -> Result<(), String> {
     let needed = connections as u64 + OTHER_DESCRIPTORS;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    if soft < hard {
-        // Where that is refused, connecting tells.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    // Some systems have no hard limit and allow less than that all the same.
+    if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() && soft < needed {
+        // If that is refused too, connecting tells.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, needed, hard);
     }
     if hard < needed {
         return Err(format!(

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Bounds of the time between two reports: the loop of a run turns no more often
-/// than at the shortest, and the longest is what is chosen for a run.
+/// Bounds of the time between two reports: the shortest that may be asked for,
+/// which is that between two ticks, and the longest that is chosen for a run.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -159,7 +159,7 @@ impl Chat {
                 tally.counts.duplicated += 1;
                 return;
             };
-            missing.swap_remove(place);
+            missing.remove(place);
         }
         let heard = speaker.change(number, |spoken| {
             spoken.left = spoken.left.saturating_sub(1);

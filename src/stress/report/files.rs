@@ -61,9 +61,13 @@ impl Files {
                 });
             }
         }
-        all.iter().try_for_each(|place| place.probe())?;
+        [&json, &report].into_iter().flatten().try_for_each(Place::probe)?;
         let open = |place: &Option<Place>| {
-            place.as_ref().map(|place| Writer::new(place.name(), place.open()?)).transpose()
+            let writer = |place: &Place| {
+                let file = place.open()?;
+                Writer::new(place.name(), file).inspect_err(|_| place.take_back())
+            };
+            place.as_ref().map(writer).transpose()
         };
         let lines = open(&ndjson)?;
         let log = open(&hdr).inspect_err(|_| ndjson.iter().for_each(Place::take_back))?;

@@ -93,7 +93,7 @@ impl Place {
     pub fn probe(&self) -> Result<(), String> {
         let Kind::File { path, .. } = &self.kind else { return Ok(()) };
         let part = part_of(path);
-        File::create(&part)
+        create_part(&part)
             .and_then(|_| fs::remove_file(&part))
             .map_err(|error| cannot_write(&self.name, &error))
     }
@@ -143,7 +143,8 @@ impl Place {
 
     fn replace(&self, path: &Path, text: &str) -> Result<(), String> {
         let part = part_of(path);
-        let written = fs::write(&part, text)
+        let written = create_part(&part)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| cannot_write(&self.name, &error))
             .and_then(|()| self.give_name(&part, path));
         // Of no use any more, whichever way it went.
@@ -195,6 +196,13 @@ fn new_file(name: &Path) -> Result<PathBuf, String> {
 /// length already.
 fn part_of(path: &Path) -> PathBuf {
     path.with_file_name(format!(".onepoll-{}.part", std::process::id()))
+}
+
+/// A file of our own: what has its name already is of a program that had our
+/// number before, or a trap.
+fn create_part(part: &Path) -> io::Result<File> {
+    let _ = fs::remove_file(part);
+    File::create_new(part)
 }
 
 fn exists(name: &Path) -> String {

@@ -40,7 +40,7 @@ impl Run {
 
     fn begin(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
-        (self.began, self.ticked, self.phase_since, self.swept, self.interval.0) = (now, now, now, now, now);
+        (self.began, self.latest, self.phase_since, self.swept, self.interval.0) = (now, now, now, now, now);
         if let (Some(sources), Some(to)) = (&self.plan.sources, self.route.current())
             && !sources.fits(to)
         {

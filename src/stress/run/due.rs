@@ -53,6 +53,7 @@ impl Run {
     /// Takes the request that a link with a free place may send now; says when
     /// it was due.
     pub fn take_next(&mut self, share: &mut Share, now: Instant) -> Option<Instant> {
+        self.latest = now;
         match self.plan.load {
             Load::Closed { .. } => self.may_send().then_some(now),
             Load::Open { .. } if share.waiting > 0 && self.may_catch_up(now) => Some(self.take(share, now)),

@@ -106,7 +106,8 @@ pub struct Run {
     deserted_since: Option<Instant>,
     errors: BTreeMap<String, u64>,
     began: Instant,
-    ticked: Instant,
+    /// The time, as far as it is known outside a callback.
+    latest: Instant,
     phase_since: Instant,
     swept: Instant,
     puts_sweep_off: bool,
@@ -173,7 +174,7 @@ impl Run {
             deserted_since: None,
             errors: BTreeMap::new(),
             began: now,
-            ticked: now,
+            latest: now,
             phase_since: now,
             swept: now,
             puts_sweep_off: false,
@@ -241,7 +242,7 @@ impl Run {
 
     /// Goes on to the next phase if it is time, and reports.
     pub fn go_on(&mut self, now: Instant) -> Turn {
-        self.ticked = now;
+        self.latest = now;
         // A phase without length is over as it begins.
         if self.phase == Phase::Ramp && self.is_ramp_over(now) {
             self.enter(Phase::Settle, now);
@@ -371,7 +372,8 @@ impl Run {
                 // It ended with its last answer, or its schedule, of which this tick
                 // learns now.
                 (Length::Messages(_), Some(last)) if is_whole => {
-                    last.max(self.schedule.as_ref().map_or(start, Schedule::ends_at))
+                    let schedule = self.schedule.as_ref().filter(|schedule| schedule.is_over());
+                    last.max(schedule.map_or(start, Schedule::ends_at))
                 }
                 _ => now,
             };
@@ -389,9 +391,9 @@ impl Run {
         self.unsent + self.waiting + left
     }
 
-    /// The time, as far as it is known outside a callback.
+    /// The time of the last tick, or of what was sent or heard after it.
     pub fn latest(&self) -> Instant {
-        self.tally.last_heard.map_or(self.ticked, |heard| heard.max(self.ticked))
+        self.tally.last_heard.map_or(self.latest, |heard| heard.max(self.latest))
     }
 
     /// Whether it has not come to its end.
