@@ -21,18 +21,20 @@ use onepoll::wire::text::{Step, TextFraming};
 // public, hidden or behind a feature for a benchmark: it compiles their files
 // for itself, of which it uses only a part.
 #[allow(dead_code, unused_imports)]
-#[path = "../src/reactor/outbox.rs"]
+#[path = "../src/reactor/tcp/outbox.rs"]
 mod outbox;
-#[allow(dead_code, unused_imports)]
-#[path = "../src/reactor/timers.rs"]
+#[allow(dead_code)]
+#[path = "../src/reactor/time/timers.rs"]
 mod timers;
-#[allow(dead_code, unused_imports)]
-#[path = "../src/reactor/token.rs"]
-mod token;
+#[path = "../src/service"]
+mod service {
+    #[allow(dead_code)]
+    pub mod ids;
+}
 
 use outbox::Outbox;
+use service::ids::Handle;
 use timers::Timers;
-use token::Handle;
 
 const KIB: usize = 1024;
 

@@ -24,10 +24,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::reactor::effects::{Closing, Effect, Effects, Outgoings, Piece};
-use crate::reactor::rooms::{Deliver, Delivery, Rooms};
-use crate::reactor::{ConnectionId, DatagramPeer, Limits, SocketId, Statistics};
+use crate::service::effects::{Closing, Effect, Effects, Outgoings, Piece};
+use crate::service::rooms::{Deliver, Delivery, Rooms};
 use crate::service::{CloseReason, Context, Input, Service};
+use crate::service::{ConnectionId, DatagramPeer, Limits, SocketId, Statistics};
 
 /// A service on a stage: [`connect`](Rehearsal::connect) clients,
 /// [`send`](Rehearsal::send) what they say (one call is one turn of the loop),
@@ -93,7 +93,7 @@ impl<S: Service> Rehearsal<S> {
             limits,
             clients: BTreeMap::new(),
             outputs: BTreeMap::new(),
-            socket: SocketId(crate::reactor::handle_for_rehearsal(u32::MAX)),
+            socket: SocketId(crate::service::ids::Handle::numbered(u32::MAX)),
             datagrams: Vec::new(),
             posts: Vec::new(),
             rooms: Rooms::default(),
@@ -131,7 +131,7 @@ impl<S: Service> Rehearsal<S> {
     /// A client connects from an address.
     pub fn connect_from(&mut self, peer: SocketAddr) -> Client {
         self.ids += 1;
-        let client = ConnectionId(crate::reactor::handle_for_rehearsal(self.ids));
+        let client = ConnectionId(crate::service::ids::Handle::numbered(self.ids));
         let connection = Connection {
             session: S::Session::default(),
             peer,
@@ -418,7 +418,7 @@ struct Inboxes<'a> {
 }
 
 impl Deliver for Inboxes<'_> {
-    fn to_connection(&mut self, handle: crate::reactor::Handle, delivery: Delivery<'_>) -> bool {
+    fn to_connection(&mut self, handle: crate::service::ids::Handle, delivery: Delivery<'_>) -> bool {
         let output = self.outputs.entry(ConnectionId(handle)).or_default();
         for range in delivery.ranges {
             output.extend_from_slice(&delivery.bytes[range.clone()]);

@@ -1,11 +1,11 @@
 //! How connections, services and the whole reactor end.
 
 use super::Reactor;
-use super::calls::About;
-use super::host::Call;
 use super::net::Entry;
-use super::stream::{State, Stream};
-use super::timers::SECOND;
+use crate::reactor::dispatch::calls::About;
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::time::timers::SECOND;
 use crate::service::CloseReason;
 
 /// How long, in a drain, a connection that was busy waits for its peer's end,
@@ -14,7 +14,7 @@ pub(crate) const DRAIN_GRACE: u64 = SECOND / 4;
 
 impl Reactor {
     /// Takes out what closed in this turn and tells the services.
-    pub(super) fn reap(&mut self) {
+    pub(crate) fn reap(&mut self) {
         while let Some(handle) = self.net.closing.pop() {
             let now = self.net.now;
             let Some(Entry::Stream(stream)) = self.net.get(handle) else { continue };
@@ -53,7 +53,7 @@ impl Reactor {
         self.send_datagrams();
     }
 
-    pub(super) fn close_listeners(&mut self) {
+    pub(crate) fn close_listeners(&mut self) {
         for handle in self.net.handles(|entry| matches!(entry, Entry::Listener(_) | Entry::Keyboard(_))) {
             self.net.remove(handle);
         }
@@ -63,7 +63,7 @@ impl Reactor {
     /// that was busy a moment ago may have output on its way in the kernel, which
     /// a plain close and a late byte of the peer would destroy: it is half-closed
     /// and waits for its peer a little longer.
-    pub(super) fn close_idle(&mut self) {
+    pub(crate) fn close_idle(&mut self) {
         let now = self.net.now;
         let is_idle = |stream: &Stream| match stream.state {
             State::Open => stream.outbox.is_none() && !stream.more_to_send,
@@ -87,7 +87,7 @@ impl Reactor {
     }
 
     /// Ends a service and everything of it.
-    pub(super) fn stop_service(&mut self, host: u32) {
+    pub(crate) fn stop_service(&mut self, host: u32) {
         let its = self.net.handles(|entry| match entry {
             Entry::Listener(listener) => listener.host == host,
             Entry::Datagram(datagram) => datagram.host == host,

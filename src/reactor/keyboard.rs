@@ -13,10 +13,10 @@ use mio::{Interest, Registry, Token};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Reactor;
-use super::host::Call;
 use super::net::Entry;
 use super::readiness::Latch;
-use super::token::Handle;
+use crate::reactor::dispatch::host::Call;
+use crate::service::ids::Handle;
 
 /// Bytes of one read.
 const READ_SIZE: usize = 64 * 1024;
@@ -87,7 +87,7 @@ pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
 }
 
 impl Reactor {
-    pub(super) fn open_keyboard(&mut self, host: u32) {
+    pub(crate) fn open_keyboard(&mut self, host: u32) {
         if !self.net.handles(|entry| matches!(entry, Entry::Keyboard(_))).is_empty() {
             // There is one standard input, and it is read already.
             return self.pause_keyboard(host, false);
@@ -103,7 +103,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn pause_keyboard(&mut self, host: u32, paused: bool) {
+    pub(crate) fn pause_keyboard(&mut self, host: u32, paused: bool) {
         let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
         for handle in self.net.handles(is_its) {
             if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
@@ -113,7 +113,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn serve_keyboard(&mut self, handle: Handle) {
+    pub(crate) fn serve_keyboard(&mut self, handle: Handle) {
         let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) else { return };
         let host = keyboard.host;
         if keyboard.paused {
@@ -138,7 +138,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn keyboard_file_was_read(&mut self, host: u32, FileRead(outcome): FileRead) {
+    pub(crate) fn keyboard_file_was_read(&mut self, host: u32, FileRead(outcome): FileRead) {
         let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
         let Some(handle) = self.net.handles(is_its).pop() else { return };
         if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {

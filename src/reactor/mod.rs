@@ -4,40 +4,16 @@
 //! (why events are latched), `stream` (how a byte is read and written),
 //! `rooms` (how one message reaches many) and `outbox` (what backpressure is).
 
-mod accept;
-mod alarm;
-mod batch;
-mod calls;
-mod connector;
-mod datagram;
-mod deadlines;
-pub(crate) mod effects;
+mod dispatch;
 mod ending;
-mod fan_out;
-mod host;
 mod keyboard;
-mod limits;
-mod listener;
-#[cfg(target_os = "linux")]
-mod mmsg;
-#[cfg(not(target_os = "linux"))]
-#[path = "mmsg_plain.rs"]
-mod mmsg;
 mod net;
 mod notices;
-mod offload;
-mod options;
-mod outbox;
-mod parcels;
 mod readiness;
-pub(crate) mod rooms;
-mod serve;
-mod serve_datagrams;
-mod statistics;
-mod stream;
-mod timers;
+mod tcp;
+mod time;
 mod token;
-mod token_bucket;
+mod udp;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -49,27 +25,26 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Waker};
 use signal_hook_mio::v1_0::Signals;
 
-use alarm::Alarm;
-use batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
-use calls::Pending;
-use effects::{Effects, Outgoings};
-use host::Slot;
+use dispatch::calls::Pending;
+use dispatch::host::Slot;
+use dispatch::offload::Offload;
 use net::Net;
-use offload::Offload;
-use rooms::Rooms;
-use timers::NEVER;
+use tcp::listener;
+use time::alarm::Alarm;
+use time::timers::NEVER;
+use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
+use udp::datagram;
 
-pub use datagram::{DatagramSpec, Multicast};
-pub use host::{BindError, Bound, HostBuilder, ServiceId, Transport};
-pub use limits::{Limits, Rate};
-pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
-pub use rooms::{DatagramPeer, Membership, Overflow, Room};
-pub use statistics::Statistics;
-pub(crate) use token::Handle;
-pub use token::{ConnectionId, SocketId};
-pub use token_bucket::TokenBucket;
+pub use crate::service::{
+    Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DatagramPeer, DatagramSpec, Limits, Membership,
+    Multicast, Overflow, Rate, Room, SocketId, SocketOptions, Statistics, TokenBucket, Transport,
+};
+pub use dispatch::host::{BindError, HostBuilder, ServiceId};
 
 use crate::service::Service;
+use crate::service::effects::{Effects, Outgoings};
+use crate::service::ids::Handle;
+use crate::service::rooms::Rooms;
 
 /// Bytes that one read may take: shared by all connections, for no two read at
 /// the same time. Measured: an echo of 256 KiB costs a quarter less than with
@@ -382,7 +357,7 @@ impl Reactor {
         if let Some(at) = at {
             let at = micros_up(at.saturating_duration_since(self.start));
             self.hosts[host as usize].tick = at;
-            self.net.timers.arm(at, token::Handle { generation: 0, key: host });
+            self.net.timers.arm(at, Handle { generation: 0, key: host });
         }
     }
 }
@@ -394,9 +369,4 @@ fn micros(duration: Duration) -> u64 {
 /// Rounded up, so that nothing is due before its time.
 fn micros_up(duration: Duration) -> u64 {
     duration.as_nanos().div_ceil(1000) as u64
-}
-
-/// A handle for a service that is rehearsed without a reactor.
-pub(crate) fn handle_for_rehearsal(number: u32) -> Handle {
-    Handle { generation: number, key: number }
 }

@@ -8,16 +8,16 @@ use mio::event::Event;
 use mio::{Interest, Registry};
 use slab::Slab;
 
-use super::datagram::Datagram;
-use super::host::Slot;
 use super::keyboard::Keyboard;
-use super::listener::Listener;
 use super::notices::Notices;
-use super::statistics::Statistics;
-use super::stream::{State, Stream};
-use super::timers::{NEVER, Timers};
-use super::token::Handle;
+use crate::reactor::dispatch::host::Slot;
+use crate::reactor::tcp::listener::Listener;
+use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::time::timers::{NEVER, Timers};
+use crate::reactor::udp::datagram::Datagram;
 use crate::service::CloseReason;
+use crate::service::Statistics;
+use crate::service::ids::Handle;
 
 pub(crate) enum Entry {
     Listener(Box<Listener>),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::timers::SECOND;
+use crate::reactor::time::timers::SECOND;
 
 /// What a notice is about; each kind has a rate of its own.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,8 @@
 
 use mio::Token;
 
+use crate::service::ids::Handle;
+
 const _: () = assert!(usize::BITS == 64, "a token holds 32 bits of key and 32 of generation");
 
 /// The token of the waker that offload threads and other threads use.
@@ -15,14 +17,6 @@ pub(crate) const WAKER: Token = Token(usize::MAX);
 pub(crate) const SIGNALS: Token = Token(usize::MAX - 1);
 /// The token of the timer that wakes the poll for a deadline.
 pub(crate) const ALARM: Token = Token(usize::MAX - 2);
-
-/// An entry of the reactor's slab, of one generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Handle {
-    /// Counts all entries ever made, so it also orders them by age.
-    pub generation: u32,
-    pub key: u32,
-}
 
 impl Handle {
     pub fn token(self) -> Token {
@@ -33,15 +27,6 @@ impl Handle {
         Handle { generation: (token.0 >> 32) as u32, key: token.0 as u32 }
     }
 }
-
-/// Names one connection for as long as the program runs: a later connection
-/// never has the same name, even on the same descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub(crate) Handle);
-
-/// Names one UDP socket, as [`ConnectionId`] names a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketId(pub(crate) Handle);
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::options::SocketOptions;
-use super::readiness::Latch;
+use crate::reactor::readiness::Latch;
+use crate::service::options::SocketOptions;
 
 /// Connections accepted in one turn: enough for a storm of them, few enough
 /// that those already open are not kept waiting.

@@ -8,8 +8,8 @@ use std::thread;
 
 use mio::Waker;
 
-use super::effects::Job;
-use super::token::{ConnectionId, Handle};
+use crate::service::effects::Job;
+use crate::service::ids::{ConnectionId, Handle};
 use crate::service::{Answer, OffloadError};
 
 /// Threads: they mostly wait, for a disk or a name server.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::Registry;
 
 use super::timers::NEVER;
-use super::token;
+use crate::reactor::token;
 
 /// Wakes the poll at a time, or says with which timeout to poll.
 pub(crate) struct Alarm {

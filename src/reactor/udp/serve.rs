@@ -2,22 +2,22 @@
 
 use std::io;
 
-use super::Reactor;
 use super::batch::Arrival;
-use super::calls::{About, Pending};
 use super::datagram;
-use super::effects::Outgoings;
-use super::host::Call;
-use super::notices::Notice;
-use super::rooms::DatagramPeer;
-use super::token::{Handle, SocketId};
+use crate::reactor::Reactor;
+use crate::reactor::dispatch::calls::{About, Pending};
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::notices::Notice;
+use crate::service::effects::Outgoings;
+use crate::service::ids::{Handle, SocketId};
+use crate::service::rooms::DatagramPeer;
 
 /// Bytes of answers that are sent before the rest of a batch is served: they are
 /// in the processor's cache still.
 const WORTH_SENDING: usize = 128 * 1024;
 
 impl Reactor {
-    pub(super) fn serve_datagrams(&mut self, handle: Handle) {
+    pub(crate) fn serve_datagrams(&mut self, handle: Handle) {
         let Some(socket) = self.net.datagram(handle) else { return };
         let host = socket.host;
         if let Some(room) = socket.room
@@ -104,7 +104,7 @@ impl Reactor {
     }
 
     /// Hands what the callbacks sent to the kernel, many datagrams a call.
-    pub(super) fn send_datagrams(&mut self) {
+    pub(crate) fn send_datagrams(&mut self) {
         if self.outgoing.list.is_empty() {
             return;
         }

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::token::Handle;
+use crate::service::ids::Handle;
 
 /// One second in the reactor's time, which counts microseconds.
 pub(crate) const SECOND: u64 = 1_000_000;

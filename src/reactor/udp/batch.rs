@@ -5,9 +5,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::datagram::Datagram;
-use super::effects::{Outgoing, Outgoings};
 use super::mmsg::{ReceiveHeaders, SendHeaders};
 use super::parcels::{self, Parcel};
+use crate::service::effects::{Outgoing, Outgoings};
 
 /// Messages in one call of the kernel, and so those received in one turn of the
 /// loop from one socket.

@@ -2,8 +2,8 @@
 //! apart again (UDP_SEGMENT, udp(7)). Measured: ten times cheaper a datagram
 //! than one by one, for bursts.
 
-use super::effects::Outgoing;
-use super::rooms::DatagramPeer;
+use crate::service::effects::Outgoing;
+use crate::service::rooms::DatagramPeer;
 
 /// Datagrams in one parcel, at most: what every kernel takes (UDP_MAX_SEGMENTS).
 const MOST_SEGMENTS: usize = 64;
@@ -83,7 +83,7 @@ mod tests {
         let mut start = 0;
         let mut list = Vec::new();
         for (port, length) in datagrams {
-            let socket = SocketId(crate::reactor::handle_for_rehearsal(1));
+            let socket = SocketId(crate::service::ids::Handle::numbered(1));
             let to = DatagramPeer { socket, address: ([127, 0, 0, 1], *port).into(), local: None };
             list.push(Outgoing { to, start, end: start + length, is_answer: false });
             start += length;

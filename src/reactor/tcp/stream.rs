@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use mio::net::TcpStream;
 
-use super::effects::Piece;
-use super::limits::Limits;
 use super::outbox::{Outbox, PIECES_A_WRITE};
-use super::readiness::Latch;
-use super::rooms::{Overflow, Room};
-use super::timers::{NEVER, SECOND};
+use crate::reactor::readiness::Latch;
+use crate::reactor::time::timers::{NEVER, SECOND};
 use crate::service::CloseReason;
+use crate::service::effects::Piece;
+use crate::service::limits::Limits;
+use crate::service::rooms::{Overflow, Room};
 
 /// How long a connection that we closed waits for its peer to close too, unless
 /// the `linger` option says otherwise.

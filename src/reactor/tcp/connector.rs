@@ -9,7 +9,7 @@ use mio::net::TcpStream;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::options::SocketOptions;
+use crate::service::options::SocketOptions;
 
 /// Begins to connect, from `local` if there is one. An error here is final;
 /// success only means `under way`.

@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
-use super::datagram::DatagramSpec;
 use super::rooms::{DatagramPeer, Room};
-use super::token::{ConnectionId, SocketId};
+use super::sockets::DatagramSpec;
+use crate::service::ids::{ConnectionId, SocketId};
 use crate::service::{Farewell, Message};
 
 /// A part of the answer to the connection that the callback is about.

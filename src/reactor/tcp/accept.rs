@@ -3,22 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::Reactor;
-use super::host::Call;
 use super::listener::{self, ACCEPTS_A_TURN, is_out_of_descriptors};
-use super::net::Entry;
-use super::notices::Notice;
 use super::stream::{State, Stream};
-use super::timers::SECOND;
-use super::token::Handle;
+use crate::reactor::Reactor;
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::net::Entry;
+use crate::reactor::notices::Notice;
+use crate::reactor::time::timers::SECOND;
 use crate::service::Farewell;
+use crate::service::ids::Handle;
 
 /// How long a listener that found no free descriptor waits, unless a connection
 /// closes before.
 const ACCEPT_RETRY: u64 = SECOND / 10;
 
 impl Reactor {
-    pub(super) fn accept(&mut self, handle: Handle) {
+    pub(crate) fn accept(&mut self, handle: Handle) {
         let mut starved = false;
         for _ in 0..ACCEPTS_A_TURN {
             let now = self.net.now;
@@ -92,7 +92,7 @@ impl Reactor {
     }
 
     /// Lets the listeners that found no descriptor try again.
-    pub(super) fn retry_listeners(&mut self) {
+    pub(crate) fn retry_listeners(&mut self) {
         for handle in std::mem::take(&mut self.net.starved_listeners) {
             if let Some(Entry::Listener(listener)) = self.net.get(handle) {
                 listener.retry_at = None;

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use super::token::{Handle, SocketId};
+use crate::service::ids::{Handle, SocketId};
 
 /// What a room may gather before its publishers are left unread, in bytes.
 /// Measured: an echo beside a flooded room has a p99 of 3 ms so, and of 900 ms

@@ -10,58 +10,12 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::batch::FEWEST_A_CALL;
-use super::limits::Rate;
-use super::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
-use super::readiness::Latch;
-use super::rooms::Room;
-use super::token_bucket::TokenBucket;
-
-/// How a UDP socket is to be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatagramSpec {
-    /// The local address; port 0 takes a free one.
-    pub bind: SocketAddr,
-    /// The only peer, if there is only one: then the kernel reports when
-    /// nobody listens there (connect(2) on UDP).
-    pub connect: Option<SocketAddr>,
-    /// A group to hear, or to send to.
-    pub multicast: Option<Multicast>,
-    /// It only hears. Its port is shared with other listeners, each of which
-    /// gets a copy of what is broadcast or sent to a group; and no source is
-    /// ignored, since nothing is answered.
-    pub listens_only: bool,
-}
-
-/// A multicast group (RFC 1112) on an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Multicast {
-    /// The group's address.
-    pub group: IpAddr,
-    /// The address of the interface to use; the kernel chooses if `None`.
-    pub interface: Option<IpAddr>,
-    /// Join the group. The kernel leaves it when the socket closes.
-    pub join: bool,
-}
-
-impl DatagramSpec {
-    /// A socket bound to an address, that talks to anybody.
-    pub fn bound(bind: SocketAddr) -> DatagramSpec {
-        DatagramSpec { bind, connect: None, multicast: None, listens_only: false }
-    }
-
-    /// A socket on a free port, that talks to one peer.
-    pub fn connected(to: SocketAddr) -> DatagramSpec {
-        DatagramSpec { connect: Some(to), ..DatagramSpec::bound(any_address(to)) }
-    }
-}
-
-/// The wildcard address of the family of `like`, with port 0.
-pub(crate) fn any_address(like: SocketAddr) -> SocketAddr {
-    match like {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
-    }
-}
+use crate::reactor::readiness::Latch;
+use crate::service::limits::Rate;
+use crate::service::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
+use crate::service::rooms::Room;
+use crate::service::sockets::{DatagramSpec, Multicast};
+use crate::service::token_bucket::TokenBucket;
 
 #[derive(Debug)]
 pub(crate) struct Datagram {

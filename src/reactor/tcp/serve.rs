@@ -6,18 +6,18 @@
 
 use std::net::SocketAddr;
 
-use super::calls::About;
-use super::effects::Piece;
-use super::host::Call;
-use super::net::Kind;
-use super::notices::Notice;
 use super::stream::{Kept, ReadOutcome, State, Stream};
-use super::token::Handle;
-use super::{CALLS_A_TURN, Reactor};
+use crate::reactor::dispatch::calls::About;
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::net::Kind;
+use crate::reactor::notices::Notice;
+use crate::reactor::{CALLS_A_TURN, Reactor};
+use crate::service::effects::Piece;
+use crate::service::ids::Handle;
 use crate::service::{CloseReason, Farewell, Input};
 
 /// Whose input is shown to a service.
-pub(super) struct Shown {
+pub(crate) struct Shown {
     pub handle: Handle,
     pub host: u32,
     pub peer: SocketAddr,
@@ -27,7 +27,7 @@ pub(super) struct Shown {
 
 impl Reactor {
     /// Serves each that is ready once; who is still ready goes to the back.
-    pub(super) fn serve_ready(&mut self) {
+    pub(crate) fn serve_ready(&mut self) {
         for _ in 0..self.net.ready.len().min(CALLS_A_TURN) {
             match self.net.next_ready() {
                 Some((handle, Kind::Stream)) => self.serve_stream(handle),
@@ -163,7 +163,7 @@ impl Reactor {
 
     /// Calls the service with its unread input and keeps what it leaves.
     #[inline(always)]
-    pub(super) fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F)
+    pub(crate) fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F)
     where
         F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
     {
@@ -214,7 +214,7 @@ impl Reactor {
     }
 
     /// Closes a connection with the protocol's words for why.
-    pub(super) fn part(&mut self, handle: Handle, farewell: Farewell) {
+    pub(crate) fn part(&mut self, handle: Handle, farewell: Farewell) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
         let (host, peer, is_open) = (stream.host, stream.peer, stream.state == State::Open);

@@ -6,19 +6,19 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use super::connector;
-use super::datagram::Datagram;
-use super::effects::{Closing, Effect, Effects};
 use super::host::Call;
-use super::keyboard::FileRead;
-use super::micros_up;
-use super::net::Entry;
-use super::notices::Notice;
-use super::rooms::DatagramPeer;
-use super::stream::{State, Stream};
-use super::timers::NEVER;
-use super::token::{ConnectionId, Handle, SocketId};
-use super::{CALLS_A_TURN, Reactor};
+use crate::reactor::keyboard::FileRead;
+use crate::reactor::micros_up;
+use crate::reactor::net::Entry;
+use crate::reactor::notices::Notice;
+use crate::reactor::tcp::connector;
+use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::time::timers::NEVER;
+use crate::reactor::udp::datagram::Datagram;
+use crate::reactor::{CALLS_A_TURN, Reactor};
+use crate::service::effects::{Closing, Effect, Effects};
+use crate::service::ids::{ConnectionId, Handle, SocketId};
+use crate::service::rooms::DatagramPeer;
 use crate::service::{CloseReason, Context, Farewell, Message};
 
 /// A service's shared state is suspect after this many panics.
@@ -46,7 +46,7 @@ impl Reactor {
     /// none can leak into another connection's; `None` after a panic, whose
     /// effects are dropped (what it published stays).
     #[inline(always)]
-    pub(super) fn call(&mut self, host: u32, about: About<'_>, call: Call<'_, '_>) -> Option<Box<Effects>> {
+    pub(crate) fn call(&mut self, host: u32, about: About<'_>, call: Call<'_, '_>) -> Option<Box<Effects>> {
         let (connection, datagram) = match about {
             About::Service => (None, None),
             About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
@@ -88,7 +88,7 @@ impl Reactor {
     }
 
     /// Runs code of a service that is no callback; `None` after a panic.
-    pub(super) fn guarded<T>(&mut self, host: u32, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(crate) fn guarded<T>(&mut self, host: u32, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let outcome = catch_unwind(AssertUnwindSafe(|| run(self))).ok();
         if outcome.is_none() {
             self.panicked(host);
@@ -97,13 +97,13 @@ impl Reactor {
     }
 
     /// A session for a new connection; `None` if its service is stopped or failed.
-    pub(super) fn new_session(&mut self, host: u32) -> Option<u32> {
+    pub(crate) fn new_session(&mut self, host: u32) -> Option<u32> {
         let make = |reactor: &mut Self| Some(reactor.hosts[host as usize].service.as_mut()?.new_session());
         self.guarded(host, make).flatten()
     }
 
     /// Drops the session of a connection that was never told to its service.
-    pub(super) fn drop_session(&mut self, host: u32, session: u32) {
+    pub(crate) fn drop_session(&mut self, host: u32, session: u32) {
         self.guarded(host, |reactor| {
             if let Some(service) = &mut reactor.hosts[host as usize].service {
                 service.drop_session(session);
@@ -112,7 +112,7 @@ impl Reactor {
     }
 
     /// The protocol's words for why somebody is turned away or given up.
-    pub(super) fn farewell_of(&mut self, host: u32, why: Farewell) -> String {
+    pub(crate) fn farewell_of(&mut self, host: u32, why: Farewell) -> String {
         let words = |reactor: &mut Self| {
             reactor.hosts[host as usize].service.as_ref().map(|service| service.farewell(why))
         };
@@ -147,7 +147,7 @@ impl Reactor {
     }
 
     /// A call about no connection.
-    pub(super) fn call_host(&mut self, host: u32, call: Call<'_, '_>) {
+    pub(crate) fn call_host(&mut self, host: u32, call: Call<'_, '_>) {
         if let Some(effects) = self.call(host, About::Service, call) {
             self.apply(host, About::Service, effects, &[]);
             self.send_datagrams();
@@ -155,7 +155,7 @@ impl Reactor {
     }
 
     /// A call about a connection. `input` is what ranges of input refer to.
-    pub(super) fn call_stream(&mut self, handle: Handle, host: u32, call: Call<'_, '_>, input: &[u8]) {
+    pub(crate) fn call_stream(&mut self, handle: Handle, host: u32, call: Call<'_, '_>, input: &[u8]) {
         let Some(stream) = self.net.stream(handle) else { return };
         let peer = stream.peer;
         let about = About::Connection { handle, peer: &peer };
@@ -165,7 +165,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn end_after_panic(&mut self, handle: Handle) {
+    pub(crate) fn end_after_panic(&mut self, handle: Handle) {
         if let Some(stream) = self.net.stream(handle) {
             stream.reset_on_close();
             // The service is not told: it has failed on this session already.
@@ -177,7 +177,7 @@ impl Reactor {
 
     /// Carries out what a call asked for.
     #[inline(always)]
-    pub(super) fn apply(&mut self, host: u32, about: About<'_>, mut effects: Box<Effects>, input: &[u8]) {
+    pub(crate) fn apply(&mut self, host: u32, about: About<'_>, mut effects: Box<Effects>, input: &[u8]) {
         match about {
             About::Connection { handle, .. } => self.apply_to_stream(handle, host, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
@@ -340,7 +340,7 @@ impl Reactor {
 
     /// Takes in what the offload threads have finished. What is over the turn's
     /// budget waits, since a service may answer an answer with the next job.
-    pub(super) fn take_answers(&mut self) {
+    pub(crate) fn take_answers(&mut self) {
         for _ in 0..ANSWERS_A_TURN {
             let Some(finished) = self.offload.next_answer() else {
                 self.has_answers = false;
@@ -362,7 +362,7 @@ impl Reactor {
 
     /// Makes the calls that waited, each once; what they ask for in turn waits
     /// for the next turn, so that two services cannot keep the loop to themselves.
-    pub(super) fn deliver_pending(&mut self) {
+    pub(crate) fn deliver_pending(&mut self) {
         for _ in 0..self.pending.len().min(CALLS_A_TURN) {
             match self.pending.pop_front() {
                 Some(Pending::Message { host, message }) => self.call_host(host, Call::Message(message)),

@@ -2,18 +2,18 @@
 
 use std::io;
 
-use super::Reactor;
-use super::host::Call;
-use super::net::Entry;
-use super::notices::Notice;
-use super::serve::Shown;
-use super::stream::Due;
 use super::timers::NEVER;
-use super::token::Handle;
+use crate::reactor::Reactor;
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::net::Entry;
+use crate::reactor::notices::Notice;
+use crate::reactor::tcp::serve::Shown;
+use crate::reactor::tcp::stream::Due;
+use crate::service::ids::Handle;
 use crate::service::{CloseReason, Farewell};
 
 impl Reactor {
-    pub(super) fn fire_timers(&mut self) {
+    pub(crate) fn fire_timers(&mut self) {
         let mut due = Vec::new();
         self.net.timers.take_due(self.net.now, &mut due);
         for (at, handle) in due {

@@ -8,16 +8,17 @@ use std::net::{IpAddr, SocketAddr};
 use slab::Slab;
 use socket2::SockRef;
 
-use super::Reactor;
-use super::datagram::{Datagram, DatagramSpec};
-use super::ending::DRAIN_GRACE;
-use super::limits::Limits;
-use super::listener::{Listener, granted};
-use super::net::Entry;
-use super::options::SocketOptions;
-use super::stream::{LINGER, Terms, later};
-use super::timers::NEVER;
-use super::token::SocketId;
+use crate::reactor::Reactor;
+use crate::reactor::ending::DRAIN_GRACE;
+use crate::reactor::net::Entry;
+use crate::reactor::tcp::listener::{Listener, granted};
+use crate::reactor::tcp::stream::{LINGER, Terms, later};
+use crate::reactor::time::timers::NEVER;
+use crate::reactor::udp::datagram::Datagram;
+use crate::service::ids::SocketId;
+use crate::service::limits::Limits;
+use crate::service::options::SocketOptions;
+use crate::service::sockets::{Bound, DatagramSpec, Transport};
 use crate::service::{Answer, CloseReason, Context, Farewell, Input, Message, Service};
 
 /// One call into a service. Sessions go by their key in the service's slab.
@@ -130,33 +131,6 @@ impl Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceId(pub(crate) u32);
 
-/// The two transports that a service can be reached over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Transport {
-    /// A listener for connections.
-    Tcp,
-    /// A socket for datagrams.
-    Udp,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-        })
-    }
-}
-
-/// A socket that a service was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound {
-    /// What it speaks.
-    pub transport: Transport,
-    /// Where it is, with the port that it really has.
-    pub address: SocketAddr,
-}
-
 /// Why a service could not be given a socket.
 #[derive(Debug)]
 pub struct BindError {
@@ -206,7 +180,7 @@ pub struct HostBuilder<'r, S: Service> {
 }
 
 impl<'r, S: Service + 'static> HostBuilder<'r, S> {
-    pub(super) fn new(reactor: &'r mut Reactor, name: &str, service: S) -> HostBuilder<'r, S> {
+    pub(crate) fn new(reactor: &'r mut Reactor, name: &str, service: S) -> HostBuilder<'r, S> {
         HostBuilder {
             reactor,
             name: name.to_owned(),

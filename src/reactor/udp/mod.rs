@@ -1,0 +1,11 @@
+//! UDP sockets: a batch in, a batch out.
+
+pub(crate) mod batch;
+pub(crate) mod datagram;
+#[cfg(target_os = "linux")]
+mod mmsg;
+#[cfg(not(target_os = "linux"))]
+#[path = "mmsg_plain.rs"]
+mod mmsg;
+pub(crate) mod parcels;
+mod serve;

@@ -1,0 +1,25 @@
+//! Names of connections and sockets.
+
+/// An entry of the reactor's slab, of one generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Handle {
+    /// Counts all entries ever made, so it also orders them by age.
+    pub generation: u32,
+    pub key: u32,
+}
+
+impl Handle {
+    /// A handle for a service that is rehearsed without a reactor.
+    pub fn numbered(number: u32) -> Handle {
+        Handle { generation: number, key: number }
+    }
+}
+
+/// Names one connection for as long as the program runs: a later connection
+/// never has the same name, even on the same descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(pub(crate) Handle);
+
+/// Names one UDP socket, as [`ConnectionId`] names a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub(crate) Handle);
