@@ -43,4 +43,5 @@ pub mod rehearsal;
 pub mod selectors;
 pub mod service;
 pub mod services;
+mod system;
 pub mod wire;

@@ -322,7 +322,7 @@ impl<S: Service> Rehearsal<S> {
     ) {
         let mut context = Context {
             now: self.now,
-            system_time: Some(self.wall_clock + self.now.duration_since(self.start)),
+            virtual_clock: Some(&(self.start, self.wall_clock)),
             host: 0,
             connection: connection.as_ref().map(|(id, peer)| (*id, peer)),
             datagram: datagram.as_ref(),

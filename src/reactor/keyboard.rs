@@ -1,28 +1,23 @@
 //! Standard input as one more thing to wait for.
 //!
-//! A terminal or a pipe goes into the poll. A file does not (epoll_ctl(2):
-//! EPERM), so it is read on an offload thread. The descriptor stays blocking,
-//! since its mode is shared with the shell that started us: it is asked with
-//! poll(2) before each read.
+//! A terminal or a pipe goes into the poll. A file does not, so an offload
+//! thread reads it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use mio::Token;
 
 use super::Reactor;
 use super::net::Entry;
 use super::readiness::Latch;
 use crate::reactor::dispatch::host::Call;
 use crate::service::ids::Handle;
-
-/// Bytes of one read.
-const READ_SIZE: usize = 64 * 1024;
+use crate::system::{Registry, StandardInput, Task};
 
 #[derive(Debug)]
 pub(crate) struct Keyboard {
+    /// Absent until it is registered.
+    input: Option<StandardInput>,
     pub host: u32,
     pub latch: Latch,
     pub paused: bool,
@@ -37,53 +32,37 @@ pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
     pub fn new(host: u32) -> Keyboard {
-        Keyboard { host, latch: Latch::default(), paused: false, is_file: false, reading: false }
+        Keyboard { input: None, host, latch: Latch::default(), paused: false, is_file: false, reading: false }
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let stdin = io::stdin().as_raw_fd();
-        match registry.register(&mut SourceFd(&stdin), token, Interest::READABLE) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                self.is_file = true;
-                Ok(())
-            }
-            outcome => outcome,
-        }
+        let (input, polled) = StandardInput::register(registry, token)?;
+        self.input = Some(input);
+        self.is_file = !polled;
+        Ok(())
     }
 
     pub fn deregister(&self, registry: &Registry) {
-        if !self.is_file {
-            // It stays open after us, so it has to be taken out by hand.
-            let _ = registry.deregister(&mut SourceFd(&io::stdin().as_raw_fd()));
+        if let (Some(input), false) = (&self.input, self.is_file) {
+            input.deregister(registry);
         }
     }
 
     /// Reads once if there is something; `None` if not, which clears the latch.
     /// An empty vector is the end.
-    pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let stdin = io::stdin();
-        let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut waiting, PollTimeout::ZERO)? == 0 {
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(input) = &self.input else { return Ok(None) };
+        let typed = loop {
+            match input.read() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        };
+        if typed.is_none() {
             self.latch.drained();
-            return Ok(None);
         }
-        read_standard_input().map(Some)
+        Ok(typed)
     }
-}
-
-/// Waits for some of standard input.
-pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
-    let mut typed = vec![0; READ_SIZE];
-    let count = loop {
-        match nix::unistd::read(io::stdin().as_fd(), &mut typed) {
-            Err(nix::errno::Errno::EINTR) => {}
-            // A terminal whose other side is gone.
-            Err(nix::errno::Errno::EIO) => break 0,
-            outcome => break outcome?,
-        }
-    };
-    typed.truncate(count);
-    Ok(typed)
 }
 
 impl Reactor {
@@ -120,9 +99,12 @@ impl Reactor {
             return;
         }
         if keyboard.is_file {
-            if !std::mem::replace(&mut keyboard.reading, true) {
-                let job = || Box::new(FileRead(read_standard_input())) as Box<dyn std::any::Any + Send>;
-                self.offload.submit(host, None, Box::new(job));
+            if let Some(input) = &keyboard.input
+                && !std::mem::replace(&mut keyboard.reading, true)
+            {
+                let read = input.blocking_read();
+                let job = move || Box::new(FileRead(read())) as Box<dyn std::any::Any + Send>;
+                self.workers.submit(Task { host, connection: None, job: Box::new(job) });
             }
             return;
         }

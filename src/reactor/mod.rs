@@ -20,14 +20,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
-
-use mio::{Events, Poll, Waker};
-use signal_hook_mio::v1_0::Signals;
+use std::time::{Duration, Instant, SystemTime};
 
 use dispatch::calls::Pending;
 use dispatch::host::Slot;
-use dispatch::offload::Offload;
 use net::Net;
 use tcp::listener;
 use time::alarm::Alarm;
@@ -45,6 +41,7 @@ use crate::service::Service;
 use crate::service::effects::{Effects, Outgoings};
 use crate::service::ids::Handle;
 use crate::service::rooms::Rooms;
+use crate::system::{self, System, Waker, Workers};
 
 /// Bytes that one read may take: shared by all connections, for no two read at
 /// the same time. Measured: an echo of 256 KiB costs a quarter less than with
@@ -64,12 +61,12 @@ const CALLS_A_TURN: usize = 4096;
 /// told to end: by a signal after [`Reactor::watch_signals`], by a
 /// [`Remote`], or by a service.
 pub struct Reactor {
-    poll: Poll,
-    events: Events,
-    signals: Option<Signals>,
+    system: System,
+    /// What services are told of the wall clock, where it is not the machine's.
+    virtual_clock: Option<(Instant, SystemTime)>,
     alarm: Alarm,
     commands: (Sender<Command>, Receiver<Command>),
-    offload: Offload,
+    workers: Workers,
     waker: Arc<Waker>,
     net: Net,
     hosts: Vec<Slot>,
@@ -143,17 +140,18 @@ impl Reactor {
     /// # Errors
     /// When the system gives no poll (descriptors or memory ran out).
     pub fn new() -> io::Result<Reactor> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), token::WAKER)?);
-        let start = Instant::now();
+        Reactor::on(System::kernel(EVENTS_A_TURN)?)
+    }
+
+    fn on(system: System) -> io::Result<Reactor> {
+        let waker = Arc::new(system.waker()?);
+        let start = system.now();
         Ok(Reactor {
-            net: Net::new(poll.registry().try_clone()?),
-            alarm: Alarm::new(poll.registry())?,
-            poll,
-            events: Events::with_capacity(EVENTS_A_TURN),
-            signals: None,
+            net: Net::new(system.registry()?),
+            alarm: Alarm::new(system.timer()?),
+            virtual_clock: system.virtual_clock(),
             commands: channel(),
-            offload: Offload::new(Arc::clone(&waker)),
+            workers: system.workers(Arc::clone(&waker)),
             waker,
             hosts: Vec::new(),
             rooms: Rooms::default(),
@@ -163,7 +161,8 @@ impl Reactor {
             sender: DatagramSender::default(),
             answer_limit: datagram::AnswerLimit::default(),
             pending: VecDeque::new(),
-            spare: listener::Spare::new(),
+            spare: listener::Spare::new(&system),
+            system,
             buffer: vec![0; READ_BUFFER],
             longest_input: READ_BUFFER - 1,
             max_connections: 0,
@@ -186,10 +185,7 @@ impl Reactor {
     /// When the system gives no signal pipe.
     pub fn watch_signals(&mut self) -> io::Result<()> {
         use nix::libc::{SIGINT, SIGTERM};
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        self.poll.registry().register(&mut signals, token::SIGNALS, mio::Interest::READABLE)?;
-        self.signals = Some(signals);
-        Ok(())
+        self.system.watch_signals(&[SIGINT, SIGTERM])
     }
 
     /// Hosts a service under a name: the builder gives it its sockets.
@@ -247,7 +243,7 @@ impl Reactor {
 
     /// The only clock read of a turn, but for the one that sets the alarm.
     fn refresh_clock(&mut self) {
-        self.now = Instant::now();
+        self.now = self.system.now();
         self.net.now = micros(self.now.duration_since(self.start));
     }
 
@@ -258,18 +254,11 @@ impl Reactor {
             Some(at) => {
                 let deadline = self.start + Duration::from_micros(at);
                 // From this very moment, since the turn's own time is past.
-                let left = || deadline.saturating_duration_since(Instant::now());
+                let left = || deadline.saturating_duration_since(self.system.now());
                 self.alarm.timeout(at, left)?.into_iter().chain(at_most).min()
             }
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            // A signal: its token comes with the next poll.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            outcome => outcome,
-        }
+        self.system.wait(timeout)
     }
 
     /// Whether something is left to do that no event will announce.
@@ -284,14 +273,12 @@ impl Reactor {
     fn latch_events(&mut self) {
         let mut woken = false;
         let mut signalled = false;
-        for event in self.events.iter() {
-            match event.token() {
-                token::WAKER => woken = true,
-                token::SIGNALS => signalled = true,
-                token::ALARM => self.alarm.rang(),
-                _ => self.net.latch(event),
-            }
-        }
+        self.system.for_each_event(|event| match event.token {
+            system::WAKER => woken = true,
+            system::SIGNALS => signalled = true,
+            system::ALARM => self.alarm.rang(),
+            _ => self.net.latch(event),
+        });
         if woken || self.has_answers {
             self.has_answers = true;
             self.take_answers();
@@ -302,8 +289,7 @@ impl Reactor {
             }
         }
         if signalled {
-            let count = self.signals.as_mut().map_or(0, |signals| signals.pending().count());
-            (0..count).for_each(|_| self.drain());
+            self.system.take_signals().into_iter().for_each(|_| self.drain());
         }
     }
 

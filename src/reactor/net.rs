@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-use mio::event::Event;
-use mio::{Interest, Registry};
 use slab::Slab;
 
 use super::keyboard::Keyboard;
@@ -18,6 +16,7 @@ use crate::reactor::udp::datagram::Datagram;
 use crate::service::CloseReason;
 use crate::service::Statistics;
 use crate::service::ids::Handle;
+use crate::system::{Event, Registry};
 
 pub(crate) enum Entry {
     Listener(Box<Listener>),
@@ -120,14 +119,13 @@ impl Net {
         let vacant = self.entries.vacant_entry();
         let handle = Handle { generation: self.generation, key: vacant.key() as u32 };
         let entry = &mut vacant.insert(Place { generation: self.generation, entry }).entry;
-        let both = Interest::READABLE | Interest::WRITABLE;
         let token = handle.token();
         let registered = match entry {
-            Entry::Listener(listener) => self.registry.register(listener.socket(), token, Interest::READABLE),
-            Entry::Stream(stream) => self.registry.register(stream.socket(), token, both),
+            Entry::Listener(listener) => listener.socket.register(&self.registry, token),
+            Entry::Stream(stream) => stream.socket.register(&self.registry, token),
             Entry::Datagram(datagram) => {
-                self.datagram_addresses.push(datagram.address);
-                self.registry.register(&mut datagram.socket, token, Interest::READABLE)
+                self.datagram_addresses.push(datagram.socket.address());
+                datagram.socket.register(&self.registry, token)
             }
             Entry::Keyboard(keyboard) => keyboard.register(&self.registry, token),
         };
@@ -145,7 +143,9 @@ impl Net {
         let entry = self.entries.remove(handle.key as usize).entry;
         match &entry {
             Entry::Datagram(datagram) => {
-                if let Some(at) = self.datagram_addresses.iter().position(|at| *at == datagram.address) {
+                if let Some(at) =
+                    self.datagram_addresses.iter().position(|at| *at == datagram.socket.address())
+                {
                     self.datagram_addresses.swap_remove(at);
                 }
             }
@@ -188,11 +188,11 @@ impl Net {
     }
 
     /// Takes in an event: it latches what it says and queues its entry.
-    pub fn latch(&mut self, event: &Event) {
-        let handle = Handle::from_token(event.token());
+    pub fn latch(&mut self, event: Event) {
+        let handle = Handle::from_token(event.token);
         if let Some(entry) = self.get(handle) {
             let latch = entry.latch();
-            latch.set(event);
+            latch.set(event.readiness);
             if latch.enqueue() {
                 self.ready.push_back(handle);
             }

@@ -11,13 +11,6 @@ use crate::service::ids::Handle;
 
 const _: () = assert!(usize::BITS == 64, "a token holds 32 bits of key and 32 of generation");
 
-/// The token of the waker that offload threads and other threads use.
-pub(crate) const WAKER: Token = Token(usize::MAX);
-/// The token of the signal pipe.
-pub(crate) const SIGNALS: Token = Token(usize::MAX - 1);
-/// The token of the timer that wakes the poll for a deadline.
-pub(crate) const ALARM: Token = Token(usize::MAX - 2);
-
 impl Handle {
     pub fn token(self) -> Token {
         Token((self.generation as usize) << 32 | self.key as usize)
@@ -31,6 +24,7 @@ impl Handle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::{ALARM, SIGNALS, WAKER};
 
     #[test]
     fn a_handle_survives_the_way_through_a_token() {

@@ -1,7 +1,7 @@
 //! The sockets that a service is given or asks for, as data.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// How a UDP socket is to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,11 @@ pub(crate) fn any_address(like: SocketAddr) -> SocketAddr {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0u16; 8], 0).into(),
     }
+}
+
+/// 255.255.255.255, or the broadcast address of the loopback network.
+pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip == Ipv4Addr::new(127, 255, 255, 255))
 }
 
 /// The two transports that a service can be reached over.

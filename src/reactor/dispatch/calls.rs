@@ -11,7 +11,6 @@ use crate::reactor::keyboard::FileRead;
 use crate::reactor::micros_up;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
-use crate::reactor::tcp::connector;
 use crate::reactor::tcp::stream::{State, Stream};
 use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
@@ -20,6 +19,7 @@ use crate::service::effects::{Closing, Effect, Effects};
 use crate::service::ids::{ConnectionId, Handle, SocketId};
 use crate::service::rooms::DatagramPeer;
 use crate::service::{CloseReason, Context, Farewell, Message};
+use crate::system::Task;
 
 /// A service's shared state is suspect after this many panics.
 const PANICS_BEFORE_STOP: u32 = 3;
@@ -60,7 +60,7 @@ impl Reactor {
         let (next_id, statistics) = self.net.generation_counter();
         let mut context = Context {
             now: self.now,
-            system_time: None,
+            virtual_clock: self.virtual_clock.as_ref(),
             host,
             connection,
             datagram,
@@ -284,11 +284,11 @@ impl Reactor {
                     About::Connection { handle, .. } => Some(handle),
                     _ => None,
                 };
-                self.offload.submit(host, connection, job);
+                self.workers.submit(Task { host, connection, job });
             }
             Effect::OpenSocket(spec) => {
                 let options = &self.hosts[host as usize].options;
-                let opened = Datagram::open(&spec, options, host)
+                let opened = Datagram::open(&self.system, &spec, options, host)
                     .and_then(|datagram| self.net.insert(Entry::Datagram(Box::new(datagram))));
                 self.pending.push_back(Pending::Socket { host, opened: opened.map(SocketId) });
             }
@@ -323,7 +323,7 @@ impl Reactor {
         }
         let now = self.net.now;
         let options = &self.hosts[host as usize].options;
-        let connected = connector::connect(to, local, options).and_then(|socket| {
+        let connected = self.system.connect(to, local, options).and_then(|socket| {
             let mut stream = Stream::new(socket, to, host, State::Connecting, now);
             stream.session = session;
             self.net.insert(Entry::Stream(stream))
@@ -342,7 +342,7 @@ impl Reactor {
     /// budget waits, since a service may answer an answer with the next job.
     pub(crate) fn take_answers(&mut self) {
         for _ in 0..ANSWERS_A_TURN {
-            let Some(finished) = self.offload.next_answer() else {
+            let Some(finished) = self.workers.next_answer() else {
                 self.has_answers = false;
                 return;
             };

@@ -6,12 +6,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
-use socket2::SockRef;
 
 use crate::reactor::Reactor;
 use crate::reactor::ending::DRAIN_GRACE;
 use crate::reactor::net::Entry;
-use crate::reactor::tcp::listener::{Listener, granted};
+use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
 use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
@@ -233,7 +232,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             |transport, address, source| BindError { service: name.clone(), transport, address, source };
         let mut listeners = Vec::new();
         for address in tcp {
-            let listener = Listener::bind(address, &options, id)
+            let listener = Listener::bind(&reactor.system, address, &options, id)
                 .map_err(|source| failed(Transport::Tcp, address, source))?;
             listeners.push(listener);
         }
@@ -242,7 +241,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             if let (0, Some(before)) = (spec.bind.port(), datagrams.last()) {
                 spec.bind.set_port(Datagram::port(before));
             }
-            let datagram = Datagram::open(&spec, &options, id)
+            let datagram = Datagram::open(&reactor.system, &spec, &options, id)
                 .map_err(|source| failed(Transport::Udp, spec.bind, source))?;
             datagrams.push(datagram);
         }
@@ -250,9 +249,9 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         let mut sockets = Vec::new();
         let mut handles = Vec::new();
         let mut failure = None;
-        for mut listener in listeners {
+        for listener in listeners {
             let address = listener.address;
-            log::debug!("{name}: TCP {address}: {}", granted(SockRef::from(&*listener.socket())));
+            log::debug!("{name}: TCP {address}: {}", listener.socket.granted());
             match reactor.net.insert(Entry::Listener(Box::new(listener))) {
                 Ok(handle) => handles.push(handle),
                 Err(error) => failure = Some(failed(Transport::Tcp, address, error)),
@@ -260,8 +259,8 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             bound.push(Bound { transport: Transport::Tcp, address });
         }
         for datagram in datagrams {
-            let address = datagram.address;
-            log::debug!("{name}: UDP {address}: {}", granted(SockRef::from(&datagram.socket)));
+            let address = datagram.socket.address();
+            log::debug!("{name}: UDP {address}: {}", datagram.socket.granted());
             match reactor.net.insert(Entry::Datagram(Box::new(datagram))) {
                 Ok(handle) => {
                     handles.push(handle);

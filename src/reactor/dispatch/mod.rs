@@ -3,4 +3,3 @@
 pub(crate) mod calls;
 mod fan_out;
 pub(crate) mod host;
-pub(crate) mod offload;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::listener::{self, ACCEPTS_A_TURN, is_out_of_descriptors};
+use super::listener::{self, ACCEPTS_A_TURN};
 use super::stream::{State, Stream};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
@@ -12,6 +12,7 @@ use crate::reactor::notices::Notice;
 use crate::reactor::time::timers::SECOND;
 use crate::service::Farewell;
 use crate::service::ids::Handle;
+use crate::system::{StreamSocket, is_out_of_descriptors};
 
 /// How long a listener that found no free descriptor waits, unless a connection
 /// closes before.
@@ -52,10 +53,10 @@ impl Reactor {
         let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
         let (host, mut turned_away) = (listener.host, 0);
         let words = self.farewell_of(host, Farewell::Full);
-        self.spare.restore();
+        self.spare.restore(&self.system);
         while turned_away < ACCEPTS_A_TURN {
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
-            let accepted = self.spare.lend(|| match listener.accept() {
+            let accepted = self.spare.lend(&self.system, || match listener.accept() {
                 Ok(Some((socket, _))) => {
                     listener::turn_away(socket, &words);
                     true
@@ -101,7 +102,7 @@ impl Reactor {
         }
     }
 
-    fn welcome(&mut self, host: u32, socket: mio::net::TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, host: u32, socket: StreamSocket, peer: SocketAddr) {
         // An IPv4 peer of a dual-stack listener is known by its IPv4 address.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if let Some(why) = self.refusal(host, peer) {
@@ -144,7 +145,7 @@ impl Reactor {
         over(slot.limits.connections_per_peer, from_peer).then_some(Farewell::TooManyFromPeer)
     }
 
-    fn refuse(&mut self, host: u32, socket: mio::net::TcpStream, peer: SocketAddr, why: Farewell) {
+    fn refuse(&mut self, host: u32, socket: StreamSocket, peer: SocketAddr, why: Farewell) {
         let words = self.farewell_of(host, why);
         listener::turn_away(socket, &words);
         self.net.statistics.refused += 1;

@@ -1,15 +1,11 @@
 //! The welcome socket, and connections that cannot be welcomed.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
-use std::time::Duration;
-
-use mio::net::{TcpListener, TcpStream};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
 
 use crate::reactor::readiness::Latch;
 use crate::service::options::SocketOptions;
+use crate::system::{self, ListenSocket, StreamSocket, System};
 
 /// Connections accepted in one turn: enough for a storm of them, few enough
 /// that those already open are not kept waiting.
@@ -20,7 +16,7 @@ const READS_BEFORE_REFUSAL: usize = 16;
 
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
+    pub socket: ListenSocket,
     pub host: u32,
     pub address: SocketAddr,
     pub latch: Latch,
@@ -30,26 +26,21 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens. Options are set on the listener, for Linux hands
-    /// them down to the connections: an accept then costs no further call.
-    pub fn bind(address: SocketAddr, options: &SocketOptions, host: u32) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        options.apply_to_stream(&socket, address)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        let socket = TcpListener::from_std(socket.into());
+    /// Binds and listens.
+    pub fn bind(
+        system: &System,
+        address: SocketAddr,
+        options: &SocketOptions,
+        host: u32,
+    ) -> io::Result<Listener> {
+        let socket = system.listen(address, options)?;
         let address = socket.local_addr()?;
         Ok(Listener { socket, host, address, latch: Latch::default(), retry_at: None })
     }
 
-    pub fn socket(&mut self) -> &mut TcpListener {
-        &mut self.socket
-    }
-
     /// The next connection in the backlog; `None` when there is none, which
     /// clears the latch.
-    pub fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    pub fn accept(&mut self) -> io::Result<Option<(StreamSocket, SocketAddr)>> {
         loop {
             match self.socket.accept() {
                 Ok(accepted) => return Ok(Some(accepted)),
@@ -67,18 +58,11 @@ impl Listener {
     }
 }
 
-/// Whether an error of `accept` says that descriptors or memory ran out: it is
-/// no fault of the listener and passes.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
-}
-
 /// Says goodbye to a connection that is not served.
-pub(crate) fn turn_away(mut socket: TcpStream, words: &str) {
+pub(crate) fn turn_away(mut socket: StreamSocket, words: &str) {
     // It may be gone already, and nobody is left to tell.
     let _ = socket.write(words.as_bytes());
-    let _ = socket.shutdown(Shutdown::Write);
+    let _ = socket.half_close();
     // What it sent so far is read off, or the close would send RST and destroy
     // the words on their way.
     let mut discard = [0; 4096];
@@ -92,87 +76,25 @@ pub(crate) fn turn_away(mut socket: TcpStream, words: &str) {
 /// A descriptor held in reserve: given up, it lets one connection be accepted
 /// and turned away when no other descriptor is free.
 #[derive(Debug)]
-pub(crate) struct Spare(Option<File>);
+pub(crate) struct Spare(Option<system::Spare>);
 
 impl Spare {
-    pub fn new() -> Spare {
-        Spare(File::open("/dev/null").ok())
+    pub fn new(system: &System) -> Spare {
+        Spare(system.spare().ok())
     }
 
     /// Frees the descriptor for the time of `use_it`.
-    pub fn lend<T>(&mut self, use_it: impl FnOnce() -> T) -> Option<T> {
+    pub fn lend<T>(&mut self, system: &System, use_it: impl FnOnce() -> T) -> Option<T> {
         self.0.take()?;
         let result = use_it();
-        *self = Spare::new();
+        *self = Spare::new(system);
         Some(result)
     }
 
     /// Takes a descriptor again, if it was lost to somebody else meanwhile.
-    pub fn restore(&mut self) {
+    pub fn restore(&mut self, system: &System) {
         if self.0.is_none() {
-            *self = Spare::new();
+            *self = Spare::new(system);
         }
     }
-}
-
-impl SocketOptions {
-    /// Sets what concerns a listener or an outbound connection.
-    pub(crate) fn apply_to_stream(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
-        socket.set_reuse_address(self.reuse_address)?;
-        socket.set_reuse_port(self.reuse_port)?;
-        socket.set_tcp_nodelay(self.nodelay)?;
-        if self.keepalive {
-            socket.set_keepalive(true)?;
-        }
-        // Only with zero, for a reset. With more, close(2) would hold up the whole
-        // loop; the wait is that of a connection which we half-closed.
-        if self.linger == Some(Duration::ZERO) {
-            socket.set_linger(Some(Duration::ZERO))?;
-        }
-        #[cfg(any(target_os = "linux", target_os = "freebsd"))]
-        if let Some(name) = &self.congestion {
-            socket.set_tcp_congestion(name.as_bytes()).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    io::Error::other(format!("the kernel has no congestion control {name:?}"))
-                }
-                _ => error,
-            })?;
-        }
-        self.apply_to_any(socket, address)
-    }
-
-    /// Sets what concerns every socket.
-    pub(crate) fn apply_to_any(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
-        if let Some(size) = self.receive_buffer {
-            socket.set_recv_buffer_size(size)?;
-        }
-        if let Some(size) = self.send_buffer {
-            socket.set_send_buffer_size(size)?;
-        }
-        if self.dont_route {
-            nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::DontRoute, &true)?;
-        }
-        if let Some(ttl) = self.ttl {
-            if address.is_ipv4() {
-                socket.set_ttl_v4(ttl)?;
-            } else {
-                socket.set_unicast_hops_v6(ttl)?;
-            }
-        }
-        if address.is_ipv6() {
-            // One socket for both families where it is bound to `::`.
-            socket.set_only_v6(false)?;
-        }
-        Ok(())
-    }
-}
-
-/// What the kernel granted, for the log at debug.
-pub(crate) fn granted(socket: SockRef<'_>) -> String {
-    let size = |size: io::Result<usize>| size.map_or_else(|_| "?".into(), |size| size.to_string());
-    format!(
-        "receive buffer {} bytes, send buffer {} bytes",
-        size(socket.recv_buffer_size()),
-        size(socket.send_buffer_size())
-    )
 }

@@ -1,7 +1,6 @@
 //! Connections: accepted or asked for, read, written and ended.
 
 mod accept;
-pub(crate) mod connector;
 pub(crate) mod listener;
 pub(crate) mod outbox;
 pub(crate) mod serve;

@@ -1,13 +1,12 @@
 //! Connection sockets: reading into the shared buffer, writing straight from
 //! it, and the order of a close.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mio::net::TcpStream;
 
 use super::outbox::{Outbox, PIECES_A_WRITE};
 use crate::reactor::readiness::Latch;
@@ -16,6 +15,7 @@ use crate::service::CloseReason;
 use crate::service::effects::Piece;
 use crate::service::limits::Limits;
 use crate::service::rooms::{Overflow, Room};
+use crate::system::StreamSocket;
 
 /// How long a connection that we closed waits for its peer to close too, unless
 /// the `linger` option says otherwise.
@@ -61,7 +61,7 @@ struct Rare {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Stream {
-    socket: TcpStream,
+    pub socket: StreamSocket,
     pub session: u32,
     pub host: u32,
     /// The room that it publishes to: while that is full, it is left unread.
@@ -128,7 +128,7 @@ pub(crate) enum Due {
 }
 
 impl Stream {
-    pub fn new(socket: TcpStream, peer: SocketAddr, host: u32, state: State, now: u64) -> Stream {
+    pub fn new(socket: StreamSocket, peer: SocketAddr, host: u32, state: State, now: u64) -> Stream {
         Stream {
             socket,
             session: u32::MAX,
@@ -151,10 +151,6 @@ impl Stream {
             received: 0,
             sent: 0,
         }
-    }
-
-    pub fn socket(&mut self) -> &mut TcpStream {
-        &mut self.socket
     }
 
     /// The outcome of `connect`: `None` while it is under way still.
@@ -338,7 +334,7 @@ impl Stream {
     /// Signals our end. The state is Lingering afterwards, or Closed where the
     /// peer's end was seen already.
     pub fn half_close(&mut self, now: u64) {
-        if self.end_of_input || self.socket.shutdown(Shutdown::Write).is_err() {
+        if self.end_of_input || self.socket.half_close().is_err() {
             self.state = State::Closed;
         } else {
             self.state = State::Lingering;
@@ -349,8 +345,7 @@ impl Stream {
 
     /// Makes the close that follows send RST.
     pub fn reset_on_close(&mut self) {
-        // A failure means that the socket is past caring.
-        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        self.socket.reset_on_close();
     }
 
     /// Notes why it ends; the first reason stays.

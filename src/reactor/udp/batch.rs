@@ -1,35 +1,17 @@
 //! Many datagrams a system call: `recvmmsg` and `sendmmsg` where the system has
 //! them, one call a datagram elsewhere.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-
 use super::datagram::Datagram;
-use super::mmsg::{ReceiveHeaders, SendHeaders};
-use super::parcels::{self, Parcel};
+use super::parcels;
 use crate::service::effects::{Outgoing, Outgoings};
+use crate::system::{Arrival, MESSAGES_PER_CALL, Parcel, ReceiveHeaders, STRIDE, SendHeaders};
+use std::io;
 
-/// Messages in one call of the kernel, and so those received in one turn of the
-/// loop from one socket.
-pub(crate) const MESSAGES_A_CALL: usize = 32;
 /// The fewest that are asked for: one more than one tells that there was one only.
 pub(crate) const FEWEST_A_CALL: usize = 2;
-/// One message's place in the buffer.
-pub(crate) const STRIDE: usize = 64 * 1024;
 /// A run of equal datagrams in a batch that makes it worth asking the kernel to
 /// put them together.
 const WORTH_COALESCING: usize = 16;
-
-/// What was received at once: a datagram, or several that the kernel put together.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival {
-    pub from: SocketAddr,
-    /// The address of ours that it was sent to, where the kernel tells.
-    pub to: Option<IpAddr>,
-    pub length: usize,
-    /// How long each datagram is but the last; 0: there is only one.
-    pub segment: usize,
-}
 
 /// Whether a batch looks like a burst that was sent in one piece.
 fn has_burst(arrivals: &[Arrival]) -> bool {
@@ -47,25 +29,25 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Receives up to [`MESSAGES_A_CALL`] messages into [`Receiver::arrivals`],
+    /// Receives up to [`MESSAGES_PER_CALL`] messages into [`Receiver::arrivals`],
     /// prepared for twice as many as came last, and keeps the latch true. An error is one that the socket reported.
     pub fn receive(&mut self, from: &mut Datagram) -> io::Result<()> {
         self.arrivals.clear();
         if self.buffer.is_empty() {
-            self.buffer = vec![0; MESSAGES_A_CALL * STRIDE];
+            self.buffer = vec![0; MESSAGES_PER_CALL * STRIDE];
         }
         let asked = from.batch;
-        match self.headers.receive(from, &mut self.buffer[..asked * STRIDE], &mut self.arrivals) {
+        match from.socket.receive(&mut self.headers, &mut self.buffer[..asked * STRIDE], &mut self.arrivals) {
             Ok(()) => {
                 let came = self.arrivals.len();
                 if came < asked {
                     from.latch.drained();
-                    from.batch = (2 * came).clamp(FEWEST_A_CALL, MESSAGES_A_CALL);
+                    from.batch = (2 * came).clamp(FEWEST_A_CALL, MESSAGES_PER_CALL);
                 } else {
-                    from.batch = MESSAGES_A_CALL;
+                    from.batch = MESSAGES_PER_CALL;
                 }
-                if !from.coalesces && has_burst(&self.arrivals) {
-                    from.coalesce();
+                if !from.socket.coalesces() && has_burst(&self.arrivals) {
+                    from.socket.coalesce();
                 }
                 Ok(())
             }
@@ -120,8 +102,8 @@ impl Sender {
             let local = first.to.local;
             let goes_along = |parcel: &&Parcel| parcel.to.local == local && parcel.segment == first.segment;
             let together = rest.iter().take_while(goes_along).count();
-            let group = &rest[..together.min(MESSAGES_A_CALL)];
-            match self.headers.send(on, group, local.filter(|_| local != unusable), bytes) {
+            let group = &rest[..together.min(MESSAGES_PER_CALL)];
+            match on.socket.send(&mut self.headers, group, local.filter(|_| local != unusable), bytes) {
                 Ok(sent) => {
                     let (sent, unsent) = rest.split_at(sent.max(1));
                     taken += sent.iter().map(Parcel::datagrams).sum::<usize>();
@@ -141,7 +123,7 @@ impl Sender {
                 Err(error) => {
                     log::debug!(
                         "UDP {}: a datagram to {} was not sent: {error}",
-                        on.address,
+                        on.socket.address(),
                         first.to.address
                     );
                     rest = &rest[1..];

@@ -2,200 +2,51 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
-
-use mio::net::UdpSocket;
-use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::batch::FEWEST_A_CALL;
 use crate::reactor::readiness::Latch;
 use crate::service::limits::Rate;
-use crate::service::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
+use crate::service::options::SocketOptions;
 use crate::service::rooms::Room;
-use crate::service::sockets::{DatagramSpec, Multicast};
+use crate::service::sockets::{DatagramSpec, is_broadcast};
 use crate::service::token_bucket::TokenBucket;
+use crate::system::{DatagramSocket, System};
 
+/// A UDP socket of a service.
 #[derive(Debug)]
 pub(crate) struct Datagram {
-    pub socket: UdpSocket,
+    pub socket: DatagramSocket,
     pub host: u32,
-    pub address: SocketAddr,
-    pub is_connected: bool,
     pub listens_only: bool,
-    /// Bound to a wildcard address: the kernel tells which address each
-    /// datagram was sent to (IP_PKTINFO), and the answer comes from that one.
-    pub tells_destination: bool,
-    /// What was sent as one burst may arrive in one message (UDP_GRO). Once true,
-    /// it stays so: see [`Datagram::coalesce`].
-    pub coalesces: bool,
     /// Messages that the next call asks for: what it has room for costs, too.
     pub batch: usize,
     pub latch: Latch,
+    /// The room that it publishes to: while that is full, it is left unread.
     pub room: Option<Room>,
 }
 
 impl Datagram {
-    pub fn open(spec: &DatagramSpec, options: &SocketOptions, host: u32) -> io::Result<Datagram> {
-        let socket = Socket::new(Domain::for_address(spec.bind), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        // A second daemon on the port would take half of the datagrams, so the
-        // address is shared only where every listener gets a copy of each.
-        let joins = spec.multicast.is_some_and(|multicast| multicast.join);
-        let shared = spec.listens_only || joins || is_broadcast(spec.bind.ip());
-        socket.set_reuse_address(shared && options.reuse_address)?;
-        socket.set_reuse_port(options.reuse_port)?;
-        socket.set_broadcast(options.broadcast)?;
-        options.apply_to_any(&socket, spec.bind)?;
-        if options.receive_buffer.is_none() {
-            socket.set_recv_buffer_size(DEFAULT_UDP_RECEIVE_BUFFER)?;
-        }
-        let tells_destination = spec.bind.ip().is_unspecified() && spec.connect.is_none();
-        if tells_destination {
-            match spec.bind {
-                SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-                SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
-            }
-        }
-        socket.bind(&with_scope(spec.bind, spec.multicast)?.into())?;
-        if let Some(multicast) = &spec.multicast {
-            multicast.apply(&socket, options)?;
-        }
-        if let Some(peer) = spec.connect {
-            socket.connect(&peer.into())?;
-        }
-        let socket = UdpSocket::from_std(socket.into());
+    pub fn open(
+        system: &System,
+        spec: &DatagramSpec,
+        options: &SocketOptions,
+        host: u32,
+    ) -> io::Result<Datagram> {
         Ok(Datagram {
+            socket: system.open_datagram(spec, options)?,
             host,
-            address: socket.local_addr()?,
-            socket,
-            is_connected: spec.connect.is_some(),
             listens_only: spec.listens_only,
-            tells_destination,
-            coalesces: false,
             batch: FEWEST_A_CALL,
             latch: Latch::default(),
             room: None,
         })
     }
-}
 
-impl Datagram {
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.socket.address().port()
     }
-
-    /// Asks the kernel to hand over in one message what was sent as one burst. It
-    /// pays for bursts only, so it is asked when one was seen.
-    ///
-    /// There is no way back. The kernel says how long the datagrams in a message
-    /// are only while the option is set, at the time of the receive: of what it put
-    /// together before, each message would be taken for one long datagram. That the
-    /// queue is empty does not help, since a sender on another core may have found
-    /// the option set and put its burst there a moment later.
-    #[cfg(target_os = "linux")]
-    pub fn coalesce(&mut self) {
-        self.coalesces = setsockopt(&self.socket, sockopt::UdpGroSegment, &true).is_ok();
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    pub fn coalesce(&mut self) {}
-}
-
-impl Multicast {
-    fn apply(&self, socket: &Socket, options: &SocketOptions) -> io::Result<()> {
-        match (self.group, self.interface) {
-            (IpAddr::V4(group), interface) => {
-                let interface = match interface {
-                    Some(IpAddr::V4(interface)) => interface,
-                    Some(IpAddr::V6(_)) => return Err(other_family()),
-                    None => Ipv4Addr::UNSPECIFIED,
-                };
-                if self.join {
-                    socket
-                        .join_multicast_v4(&group, &interface)
-                        .map_err(|error| no_interface(error, interface))?;
-                    // Else the groups that other sockets joined are heard too.
-                    #[cfg(target_os = "linux")]
-                    socket.set_multicast_all_v4(false)?;
-                }
-                socket.set_multicast_if_v4(&interface).map_err(|error| no_interface(error, interface))?;
-                if let Some(ttl) = options.ttl {
-                    socket.set_multicast_ttl_v4(ttl)?;
-                }
-            }
-            (IpAddr::V6(group), interface) => {
-                let index = interface_index_v6(interface)?;
-                if self.join {
-                    socket.join_multicast_v6(&group, index)?;
-                    #[cfg(target_os = "linux")]
-                    socket.set_multicast_all_v6(false)?;
-                }
-                socket.set_multicast_if_v6(index)?;
-                if let Some(ttl) = options.ttl {
-                    socket.set_multicast_hops_v6(ttl)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn other_family() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the interface is of another address family than the group")
-}
-
-fn no_interface(error: io::Error, interface: Ipv4Addr) -> io::Error {
-    use nix::libc::{EADDRNOTAVAIL, ENODEV};
-    match error.raw_os_error() {
-        Some(EADDRNOTAVAIL | ENODEV) if !interface.is_unspecified() => io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("no interface of this machine has the address {interface}"),
-        ),
-        _ => error,
-    }
-}
-
-fn interface_index_v6(interface: Option<IpAddr>) -> io::Result<u32> {
-    match interface {
-        Some(IpAddr::V6(interface)) => interface_index(IpAddr::V6(interface)),
-        Some(IpAddr::V4(_)) => Err(other_family()),
-        None => Ok(0),
-    }
-}
-
-/// A group of one link is bound together with its interface (RFC 4007).
-fn with_scope(bind: SocketAddr, multicast: Option<Multicast>) -> io::Result<SocketAddr> {
-    match (bind, multicast) {
-        (SocketAddr::V6(mut v6), Some(multicast)) if v6.ip().is_multicast() => {
-            v6.set_scope_id(interface_index_v6(multicast.interface)?);
-            Ok(v6.into())
-        }
-        _ => Ok(bind),
-    }
-}
-
-/// The index of the interface that has this address.
-fn interface_index(address: IpAddr) -> io::Result<u32> {
-    let has_address = |interface: &nix::ifaddrs::InterfaceAddress| {
-        let storage = interface.address.as_ref()?;
-        Some(IpAddr::V6(storage.as_sockaddr_in6()?.ip()) == address)
-    };
-    for interface in nix::ifaddrs::getifaddrs()? {
-        if has_address(&interface) == Some(true) {
-            return Ok(nix::net::if_::if_nametoindex(interface.interface_name.as_str())?);
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("no interface of this machine has the address {address}"),
-    ))
-}
-
-/// 255.255.255.255, or the broadcast address of the loopback network.
-pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip == Ipv4Addr::new(127, 255, 255, 255))
 }
 
 /// Source ports of services that answer whatever they are sent; answering

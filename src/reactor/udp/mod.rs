@@ -2,10 +2,5 @@
 
 pub(crate) mod batch;
 pub(crate) mod datagram;
-#[cfg(target_os = "linux")]
-mod mmsg;
-#[cfg(not(target_os = "linux"))]
-#[path = "mmsg_plain.rs"]
-mod mmsg;
 pub(crate) mod parcels;
 mod serve;

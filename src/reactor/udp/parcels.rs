@@ -3,23 +3,12 @@
 //! than one by one, for bursts.
 
 use crate::service::effects::Outgoing;
-use crate::service::rooms::DatagramPeer;
+use crate::system::Parcel;
 
 /// Datagrams in one parcel, at most: what every kernel takes (UDP_MAX_SEGMENTS).
 const MOST_SEGMENTS: usize = 64;
 /// Bytes in one parcel, at most: the largest UDP payload over IPv4.
 const MOST_BYTES: usize = 65_507;
-
-/// One datagram, or several that lie behind each other in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Parcel {
-    pub to: DatagramPeer,
-    pub start: usize,
-    pub end: usize,
-    /// How long each datagram is but the last, which may be shorter; 0: there
-    /// is only one.
-    pub segment: u16,
-}
 
 impl Parcel {
     fn of(datagram: &Outgoing) -> Parcel {
@@ -77,6 +66,7 @@ pub(crate) fn pack(datagrams: &[Outgoing], parcels: &mut Vec<Parcel>) {
 mod tests {
     use super::*;
     use crate::reactor::SocketId;
+    use crate::service::DatagramPeer;
     use proptest::prelude::*;
 
     fn outgoing(datagrams: &[(u16, usize)]) -> Vec<Outgoing> {

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::batch::Arrival;
 use super::datagram;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::{About, Pending};
@@ -11,6 +10,7 @@ use crate::reactor::notices::Notice;
 use crate::service::effects::Outgoings;
 use crate::service::ids::{Handle, SocketId};
 use crate::service::rooms::DatagramPeer;
+use crate::system::Arrival;
 
 /// Bytes of answers that are sent before the rest of a batch is served: they are
 /// in the processor's cache still.
@@ -31,7 +31,7 @@ impl Reactor {
         if !socket.latch.is_readable() {
             return;
         }
-        let (is_connected, listens_only) = (socket.is_connected, socket.listens_only);
+        let (is_connected, listens_only) = (socket.socket.is_connected(), socket.listens_only);
         let mut receiver = std::mem::take(&mut self.receiver);
         let outcome = receiver.receive(socket);
         if let Err(error) = outcome {
@@ -116,7 +116,7 @@ impl Reactor {
             start += run.len();
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
                 let (sent, refusal) = self.sender.send(socket, run, &outgoing.bytes);
-                if let Some(error) = refusal.filter(|_| socket.is_connected) {
+                if let Some(error) = refusal.filter(|_| socket.socket.is_connected()) {
                     self.pending.push_back(Pending::Socket { host: socket.host, opened: Err(error) });
                 }
                 self.net.statistics.datagrams_sent += sent as u64;

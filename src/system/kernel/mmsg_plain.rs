@@ -3,9 +3,8 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::batch::{Arrival, MESSAGES_A_CALL, STRIDE};
-use super::datagram::Datagram;
-use super::parcels::Parcel;
+use super::DatagramSocket;
+use crate::system::{Arrival, MESSAGES_PER_CALL, Parcel, STRIDE};
 
 #[derive(Default)]
 pub(crate) struct ReceiveHeaders;
@@ -16,11 +15,11 @@ pub(crate) struct SendHeaders;
 impl ReceiveHeaders {
     pub fn receive(
         &mut self,
-        from: &Datagram,
+        from: &DatagramSocket,
         buffer: &mut [u8],
         arrivals: &mut Vec<Arrival>,
     ) -> io::Result<()> {
-        for place in buffer.chunks_exact_mut(STRIDE).take(MESSAGES_A_CALL) {
+        for place in buffer.chunks_exact_mut(STRIDE).take(MESSAGES_PER_CALL) {
             match from.socket.recv_from(place) {
                 Ok((length, peer)) => arrivals.push(Arrival { from: peer, to: None, length, segment: 0 }),
                 Err(_) if !arrivals.is_empty() => return Ok(()),
@@ -34,7 +33,7 @@ impl ReceiveHeaders {
 impl SendHeaders {
     pub fn send(
         &mut self,
-        on: &Datagram,
+        on: &DatagramSocket,
         parcels: &[Parcel],
         _: Option<IpAddr>,
         bytes: &[u8],
