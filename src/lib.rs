@@ -39,6 +39,7 @@
 
 pub mod config;
 pub mod reactor;
+#[cfg(feature = "simulated")]
 pub mod rehearsal;
 pub mod selectors;
 pub mod service;

@@ -41,6 +41,8 @@ use crate::service::Service;
 use crate::service::effects::{Effects, Outgoings};
 use crate::service::ids::Handle;
 use crate::service::rooms::Rooms;
+#[cfg(feature = "simulated")]
+use crate::system::simulated::World;
 use crate::system::{self, System, Waker, Workers};
 
 /// Bytes that one read may take: shared by all connections, for no two read at
@@ -141,6 +143,12 @@ impl Reactor {
     /// When the system gives no poll (descriptors or memory ran out).
     pub fn new() -> io::Result<Reactor> {
         Reactor::on(System::kernel(EVENTS_A_TURN)?)
+    }
+
+    /// A reactor in a world in memory.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn simulated(world: &World) -> io::Result<Reactor> {
+        Reactor::on(System::Simulated(system::simulated::Poll::new(world.clone())))
     }
 
     fn on(system: System) -> io::Result<Reactor> {
@@ -259,6 +267,33 @@ impl Reactor {
             }
         };
         self.system.wait(timeout)
+    }
+
+    /// What [`Context::system_time`](crate::service::Context::system_time) says
+    /// at the beginning of the world.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn set_wall_clock(&mut self, at: SystemTime) {
+        if let Some((_, wall)) = &mut self.virtual_clock {
+            *wall = at;
+        }
+    }
+
+    /// Whether nothing will happen unless time passes or the world does something.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.has_work() && self.net.timers.next().is_none_or(|at| at > self.net.now)
+    }
+
+    /// What a service failed with.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// A service itself, if it is of this type and still runs.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn service_mut<S: Service + 'static>(&mut self, of: ServiceId) -> Option<&mut S> {
+        self.hosts[of.0 as usize].service.as_mut()?.as_any().downcast_mut()
     }
 
     /// Whether something is left to do that no event will announce.

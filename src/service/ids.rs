@@ -9,7 +9,8 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// A handle for a service that is rehearsed without a reactor.
+    /// The handle of an entry that a test invents.
+    #[cfg(test)]
     pub fn numbered(number: u32) -> Handle {
         Handle { generation: number, key: number }
     }

@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn without_a_message_timeout_a_value_may_take_for_ever() {
-        let limits = Limits { message_timeout: None, ..Limits::default() };
+        let limits = Limits { message_timeout: None, idle_timeout: None, ..Limits::default() };
         let mut stage = Rehearsal::with_limits(Json::new(&JsonConfig::default()), limits);
         let client = stage.connect();
         stage.send(client, b"[");

@@ -56,6 +56,9 @@ pub(crate) trait Hosted {
     fn drop_session(&mut self, session: u32);
     fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
     fn farewell(&self, why: Farewell) -> String;
+    /// The service itself, for a stage that knows its type.
+    #[cfg(feature = "simulated")]
+    fn as_any(&mut self) -> &mut dyn std::any::Any;
 }
 
 struct Host<S: Service> {
@@ -63,7 +66,7 @@ struct Host<S: Service> {
     sessions: Slab<S::Session>,
 }
 
-impl<S: Service> Hosted for Host<S> {
+impl<S: Service + 'static> Hosted for Host<S> {
     fn new_session(&mut self) -> u32 {
         self.sessions.insert(S::Session::default()) as u32
     }
@@ -94,6 +97,11 @@ impl<S: Service> Hosted for Host<S> {
 
     fn farewell(&self, why: Farewell) -> String {
         self.service.farewell(why)
+    }
+
+    #[cfg(feature = "simulated")]
+    fn as_any(&mut self) -> &mut dyn std::any::Any {
+        &mut self.service
     }
 }
 

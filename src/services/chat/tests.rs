@@ -209,7 +209,10 @@ fn a_member_that_does_not_read_is_announced_as_dropped() {
     let mut stage = stage();
     let (a, b) = (stage.connect(), stage.connect());
     stage.send(a, "/nick 민수\n".as_bytes());
-    stage.lose(a, CloseReason::TooSlow);
+    stage.stop_reading(a);
+    for _ in 0..48 {
+        stage.send(b, &[b'.'; 64 * 1024]);
+    }
     assert_eq!(text(&mut stage, b), "* 민수 joined\n* 민수 was dropped: it does not read\n");
 }
 

@@ -214,7 +214,7 @@ fn a_refused_conversation_is_timed_with_the_timeout() {
     let mut stage = Rehearsal::new(Talk::new(run, script, Style::Churn { reset: false }, false));
     for number in 0..30 {
         if number == 5 {
-            stage.refuse(ErrorKind::ConnectionRefused.into());
+            stage.refuse(ErrorKind::ConnectionRefused);
         } else {
             let client = stage.connect();
             let sent = stage.received(client);
@@ -271,7 +271,7 @@ fn a_ramp_ends_although_connections_fail() {
     // One fails each quarter of a second: never are all of them down at once.
     for _ in 0..20 {
         stage.pass(250 * MILLI);
-        stage.refuse(ErrorKind::TimedOut.into());
+        stage.refuse(ErrorKind::TimedOut);
     }
     let (outcome, _) = results.try_recv().expect("it has ended");
     assert!(outcome.errors["connecting took too long"] >= 3);
