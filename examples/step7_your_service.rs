@@ -15,7 +15,9 @@
 //! readiness as `async` and `await`.
 
 use std::error::Error;
+use std::process::{self, ExitCode};
 
+use env_logger::Env;
 use onepoll::reactor::Reactor;
 use onepoll::service::{Context, Input, Service};
 
@@ -43,12 +45,22 @@ impl Service for Score {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
+fn serve(address: &str) -> Result<(), Box<dyn Error>> {
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address} is not an IP address with a port, such as 127.0.0.1:3333"))?;
     let mut reactor = Reactor::new()?;
     reactor.watch_signals()?;
-    let (_, bound) = reactor.host("score", Score::default()).tcp(address.parse()?).start()?;
-    println!("listening on {}", bound[0].address);
+    let (_, bound) = reactor.host("score", Score::default()).tcp(address).start()?;
+    println!("listening on {}, PID {}", bound[0].address, process::id());
     reactor.run()?;
     Ok(())
+}
+
+fn main() -> ExitCode {
+    env_logger::init_from_env(Env::default().default_filter_or("info"));
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
+    let Err(error) = serve(&address) else { return ExitCode::SUCCESS };
+    eprintln!("{error}");
+    ExitCode::FAILURE
 }

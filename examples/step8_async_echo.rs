@@ -18,9 +18,11 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::process::{self, ExitCode};
 use std::rc::Rc;
 use std::task::{self, Poll, Waker};
 
+use env_logger::Env;
 use onepoll::reactor::Reactor;
 use onepoll::service::{Context, Input, Service};
 
@@ -112,12 +114,22 @@ impl Service for Tasks {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
+fn serve(address: &str) -> Result<(), Box<dyn Error>> {
+    let address = address
+        .parse()
+        .map_err(|_| format!("{address} is not an IP address with a port, such as 127.0.0.1:3333"))?;
     let mut reactor = Reactor::new()?;
     reactor.watch_signals()?;
-    let (_, bound) = reactor.host("tasks", Tasks).tcp(address.parse()?).start()?;
-    println!("listening on {}", bound[0].address);
+    let (_, bound) = reactor.host("tasks", Tasks).tcp(address).start()?;
+    println!("listening on {}, PID {}", bound[0].address, process::id());
     reactor.run()?;
     Ok(())
+}
+
+fn main() -> ExitCode {
+    env_logger::init_from_env(Env::default().default_filter_or("info"));
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
+    let Err(error) = serve(&address) else { return ExitCode::SUCCESS };
+    eprintln!("{error}");
+    ExitCode::FAILURE
 }
