@@ -172,6 +172,18 @@ fn step7_your_service_numbers_lines_however_they_arrive() {
 }
 
 #[test]
+fn step7_your_service_answers_the_last_line_of_a_client_that_half_closes() {
+    let example = Example::start("step7_your_service");
+    for (sent, expected) in [("안녕\n하세요", "1/1: 안녕\n2/2: 하세요\n"), ("끝\n", "1/3: 끝\n"), ("", "")]
+    {
+        let mut client = example.connect();
+        client.write_all(sent.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(String::from_utf8(read_to_end(&client)).unwrap(), expected);
+    }
+}
+
+#[test]
 fn step8_async_echo_holds_up() {
     holds_up("step8_async_echo");
 }
