@@ -1,9 +1,11 @@
-//! The latch: what is known of a socket's readiness.
+//! The latch: what is known about a socket's readiness.
 //!
-//! mio is edge-triggered: it speaks once when a socket becomes ready and is
-//! silent until it was drained and became ready again. So readiness is
-//! remembered here, set by events and cleared only by proof: a system call
-//! that would have blocked, or one that took less than it was offered.
+//! mio is edge-triggered: it reports a socket when something happens to it, that is
+//! when bytes or a FIN arrive, or when room appears in a full send buffer. One new
+//! byte is enough, even while earlier ones are unread. But what was left unread is
+//! not reported again for that alone: if nothing more happens, the socket is silent.
+//! So readiness is remembered here, set by events and cleared only by proof: a system
+//! call that would have blocked, or one that moved fewer bytes than it was offered.
 
 use crate::system::Readiness;
 
