@@ -291,7 +291,7 @@ fn every_report_is_written_and_says_the_same() {
     let output = stress(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    for part in ["run 2 of 2", "p99.9", "due-time less service time", "generator", "spread"] {
+    for part in ["run 2 of 2", "p99.9", "due-time minus service time", "generator", "spread"] {
         assert!(table.contains(part), "{part} is missing:\n{table}");
     }
 
@@ -400,7 +400,7 @@ fn two_summaries_are_compared() {
     let table = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(table.contains("B/A") && table.contains("spread"), "{table}");
-    assert!(!table.contains("same settings"), "{table}");
+    assert!(!table.contains("different settings"), "{table}");
     for line in table.lines().filter(|line| line.starts_with("rate") || line.starts_with("service p99 ")) {
         assert!(line.contains("the spread"), "{line}");
     }
@@ -408,7 +408,7 @@ fn two_summaries_are_compared() {
     fs::write(&strange, "{}").unwrap();
     let output = stress(&["compare", &files[0], &strange]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("is no summary"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not a summary"), "{}", text(&output.stderr));
 }
 
 #[test]
@@ -451,14 +451,14 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["echo", "127.0.0.1:1", "--size", "0"], "--size"),
         (&["echo", "127.0.0.1:1", "--udp", "--size", "70000"], "65507"),
         (&["echo", "127.0.0.1:1", "--size", "1", "--depth", "200"], "told apart"),
-        (&["echo", "127.0.0.1:1", "--rate", "0"], "messages a second"),
-        (&["echo", "127.0.0.1:1", "--connections", "0"], "from 1 on"),
+        (&["echo", "127.0.0.1:1", "--rate", "0"], "messages per second"),
+        (&["echo", "127.0.0.1:1", "--connections", "0"], "at least 1"),
         (&["idle", "127.0.0.1:1", "--connections", "2000000000"], "descriptors"),
         (&["echo", "127.0.0.1:1", "--messages", "5", "--duration", "1s"], "--duration"),
         (&["echo", "127.0.0.1:1", "--source", "nowhere"], "127.0.0.0/8"),
-        (&["echo", "[::1]:1", "--source", "127.0.0.0/8"], "other family"),
+        (&["echo", "[::1]:1", "--source", "127.0.0.0/8"], "one is IPv4, the other IPv6"),
         (&["idle", "127.0.0.1:1", "--warmup", "1s"], "--warmup"),
-        (&["echo", "127.0.0.1:1", "--interval", "9ms"], "the least is 10ms"),
+        (&["echo", "127.0.0.1:1", "--interval", "9ms"], "it must be at least 10ms"),
         (&["echo", "127.0.0.1:1", "--duration", "9999h"], "longer than a year, which is the longest"),
         (&["request", "127.0.0.1:1"], "--send"),
         (&["request", "127.0.0.1:1", "--send", "\\q"], "backslash"),
@@ -503,7 +503,7 @@ fn what_a_server_hung_up_on_is_not_held() {
     let output = stress(&["idle", &address, "--connections", "3", "--duration", "300ms", "--json", &file]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("2 of 3 connections"), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).contains("3 made, 2 held at the end"), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("3 opened, 2 still open at the end"), "{}", text(&output.stdout));
     let run = &json(&file)["runs"][0];
     assert_eq!((&run["connections_opened"], &run["connections_held"]), (&Value::from(3), &Value::from(2)));
 }

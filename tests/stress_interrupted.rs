@@ -41,7 +41,7 @@ fn an_interrupted_run_still_tells_what_it_measured() {
         kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{transport}");
-        assert!(text(&output.stdout).contains("ended before its time"), "{}", text(&output.stdout));
+        assert!(text(&output.stdout).contains("ended early"), "{}", text(&output.stdout));
         let run = &json(&summary)["runs"][0];
         assert_eq!(run["interrupted"], true);
         assert!(run["answered"].as_u64().unwrap() > 0);
@@ -68,7 +68,7 @@ fn an_interrupted_run_hides_no_stall() {
     });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(text(&output.stdout).contains("messages under way: 2."), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("in flight: 2."), "{}", text(&output.stdout));
     let run = &json(&summary)["runs"][0];
     assert_eq!((&run["answered"], &run["under_way"]), (&Value::from(2), &Value::from(2)));
     assert_eq!(run["service"]["count"], 4, "the stall is among the latencies");

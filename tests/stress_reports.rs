@@ -88,7 +88,7 @@ fn a_summary_tells_everything_that_was_asked_for() {
         text(&output.stdout).to_owned()
     };
     let table = compared(&kept, &churned);
-    assert!(table.contains("not made with the same settings: "), "{table}");
+    assert!(table.contains("have different settings: "), "{table}");
     assert!(table.contains("send") && table.contains("per-connection"), "{table}");
 
     // A file as earlier versions wrote it: without any of this.
@@ -104,7 +104,7 @@ fn a_summary_tells_everything_that_was_asked_for() {
     settings.remove("interval_s");
     fs::write(&old, value.to_string()).unwrap();
     let table = compared(&old, &kept);
-    assert!(!table.contains("same settings"), "{table}");
+    assert!(!table.contains("different settings"), "{table}");
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_wrong_answer_is_shown_beside_what_was_expected() {
     let file = free("wrong.json");
     for (expectation, expected) in [
         (["--expect", "세븐\\n"], "  expected      세븐\\n\n"),
-        (["--expect-regex", "^[a-z]$"], "what matches ^[a-z]$\n"),
+        (["--expect-regex", "^[a-z]$"], "anything that matches ^[a-z]$\n"),
     ] {
         let load = ["--connections", "1", "--messages", "2", "--warmup", "0s", "--timeout", "200ms"];
         let request = ["request", &*address, "--send", "일곱\\n\\xff", "--json", &file, "--force"];
