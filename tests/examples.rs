@@ -1,4 +1,4 @@
-//! Every example is started as its reader would start it and spoken to.
+//! Starts every example as its reader would, and talks to it.
 //!
 //! `cargo test` builds the examples before it runs this; `cargo test --test
 //! examples` alone does not.
@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// Ends a test that would otherwise wait for ever; no test passes by it.
+/// Ends a test that would otherwise wait forever; no test passes because of it.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// More than the buffers of two sockets can be made to hold.
+/// More than the buffers of two sockets can hold at most.
 const TOO_MUCH: usize = 256 << 20;
 
 /// An example that runs until this is dropped.
@@ -98,16 +98,17 @@ fn serves_many_at_once(example: &Example) {
     serves_one_after_another(example);
 }
 
-/// The byte of a long message at `position`: no two stretches of it look alike.
+/// The byte of a long message at `position`: no two stretches of the message look
+/// alike.
 fn byte_at(position: usize) -> u8 {
     (position / 4).to_le_bytes()[position % 4]
 }
 
-/// Sends until nothing more is taken, which takes at least one partial write by the
-/// server; only then reads. `meanwhile` runs in between.
+/// Sends until the server takes no more, which causes at least one partial write
+/// on its side, and only then reads. `meanwhile` runs in between.
 fn gives_all_back_to_a_client_that_reads_late(example: &Example, meanwhile: impl FnOnce()) {
     let mut client = example.connect();
-    // Not the moment that is waited for, only what counts as "takes no more".
+    // The test does not wait for this time; it only defines "takes no more".
     client.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut sent = 0;
     while sent < TOO_MUCH {
@@ -143,7 +144,7 @@ fn gives_all_back_to_a_client_that_reads_late(example: &Example, meanwhile: impl
     echoes(&client, "끝");
 }
 
-/// What every server of more than one client has to do, from step 2 on.
+/// What every server for more than one client has to do, from step 2 on.
 fn holds_up(name: &str) {
     let example = Example::start(name);
     serves_many_at_once(&example);

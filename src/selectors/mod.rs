@@ -129,7 +129,8 @@ impl<T> Selector<T> {
 
     /// Watches `source` for `events` from now on, with `data` attached.
     ///
-    /// # Errors [`NoEvents`](SelectorError::NoEvents),
+    /// # Errors
+    /// [`NoEvents`](SelectorError::NoEvents),
     /// [`AlreadyRegistered`](SelectorError::AlreadyRegistered),
     /// [`BadDescriptor`](SelectorError::BadDescriptor),
     /// [`Unsupported`](SelectorError::Unsupported) for regular files and
@@ -159,7 +160,8 @@ impl<T> Selector<T> {
 
     /// Stops watching `source` and returns its key.
     ///
-    /// # Errors [`NotRegistered`](SelectorError::NotRegistered) or
+    /// # Errors
+    /// [`NotRegistered`](SelectorError::NotRegistered) or
     /// [`Closed`](SelectorError::Closed). It never fails because the descriptor
     /// has been closed, or because its number belongs to another file by now.
     pub fn unregister(&mut self, source: &impl AsRawFd) -> Result<SelectorKey<T>, SelectorError> {
@@ -175,7 +177,8 @@ impl<T> Selector<T> {
     /// Changes what `source` is watched for, and its data. If `events` stay the
     /// same, this costs no system call.
     ///
-    /// # Errors [`NoEvents`](SelectorError::NoEvents),
+    /// # Errors
+    /// [`NoEvents`](SelectorError::NoEvents),
     /// [`NotRegistered`](SelectorError::NotRegistered) or
     /// [`Closed`](SelectorError::Closed), which change nothing. If the kernel
     /// refuses, as it does when the descriptor has been closed, the key is

@@ -27,7 +27,8 @@ pub type ReadyLists = (Vec<RawFd>, Vec<RawFd>, Vec<RawFd>);
 /// each of them, ready or not; a [`Selector`] registers once. Unlike select(2),
 /// it accepts descriptors above 1023.
 ///
-/// # Errors [`BadDescriptor`](SelectorError::BadDescriptor), or
+/// # Errors
+/// [`BadDescriptor`](SelectorError::BadDescriptor), or
 /// [`System`](SelectorError::System) if the process has no descriptor left for
 /// the call's own use.
 ///

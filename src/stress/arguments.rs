@@ -99,7 +99,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
     /// Messages in flight per connection; the next one is sent when one comes
-    /// back (default 1; with --rate 64, if answers can be told apart)
+    /// back (default 1, or 64 with --rate if answers can be told apart)
     #[arg(long, value_name = "D", value_parser = at_least_one)]
     depth: Option<usize>,
     /// Send this many messages per second over all connections, on an even
@@ -239,7 +239,8 @@ pub struct Order {
 impl StressCommand {
     /// Checks how the options fit together.
     ///
-    /// # Errors A sentence for the user.
+    /// # Errors
+    /// A sentence for the user.
     pub fn order(self) -> Result<Order, String> {
         let none = LoadArgs { warmup: Duration::ZERO, messages: None, depth: None, rate: None };
         let (common, load, udp, words) = match self {

@@ -18,7 +18,8 @@ const MOST_HELD: u64 = 4 * GIB;
 
 /// Checks what a scenario sends against its load.
 ///
-/// # Errors A sentence for the user.
+/// # Errors
+/// A sentence for the user.
 pub fn check(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
     let depth = plan.load.depth();
     match words {

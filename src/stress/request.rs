@@ -135,7 +135,8 @@ fn wrong(window: &mut Window, parts: [&[u8]; 2], now: Instant, tally: &mut Tally
 /// Reads a message from the command line: `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH`
 /// have their meaning in C.
 ///
-/// # Errors Any other character after a backslash.
+/// # Errors
+/// Any other character after a backslash.
 pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

@@ -14,7 +14,7 @@ use super::writer::Writer;
 #[derive(Debug, Args)]
 pub struct Files {
     /// Write the summary to this file as JSON (docs/stress.md describes its
-    /// fields); any one of these four files may be -, standard output
+    /// fields); one of these four files may be -, for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write one line of JSON per interval to this file
@@ -44,7 +44,8 @@ impl Files {
     /// Checks before the measurement that all files can be written, and opens
     /// those that are written during the run.
     ///
-    /// # Errors A sentence for the user. Nothing is left behind then.
+    /// # Errors
+    /// A sentence for the user. Nothing is left behind then.
     pub fn open(&self) -> Result<(Reporter, Outputs), String> {
         let place = |name: &Option<PathBuf>| {
             name.as_deref().map(|name: &Path| Place::new(name, self.force)).transpose()

@@ -35,7 +35,8 @@ enum Kind {
 impl Place {
     /// Finds out where a name leads. With `force` it may be an existing file.
     ///
-    /// # Errors A sentence for the user about what cannot be written.
+    /// # Errors
+    /// A sentence for the user about what cannot be written.
     pub fn new(name: &Path, force: bool) -> Result<Place, String> {
         let shown = name.display();
         let kind = match descriptor(name) {
