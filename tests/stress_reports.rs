@@ -212,7 +212,7 @@ fn a_slow_reader_of_the_records_is_reported_and_slows_nothing_down() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
     let [lines, summary] = [pipe("slow"), free("slow.json")];
-    let load = ["--connections", "1", "--rate", "200", "--duration", "500ms", "--warmup", "0s"];
+    let load = ["--connections", "1", "--rate", "200", "--messages", "100", "--warmup", "0s"];
     let files = ["--interval", "10ms", "--ndjson", &lines, "--json", &summary];
     let mut child = command(&["echo", &*address])
         .args(load)
