@@ -318,7 +318,7 @@ impl ProcessorTime {
         }
     }
 
-    /// The difference to an earlier reading.
+    /// The difference from an earlier reading.
     pub fn since(&self, before: &ProcessorTime) -> ProcessorTime {
         ProcessorTime {
             used: self.used.saturating_sub(before.used),

@@ -8,7 +8,7 @@ use super::{Link, Script, Style, Talk, Way};
 
 /// How many links begin their load in one tick: few, since what is sent together
 /// is timed from the same moment.
-const LINKS_A_TICK: usize = 64;
+const LINKS_PER_TICK: usize = 64;
 
 impl Talk {
     pub(super) fn open_more(&mut self, cx: &mut Context<'_>) {
@@ -117,7 +117,7 @@ impl Talk {
         }
     }
 
-    /// Begins load on some of the links per tick. Returns whether the next part
+    /// Begins load on the links, a few per tick. Returns whether the next ones
     /// should follow at once.
     pub(super) fn start_load(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         if !self.run.sends() {
@@ -127,7 +127,7 @@ impl Talk {
             self.next_to_start = 0;
             self.links.iter_mut().for_each(|link| link.share.restart());
         }
-        let until = self.links.len().min(self.next_to_start + LINKS_A_TICK);
+        let until = self.links.len().min(self.next_to_start + LINKS_PER_TICK);
         while self.next_to_start < until {
             self.fill(self.next_to_start, now, cx);
             self.next_to_start += 1;
