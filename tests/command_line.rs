@@ -1,5 +1,5 @@
-//! The command line: exit statuses, what goes to which stream, and errors that
-//! a person can act on.
+//! The command line: exit statuses, what goes to which stream, and errors that a
+//! person can act on.
 
 mod support;
 
@@ -43,7 +43,7 @@ fn wrong_usage_is_explained_with_status_2() {
 }
 
 #[test]
-fn a_mistake_in_a_config_is_named_with_line_and_column() {
+fn a_mistake_in_a_config_is_reported_with_line_and_column() {
     for (config, place, fragment) in [
         ("[services.echo]\ntcp = 0\ncolour = 1\n", ":3:1", "colour"),
         ("[services.echo]\ntcp = \"many\"\n", ":2:7", "tcp"),
@@ -63,7 +63,7 @@ fn a_mistake_in_a_config_is_named_with_line_and_column() {
 }
 
 #[test]
-fn the_example_config_is_what_is_served_without_one() {
+fn the_example_config_serves_what_is_served_without_a_config() {
     let example = onepoll(&["config", "example"]);
     assert!(example.status.success());
     let file = config_file("example", text(&example.stdout));
@@ -152,7 +152,7 @@ fn echo_once(daemon: &Daemon) {
 }
 
 #[test]
-fn the_log_tells_the_services_at_info_and_connections_at_debug() {
+fn the_log_shows_services_at_info_and_connections_at_debug() {
     let quiet = log_of(&[], &[], echo_once);
     assert!(quiet.contains("echo") && quiet.contains("127.0.0.1:"), "{quiet}");
     assert!(!quiet.contains("connected"), "{quiet}");
@@ -168,7 +168,7 @@ fn the_log_tells_the_services_at_info_and_connections_at_debug() {
 }
 
 #[test]
-fn each_way_in_which_a_connection_ends_is_logged_by_its_reason() {
+fn every_end_of_a_connection_is_logged_with_its_reason() {
     let config = "[services.echo]\ntcp = 0\nidle_timeout = \"100ms\"\n\
                   [services.small]\nkind = \"echo\"\ntcp = 0\nconnections = 1\n\
                   [services.json]\ntcp = 0\nmessage_timeout = \"100ms\"\n\
@@ -220,7 +220,7 @@ fn each_way_in_which_a_connection_ends_is_logged_by_its_reason() {
 }
 
 #[test]
-fn daemons_share_a_port_only_where_both_are_told_to() {
+fn daemons_share_a_port_only_if_both_are_told_to() {
     let config = |port: u16, reuse: bool| {
         format!("[socket]\nreuse_port = {reuse}\n[services.echo]\ntcp = {port}\nudp = {port}\n")
     };

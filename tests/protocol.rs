@@ -1,7 +1,7 @@
 //! The example exchanges of PROTOCOL.md happen as they are written there.
 //!
 //! Each fenced block that starts with "exchange" gets a daemon of its own.
-//! Section 1 of PROTOCOL.md explains the notation; `exchange` reads it.
+//! Section 1 of PROTOCOL.md explains the notation; `exchange` parses it.
 
 #[path = "support/exchange.rs"]
 mod exchange;
@@ -23,7 +23,7 @@ use support::{Daemon, PATIENCE};
 
 const DOCUMENT: &str = include_str!("../PROTOCOL.md");
 const CTIME: &str = "%a %b %e %H:%M:%S %Y";
-/// The daemon counts its deadlines in whole milliseconds.
+/// The daemon keeps its deadlines in whole milliseconds.
 const CLOCK_GRAIN: Duration = Duration::from_millis(5);
 
 #[test]
@@ -57,7 +57,7 @@ fn the_table_of_services_is_the_catalog() {
 }
 
 #[test]
-fn the_words_for_those_who_are_turned_away_are_quoted() {
+fn the_sentences_for_clients_that_are_turned_away_are_quoted() {
     use Farewell::{Full, Idle, MessageTimeout, TooLong, TooManyFromPeer};
     for why in [Full, TooManyFromPeer, Idle, MessageTimeout, TooLong] {
         assert!(DOCUMENT.contains(&format!("| `{why}` |")), "{why}");
@@ -83,7 +83,7 @@ fn an_exchange_that_differs_fails_with_its_line() {
 }
 
 #[test]
-fn a_line_that_is_no_notation_is_an_error() {
+fn a_line_that_is_not_in_the_notation_is_an_error() {
     for line in ["A connect", "a connects", "A> one", "A> \"one", "A> \"\\q\"", "A< \"x\" after 1", "A"] {
         let document = format!("```exchange echo\n{line}\n```\n");
         assert!(exchanges(&document).unwrap_err().starts_with("PROTOCOL.md:2: "), "{line}");
@@ -101,14 +101,14 @@ fn perform(exchange: &Exchange) -> Result<(), String> {
     stage.finish().map_err(at(exchange.line))
 }
 
-/// A daemon with one service, and those who talk to it.
+/// A daemon with one service, and the peers that talk to it.
 struct Stage {
     daemon: Daemon,
     service: String,
     peers: BTreeMap<String, Peer>,
     /// Bound to the port that the service sends to, before the service starts.
     listener: Option<UdpSocket>,
-    /// When the step before this one began.
+    /// When the previous step began.
     before: Instant,
 }
 
@@ -119,7 +119,7 @@ enum Peer {
         ended: bool,
     },
     /// `service` is where it sends to, and where answers come from unless the
-    /// step says otherwise; of a service that only sends, the port is unknown.
+    /// step says otherwise. The port of a service that only sends is unknown.
     Datagram {
         socket: UdpSocket,
         service: SocketAddr,
@@ -168,8 +168,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Nothing may come besides: connections end in order and in silence. Once
-    /// the daemon has ended, all datagrams that it sent are there.
+    /// Nothing else may come: connections end in order and in silence. Once the
+    /// daemon has ended, all datagrams that it sent have arrived.
     fn finish(mut self) -> Result<(), String> {
         for (name, peer) in &mut self.peers {
             if let Peer::Stream { socket, received, ended: false } = peer {
@@ -236,7 +236,7 @@ impl Peer {
         }
     }
 
-    /// Takes the next bytes, or the next datagram, which must be these.
+    /// Takes the next bytes, or the next datagram, which must match.
     fn hear(&mut self, expected: &[u8], from: Option<IpAddr>) -> Result<(), String> {
         let differs = |heard: &[u8]| format!("{} instead of {}", text_of(heard), text_of(expected));
         match self {
@@ -294,7 +294,7 @@ impl Peer {
         }
     }
 
-    /// Nothing is there at this moment.
+    /// Checks that nothing is there at this moment.
     fn hear_nothing(&mut self) -> Result<(), String> {
         let heard = match self {
             Peer::Stream { ended: true, .. } => return Ok(()),
