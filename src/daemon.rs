@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use onepoll::config::{self, Config, Overrides, PortOverride};
-use onepoll::reactor::{Bound, Reactor};
-use onepoll::services;
+use onepoll::config::{self, Config, ConfigErrors, Overrides, PortOverride};
+use onepoll::hosting;
+use onepoll::reactor::Reactor;
+use onepoll::service::Bound;
+use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
 use crate::{Failure, output, signals};
@@ -53,19 +55,18 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let config = load(arguments).map_err(Failure::usage)?;
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
     signals::watch(&mut reactor).map_err(Failure::at_run_time)?;
-    let mut served = Vec::new();
-    for service in &config.services {
-        let sockets = services::start(&mut reactor, service).map_err(Failure::at_run_time)?;
-        let kind = service.kind.name();
-        served.extend(sockets.into_iter().map(|bound| Served { name: service.name.clone(), kind, bound }));
-    }
     let possible = possible_connections(descriptors);
     reactor.set_max_connections(lowered("", config.limits.connections, possible, descriptors));
-    for service in &config.services {
+    let reachable = config::reachable(&config);
+    let mut served = Vec::new();
+    for service in config.services {
         // What is more than possible for all is more than possible for one.
         lowered(&format!("{}: ", service.name), service.limits.connections, possible, descriptors);
+        let (name, kind) = (service.name.clone(), service.kind.name);
+        let sockets = hosting::host(&mut reactor, service).map_err(Failure::at_run_time)?;
+        served.extend(sockets.into_iter().map(|bound| Served { name: name.clone(), kind, bound }));
     }
-    log_table(&served, &config);
+    log_table(&served, &reachable);
     if arguments.announce {
         let failed = |error| Failure::at_run_time(format!("the announcement cannot be written: {error}"));
         output::print(&announcement(&served)).map_err(failed)?;
@@ -75,12 +76,12 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(arguments: &ServeArgs) -> Result<Config, config::ConfigError> {
+fn load(arguments: &ServeArgs) -> Result<Config, ConfigErrors> {
     let overrides =
         Overrides { bind: arguments.bind, only: arguments.only.clone(), ports: arguments.ports.clone() };
     match &arguments.config {
-        Some(file) => Config::load(file, &overrides),
-        None => Config::built_in(&overrides),
+        Some(file) => Config::load(CATALOG, file, &overrides),
+        None => Config::built_in(CATALOG, &overrides),
     }
 }
 
@@ -120,14 +121,14 @@ fn lowered(whose: &str, wanted: usize, possible: usize, descriptors: u64) -> usi
     if wanted == 0 { possible } else { wanted.min(possible) }
 }
 
-fn log_table(served: &[Served], config: &Config) {
+fn log_table(served: &[Served], reachable: &[String]) {
     let width = served.iter().map(|line| line.name.len()).max().unwrap_or(0).max("service".len());
     log::info!("{:<width$}  transport  address", "service");
     for Served { name, kind, bound } in served {
         let kind = if name == kind { String::new() } else { format!("  (kind {kind})") };
         log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), bound.address);
     }
-    for sentence in config::reachable(config) {
+    for sentence in reachable {
         log::info!("{sentence}");
     }
 }

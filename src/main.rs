@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use onepoll::config::{self, Config, Overrides};
-use onepoll::services::catalog::CATALOG;
+use onepoll::services::CATALOG;
 
 use client::ClientCommand;
 use daemon::ServeArgs;
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     let outcome = match parse().command {
         Command::Serve(arguments) => daemon::serve(&arguments),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
-        Command::Config(ConfigCommand::Example) => print(config::example()),
+        Command::Config(ConfigCommand::Example) => print(&config::example(CATALOG)),
         Command::Services => print(&catalog()),
         Command::Stress(command) => stress::run(*command),
         Command::Client(command) => client::run(command).map_err(Failure::at_run_time),
@@ -119,7 +119,7 @@ fn parse() -> Arguments {
 }
 
 fn check(file: &std::path::Path) -> Result<(), Failure> {
-    let config = Config::load(file, &Overrides::default()).map_err(Failure::usage)?;
+    let config = Config::load(CATALOG, file, &Overrides::default()).map_err(Failure::usage)?;
     print(&config::describe(&config))
 }
 

@@ -1,11 +1,9 @@
-//! A service with its sessions, and the builder that gives it its sockets.
+//! A service's place in the reactor, and the builder that gives it its sockets.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-
-use slab::Slab;
 
 use crate::reactor::Reactor;
 use crate::reactor::ending::DRAIN_GRACE;
@@ -14,88 +12,12 @@ use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
 use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
+use crate::service::AnyService;
+pub(crate) use crate::service::any::{Call, Hosted};
 use crate::service::ids::SocketId;
 use crate::service::limits::Limits;
 use crate::service::options::SocketOptions;
 use crate::service::sockets::{Bound, DatagramSpec, Transport};
-use crate::service::{Answer, CloseReason, Context, Farewell, Input, Message, Service};
-
-/// One call into a service. Sessions go by their key in the service's slab.
-pub(crate) enum Call<'a, 'b> {
-    Start,
-    Connecting(u32),
-    Open(u32),
-    Receive(u32, &'a mut Input<'b>),
-    EndOfInput(u32, &'a mut Input<'b>),
-    RoomToSend(u32),
-    Timeout(u32, &'a mut Input<'b>),
-    Closed(u32, &'a CloseReason),
-    Datagram { on: SocketId, from: SocketAddr, datagram: &'a [u8] },
-    Tick,
-    Socket(io::Result<SocketId>),
-    Finished(Answer),
-    Message(Message),
-    Keyboard(Option<&'a [u8]>),
-}
-
-impl Call<'_, '_> {
-    /// How many bytes of input the call can refer to.
-    pub fn input_length(&self) -> usize {
-        match self {
-            Call::Receive(_, input) | Call::EndOfInput(_, input) | Call::Timeout(_, input) => {
-                input.unread().len()
-            }
-            _ => 0,
-        }
-    }
-}
-
-/// A service of any type.
-pub(crate) trait Hosted {
-    fn new_session(&mut self) -> u32;
-    fn drop_session(&mut self, session: u32);
-    fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
-    fn farewell(&self, why: Farewell) -> String;
-}
-
-struct Host<S: Service> {
-    service: S,
-    sessions: Slab<S::Session>,
-}
-
-impl<S: Service> Hosted for Host<S> {
-    fn new_session(&mut self) -> u32 {
-        self.sessions.insert(S::Session::default()) as u32
-    }
-
-    fn drop_session(&mut self, session: u32) {
-        self.sessions.try_remove(session as usize);
-    }
-
-    fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>) {
-        let Host { service, sessions } = self;
-        match call {
-            Call::Start => service.start(cx),
-            Call::Connecting(key) => service.connecting(&mut sessions[key as usize], cx),
-            Call::Open(key) => service.open(&mut sessions[key as usize], cx),
-            Call::Receive(key, input) => service.receive(&mut sessions[key as usize], input, cx),
-            Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key as usize], input, cx),
-            Call::RoomToSend(key) => service.room_to_send(&mut sessions[key as usize], cx),
-            Call::Timeout(key, input) => service.timeout(&mut sessions[key as usize], input, cx),
-            Call::Closed(key, why) => service.closed(sessions.remove(key as usize), why, cx),
-            Call::Datagram { on, from, datagram } => service.datagram(on, from, datagram, cx),
-            Call::Tick => service.tick(cx),
-            Call::Socket(opened) => service.socket(opened, cx),
-            Call::Finished(answer) => service.finished(answer, cx),
-            Call::Message(message) => service.message(message, cx),
-            Call::Keyboard(typed) => service.keyboard(typed, cx),
-        }
-    }
-
-    fn farewell(&self, why: Farewell) -> String {
-        self.service.farewell(why)
-    }
-}
 
 /// A service's place in the reactor.
 pub(crate) struct Slot {
@@ -168,18 +90,18 @@ impl std::error::Error for BindError {
 /// Gives a service its sockets; made by [`Reactor::host`]. Call
 /// [`tcp`](HostBuilder::tcp) and [`udp`](HostBuilder::udp) for each address,
 /// then [`start`](HostBuilder::start).
-pub struct HostBuilder<'r, S: Service> {
+pub struct HostBuilder<'r> {
     reactor: &'r mut Reactor,
     name: String,
-    service: S,
+    service: AnyService,
     limits: Limits,
     options: SocketOptions,
     tcp: Vec<SocketAddr>,
     udp: Vec<DatagramSpec>,
 }
 
-impl<'r, S: Service + 'static> HostBuilder<'r, S> {
-    pub(crate) fn new(reactor: &'r mut Reactor, name: &str, service: S) -> HostBuilder<'r, S> {
+impl<'r> HostBuilder<'r> {
+    pub(crate) fn new(reactor: &'r mut Reactor, name: &str, service: AnyService) -> HostBuilder<'r> {
         HostBuilder {
             reactor,
             name: name.to_owned(),
@@ -275,12 +197,11 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             return Err(failure);
         }
         reactor.make_room_for_lines(limits.line_length);
-        let service: Box<dyn Hosted> = Box::new(Host { service, sessions: Slab::new() });
         reactor.hosts.push(Slot {
             name,
             limits,
             options,
-            service: Some(service),
+            service: Some(service.0),
             panics: 0,
             connections: 0,
             per_peer: HashMap::new(),
