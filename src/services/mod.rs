@@ -8,6 +8,7 @@
 pub mod beacon;
 pub mod chat;
 mod conversation;
+pub mod discard;
 pub mod discovery;
 pub mod echo;
 pub mod hello;
@@ -33,6 +34,7 @@ pub static CATALOG: &[&Description] = &[
     &beacon::DESCRIPTION,
     &discovery::DESCRIPTION,
     &multicast::DESCRIPTION,
+    &discard::DESCRIPTION,
 ];
 
 /// The broadcast address of 127.0.0.0/8.
