@@ -15,6 +15,7 @@ pub mod hello;
 pub mod json;
 pub mod multicast;
 pub mod number;
+pub mod quote;
 pub mod time;
 pub mod upper;
 
@@ -35,6 +36,7 @@ pub static CATALOG: &[&Description] = &[
     &discovery::DESCRIPTION,
     &multicast::DESCRIPTION,
     &discard::DESCRIPTION,
+    &quote::DESCRIPTION,
 ];
 
 /// The broadcast address of 127.0.0.0/8.
