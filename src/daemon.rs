@@ -1,8 +1,9 @@
 //! `onepoll serve`: from the command line to a running reactor.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -21,17 +22,17 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 
 #[derive(Args)]
 pub struct ServeArgs {
-    /// What to serve, and where; without it, everything on its default port
+    /// What to serve, and where (- is standard input); without it, everything on its default port
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The address to bind (default 127.0.0.1)
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
-    /// Serve only these services
+    /// Serve only these services, separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Another port for a service; 0 takes a free one
-    #[arg(long = "port", value_name = "NAME[/tcp|/udp]=PORT")]
+    /// Other ports for services, separated by commas; 0 takes a free one
+    #[arg(long = "port", value_name = "NAME[/tcp|/udp]=PORT", value_delimiter = ',')]
     ports: Vec<PortOverride>,
     /// Print one line of JSON with the addresses on standard output
     #[arg(long)]
@@ -80,9 +81,17 @@ fn load(arguments: &ServeArgs) -> Result<Config, ConfigErrors> {
     let overrides =
         Overrides { bind: arguments.bind, only: arguments.only.clone(), ports: arguments.ports.clone() };
     match &arguments.config {
-        Some(file) => Config::load(CATALOG, file, &overrides),
+        Some(file) => read_config(file, &overrides),
         None => Config::built_in(CATALOG, &overrides),
     }
+}
+
+/// Reads a config file; `-` is standard input.
+pub fn read_config(file: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+    if file == Path::new("-") {
+        return Config::read(CATALOG, io::stdin().lock(), Path::new("standard input"), overrides);
+    }
+    Config::load(CATALOG, file, overrides)
 }
 
 fn start_log(verbose: bool) {

@@ -21,8 +21,8 @@ pub(super) const TOP_KEYS: [&str; 4] = ["bind", "limits", "socket", "services"];
 /// Keys of every service's table, beside limits, socket options and its own.
 pub(super) const SERVICE_KEYS: [&str; 4] = ["kind", "bind", "tcp", "udp"];
 
-/// Twenty thousand services take a tenth of it; the bound is for what is no
-/// config file at all.
+/// Room for tens of thousands of services; the bound is for what is no config
+/// file at all.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 
 impl Config {

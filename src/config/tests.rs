@@ -136,7 +136,7 @@ fn a_limit_that_makes_no_sense_is_refused() {
         ("[limits]\nidle_timeout = \"5\"", (2, 16), "write \"5s\""),
         ("[limits]\nidle_timeout = \"soon\"", (2, 16), "is not a duration"),
         ("[limits]\nidle_timeout = 1.5", (2, 16), "not a float"),
-        ("[limits]\noutput_limit = \"1 MB\"", (2, 16), "is not a size"),
+        ("[limits]\noutput_limit = \"1 TB\"", (2, 16), "is not a size"),
         ("[limits]\noutput_limit = -1", (2, 16), "-1 is not a size"),
         ("[limits]\nline_length = 0", (2, 15), "cannot be turned off"),
         ("[limits]\nline_length = 63", (2, 15), "63 B is outside of 64 B to 16 MiB"),

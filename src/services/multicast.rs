@@ -105,7 +105,8 @@ impl Service for Multicast {
     type Session = ();
 
     fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
-        log::debug!("multicast: {} bytes from {from}", datagram.len());
+        let length = datagram.len();
+        log::debug!("multicast: {length} byte{} from {from}", if length == 1 { "" } else { "s" });
         cx.send_to(on, from, self.message.as_bytes());
     }
 }

@@ -52,6 +52,9 @@ impl Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceId(pub(crate) u32);
 
+/// Ports below it need a privilege (capabilities(7), CAP_NET_BIND_SERVICE).
+const FIRST_FREE_PORT: u16 = 1024;
+
 /// Why a service could not be given a socket.
 #[derive(Debug)]
 pub struct BindError {
@@ -75,6 +78,11 @@ impl fmt::Display for BindError {
                 f.write_str("another program uses this port; end it, or choose another port")
             }
             io::ErrorKind::AddrNotAvailable => f.write_str("this machine has no such address"),
+            io::ErrorKind::PermissionDenied if (1..FIRST_FREE_PORT).contains(&address.port()) => f.write_str(
+                "the system keeps ports below 1024 for privileged programs; choose a higher port, or permit \
+                 this program with `sudo setcap cap_net_bind_service=+ep FILE` (in a systemd unit: \
+                 AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+            ),
             io::ErrorKind::PermissionDenied => write!(f, "the system does not permit it ({source})"),
             _ => write!(f, "{source}"),
         }
@@ -212,5 +220,24 @@ impl<'r> HostBuilder<'r> {
         }
         reactor.call_host(id, Call::Start);
         Ok((ServiceId(id), bound))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_privileged_port_says_what_to_do() {
+        let told = |port: u16| {
+            let address = ([127, 0, 0, 1], port).into();
+            let source = io::ErrorKind::PermissionDenied.into();
+            BindError { service: "echo".into(), transport: Transport::Tcp, address, source }.to_string()
+        };
+        let privileged = told(7);
+        for part in ["service echo cannot use TCP 127.0.0.1:7: ", "a higher port", "setcap", "systemd"] {
+            assert!(privileged.contains(part), "{privileged}");
+        }
+        assert!(told(3333).contains("the system does not permit it"), "{}", told(3333));
     }
 }
