@@ -11,9 +11,9 @@ use std::io;
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use onepoll::config::{ChatConfig, EchoConfig};
 use onepoll::rehearsal::{Client, Rehearsal};
-use onepoll::services::{Chat, Echo};
+use onepoll::services::chat::Chat;
+use onepoll::services::echo::Echo;
 use onepoll::wire::json::{JsonStep, JsonStream, JsonText};
 use onepoll::wire::text::{Step, TextFraming};
 
@@ -191,7 +191,7 @@ fn json_is_found_in_pieces(bencher: Bencher<'_, '_>, piece: usize) {
 /// An echo without a socket: the service, its context and its effects.
 #[divan::bench(args = [64, 16 * 1024])]
 fn service_echoes_bytes(bencher: Bencher<'_, '_>, length: usize) {
-    let mut stage = Rehearsal::new(Echo::new(&EchoConfig::default()));
+    let mut stage = Rehearsal::new(Echo::new("/end"));
     let client = stage.connect();
     let message = vec![b'.'; length];
     bencher.counter(BytesCount::new(length)).bench_local(|| {
@@ -204,7 +204,7 @@ fn service_echoes_bytes(bencher: Bencher<'_, '_>, length: usize) {
 /// sockets that copy is a write.
 #[divan::bench(args = [2, 100, 1000])]
 fn room_delivers_a_line_to_members(bencher: Bencher<'_, '_>, members: usize) {
-    let mut stage = Rehearsal::new(Chat::new(&ChatConfig::default()));
+    let mut stage = Rehearsal::new(Chat::new(false));
     let members: Vec<Client> = (0..members).map(|_| stage.connect()).collect();
     bencher.counter(ItemsCount::new(members.len() - 1)).bench_local(|| {
         stage.send(members[0], black_box("안녕하세요, 여러분\n".as_bytes()));

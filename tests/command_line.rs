@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::process::{Command, Output, Stdio};
 
+use onepoll::services::CATALOG;
 use support::{Daemon, config_file, connect, read_exactly, read_to_end};
 
 fn onepoll(arguments: &[&str]) -> Output {
@@ -30,7 +31,12 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["serve", "--only", "echo", "--port", "upper=5"], "--port upper=5: upper is not served"),
         (&["serve", "--bind", "fe80::1"], "--bind: fe80::1 is link-local"),
         (&["serve", "--config", "/no/such/file.toml"], "/no/such/file.toml"),
+        (&["serve", "--port", "echo=1,echo/tcp=2"], "both set the TCP port of echo"),
+        (&["ehco"], "similar"),
+        (&["config", "chekc", "lab.toml"], "similar"),
         (&["config", "check"], "Usage"),
+        (&["config", "check", "/dev/zero"], "not a regular file"),
+        (&["serve", "--config", "/dev/zero"], "not a regular file"),
         (&["config", "check", "/no/such/file.toml"], "/no/such/file.toml"),
     ] {
         let output = onepoll(arguments);
@@ -40,6 +46,52 @@ fn wrong_usage_is_explained_with_status_2() {
         assert_eq!(text(&output.stdout), "", "{arguments:?}");
         assert!(!error.contains("panicked"), "{error}");
     }
+}
+
+#[test]
+fn help_is_a_command_too() {
+    for (arguments, fragment) in [
+        (&["help"][..], "onepoll <COMMAND>"),
+        (&["help", "serve"], "--announce"),
+        (&["help", "config", "check"], "onepoll config check"),
+        (&["config", "help"], "example"),
+    ] {
+        let output = onepoll(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(fragment), "{arguments:?}: {}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn ports_are_given_one_by_one_or_in_a_list() {
+    for ports in [&["--port", "echo=0,json=0"][..], &["--port", "echo=0", "--port", "json=0"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+        command.args(["serve", "--announce", "--only", "echo,json"]).args(ports).stderr(Stdio::null());
+        let daemon = Daemon::spawn(command);
+        assert_ne!(daemon.tcp("echo").port(), 3333);
+        assert_ne!(daemon.tcp("json").port(), 9000);
+    }
+}
+
+#[test]
+fn a_config_is_checked_from_standard_input_too_and_every_error_is_told() {
+    let check = |config: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+        command.args(["config", "check", "-"]).stdin(Stdio::piped());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+        process.wait_with_output().unwrap()
+    };
+    let right = check("[services.echo]\ntcp = 4000\n");
+    assert_eq!(right.status.code(), Some(0), "{}", text(&right.stderr));
+    assert!(text(&right.stdout).contains("127.0.0.1:4000"), "{}", text(&right.stdout));
+
+    let wrong = check("[limits]\nidle_timeout = \"soon\"\n[services.echo]\ntcp = \"many\"\ncolour = 1\n");
+    assert_eq!(wrong.status.code(), Some(2));
+    for place in ["standard input:2:16: ", "standard input:4:7: ", "standard input:5:1: "] {
+        assert!(text(&wrong.stderr).contains(place), "{}", text(&wrong.stderr));
+    }
+    assert_eq!(text(&wrong.stdout), "");
 }
 
 #[test]
@@ -73,7 +125,7 @@ fn the_example_config_serves_what_is_served_without_a_config() {
     let catalog = onepoll(&["services"]);
     let names: Vec<&str> =
         text(&catalog.stdout).lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(names.len(), 10);
+    assert_eq!(names, CATALOG.iter().map(|kind| kind.name).collect::<Vec<_>>());
     for name in names {
         assert!(listing.contains(name), "{name} is missing:\n{listing}");
     }

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 
 /// Each folder of `src`, and what nothing in it may import.
-const FORBIDDEN: [(&str, &[&str]); 4] = [
+const FORBIDDEN: [(&str, &[&str]); 6] = [
     ("src/service", &["reactor", "services", "config", "wire", "rehearsal", "selectors"]),
     ("src/wire", &["reactor", "services", "config", "service", "rehearsal", "selectors"]),
     ("src/reactor", &["services", "config", "rehearsal", "selectors"]),
+    ("src/services", &["reactor", "rehearsal", "selectors", "hosting"]),
+    ("src/config", &["reactor", "services", "wire", "rehearsal", "selectors", "hosting"]),
     ("src/selectors", &["reactor", "services", "config", "rehearsal"]),
 ];
 

@@ -37,10 +37,10 @@ pub use crate::service::{
 };
 pub use dispatch::host::{BindError, HostBuilder, ServiceId};
 
-use crate::service::Service;
 use crate::service::effects::{Effects, Outgoings};
 use crate::service::ids::Handle;
 use crate::service::rooms::Rooms;
+use crate::service::{AnyService, Service};
 #[cfg(feature = "simulated")]
 use crate::system::simulated::World;
 use crate::system::{self, System, Waker, Workers};
@@ -197,7 +197,12 @@ impl Reactor {
     }
 
     /// Hosts a service under a name: the builder gives it its sockets.
-    pub fn host<S: Service + 'static>(&mut self, name: &str, service: S) -> HostBuilder<'_, S> {
+    pub fn host<S: Service + 'static>(&mut self, name: &str, service: S) -> HostBuilder<'_> {
+        self.host_any(name, AnyService::new(service))
+    }
+
+    /// Hosts a service whose type only its maker knew.
+    pub fn host_any(&mut self, name: &str, service: AnyService) -> HostBuilder<'_> {
         HostBuilder::new(self, name, service)
     }
 

@@ -6,6 +6,7 @@
 //! the same trait serves both ends of a connection: the daemon's services
 //! accept, the clients `connect`.
 
+pub(crate) mod any;
 mod context;
 pub(crate) mod effects;
 pub(crate) mod ids;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+pub use any::AnyService;
 pub use context::Context;
 pub use ids::{ConnectionId, SocketId};
 pub use input::Input;

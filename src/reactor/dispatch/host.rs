@@ -1,11 +1,9 @@
-//! A service with its sessions, and the builder that gives it its sockets.
+//! A service's place in the reactor, and the builder that gives it its sockets.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-
-use slab::Slab;
 
 use crate::reactor::Reactor;
 use crate::reactor::ending::DRAIN_GRACE;
@@ -14,96 +12,12 @@ use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
 use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
+use crate::service::AnyService;
+pub(crate) use crate::service::any::{Call, Hosted};
 use crate::service::ids::SocketId;
 use crate::service::limits::Limits;
 use crate::service::options::SocketOptions;
 use crate::service::sockets::{Bound, DatagramSpec, Transport};
-use crate::service::{Answer, CloseReason, Context, Farewell, Input, Message, Service};
-
-/// One call into a service. Sessions go by their key in the service's slab.
-pub(crate) enum Call<'a, 'b> {
-    Start,
-    Connecting(u32),
-    Open(u32),
-    Receive(u32, &'a mut Input<'b>),
-    EndOfInput(u32, &'a mut Input<'b>),
-    RoomToSend(u32),
-    Timeout(u32, &'a mut Input<'b>),
-    Closed(u32, &'a CloseReason),
-    Datagram { on: SocketId, from: SocketAddr, datagram: &'a [u8] },
-    Tick,
-    Socket(io::Result<SocketId>),
-    Finished(Answer),
-    Message(Message),
-    Keyboard(Option<&'a [u8]>),
-}
-
-impl Call<'_, '_> {
-    /// How many bytes of input the call can refer to.
-    pub fn input_length(&self) -> usize {
-        match self {
-            Call::Receive(_, input) | Call::EndOfInput(_, input) | Call::Timeout(_, input) => {
-                input.unread().len()
-            }
-            _ => 0,
-        }
-    }
-}
-
-/// A service of any type.
-pub(crate) trait Hosted {
-    fn new_session(&mut self) -> u32;
-    fn drop_session(&mut self, session: u32);
-    fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
-    fn farewell(&self, why: Farewell) -> String;
-    /// The service itself, for a stage that knows its type.
-    #[cfg(feature = "simulated")]
-    fn as_any(&mut self) -> &mut dyn std::any::Any;
-}
-
-struct Host<S: Service> {
-    service: S,
-    sessions: Slab<S::Session>,
-}
-
-impl<S: Service + 'static> Hosted for Host<S> {
-    fn new_session(&mut self) -> u32 {
-        self.sessions.insert(S::Session::default()) as u32
-    }
-
-    fn drop_session(&mut self, session: u32) {
-        self.sessions.try_remove(session as usize);
-    }
-
-    fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>) {
-        let Host { service, sessions } = self;
-        match call {
-            Call::Start => service.start(cx),
-            Call::Connecting(key) => service.connecting(&mut sessions[key as usize], cx),
-            Call::Open(key) => service.open(&mut sessions[key as usize], cx),
-            Call::Receive(key, input) => service.receive(&mut sessions[key as usize], input, cx),
-            Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key as usize], input, cx),
-            Call::RoomToSend(key) => service.room_to_send(&mut sessions[key as usize], cx),
-            Call::Timeout(key, input) => service.timeout(&mut sessions[key as usize], input, cx),
-            Call::Closed(key, why) => service.closed(sessions.remove(key as usize), why, cx),
-            Call::Datagram { on, from, datagram } => service.datagram(on, from, datagram, cx),
-            Call::Tick => service.tick(cx),
-            Call::Socket(opened) => service.socket(opened, cx),
-            Call::Finished(answer) => service.finished(answer, cx),
-            Call::Message(message) => service.message(message, cx),
-            Call::Keyboard(typed) => service.keyboard(typed, cx),
-        }
-    }
-
-    fn farewell(&self, why: Farewell) -> String {
-        self.service.farewell(why)
-    }
-
-    #[cfg(feature = "simulated")]
-    fn as_any(&mut self) -> &mut dyn std::any::Any {
-        &mut self.service
-    }
-}
 
 /// A service's place in the reactor.
 pub(crate) struct Slot {
@@ -138,6 +52,9 @@ impl Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceId(pub(crate) u32);
 
+/// Ports below it need a privilege (capabilities(7), CAP_NET_BIND_SERVICE).
+const FIRST_FREE_PORT: u16 = 1024;
+
 /// Why a service could not be given a socket.
 #[derive(Debug)]
 pub struct BindError {
@@ -161,6 +78,11 @@ impl fmt::Display for BindError {
                 f.write_str("another program uses this port; end it, or choose another port")
             }
             io::ErrorKind::AddrNotAvailable => f.write_str("this machine has no such address"),
+            io::ErrorKind::PermissionDenied if (1..FIRST_FREE_PORT).contains(&address.port()) => f.write_str(
+                "the system keeps ports below 1024 for privileged programs; choose a higher port, or permit \
+                 this program with `sudo setcap cap_net_bind_service=+ep FILE` (in a systemd unit: \
+                 AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+            ),
             io::ErrorKind::PermissionDenied => write!(f, "the system does not permit it ({source})"),
             _ => write!(f, "{source}"),
         }
@@ -176,18 +98,18 @@ impl std::error::Error for BindError {
 /// Gives a service its sockets; made by [`Reactor::host`]. Call
 /// [`tcp`](HostBuilder::tcp) and [`udp`](HostBuilder::udp) for each address,
 /// then [`start`](HostBuilder::start).
-pub struct HostBuilder<'r, S: Service> {
+pub struct HostBuilder<'r> {
     reactor: &'r mut Reactor,
     name: String,
-    service: S,
+    service: AnyService,
     limits: Limits,
     options: SocketOptions,
     tcp: Vec<SocketAddr>,
     udp: Vec<DatagramSpec>,
 }
 
-impl<'r, S: Service + 'static> HostBuilder<'r, S> {
-    pub(crate) fn new(reactor: &'r mut Reactor, name: &str, service: S) -> HostBuilder<'r, S> {
+impl<'r> HostBuilder<'r> {
+    pub(crate) fn new(reactor: &'r mut Reactor, name: &str, service: AnyService) -> HostBuilder<'r> {
         HostBuilder {
             reactor,
             name: name.to_owned(),
@@ -283,12 +205,11 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             return Err(failure);
         }
         reactor.make_room_for_lines(limits.line_length);
-        let service: Box<dyn Hosted> = Box::new(Host { service, sessions: Slab::new() });
         reactor.hosts.push(Slot {
             name,
             limits,
             options,
-            service: Some(service),
+            service: Some(service.0),
             panics: 0,
             connections: 0,
             per_peer: HashMap::new(),
@@ -299,5 +220,24 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         }
         reactor.call_host(id, Call::Start);
         Ok((ServiceId(id), bound))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_privileged_port_says_what_to_do() {
+        let told = |port: u16| {
+            let address = ([127, 0, 0, 1], port).into();
+            let source = io::ErrorKind::PermissionDenied.into();
+            BindError { service: "echo".into(), transport: Transport::Tcp, address, source }.to_string()
+        };
+        let privileged = told(7);
+        for part in ["service echo cannot use TCP 127.0.0.1:7: ", "a higher port", "setcap", "systemd"] {
+            assert!(privileged.contains(part), "{privileged}");
+        }
+        assert!(told(3333).contains("the system does not permit it"), "{}", told(3333));
     }
 }
