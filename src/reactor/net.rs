@@ -12,10 +12,9 @@ use super::keyboard::Keyboard;
 use super::notices::Notices;
 use crate::reactor::dispatch::host::Slot;
 use crate::reactor::tcp::listener::Listener;
-use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::tcp::stream::Stream;
 use crate::reactor::time::timers::{NEVER, Timers};
 use crate::reactor::udp::datagram::Datagram;
-use crate::service::CloseReason;
 use crate::service::Statistics;
 use crate::service::ids::Handle;
 
@@ -253,43 +252,6 @@ impl Net {
             self.timers.arm(at, handle);
             if superseded {
                 self.timers.abandon();
-            }
-        }
-    }
-
-    /// Ends a connection: it is ignored from now on and reaped at the end of the turn.
-    pub fn end(&mut self, handle: Handle, why: CloseReason) {
-        if let Some(stream) = self.stream(handle)
-            && stream.state != State::Closed
-        {
-            stream.because(why);
-            stream.state = State::Closed;
-            self.closing.push(handle);
-        }
-    }
-
-    /// Ends a connection in order, see [`crate::service::Context::close`].
-    pub fn finish(&mut self, handle: Handle, why: CloseReason) {
-        let now = self.now;
-        let Some(stream) = self.stream(handle) else { return };
-        let why = match why {
-            CloseReason::ByUs if stream.end_of_input => CloseReason::ByPeer,
-            why => why,
-        };
-        match stream.state {
-            State::Connecting => return self.end(handle, why),
-            State::Open => {
-                stream.because(why);
-                stream.state = State::Finishing;
-            }
-            State::Finishing | State::Lingering | State::Closed => {}
-        }
-        if stream.state == State::Finishing && stream.outbox.is_none() {
-            stream.half_close(now);
-            match stream.state {
-                State::Closed => self.closing.push(handle),
-                _ if stream.latch.is_readable() => self.enqueue(handle),
-                _ => {}
             }
         }
     }

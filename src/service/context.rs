@@ -250,8 +250,9 @@ impl Context<'_> {
     /// As [`Context::close`], for one of the reasons that a client can be given
     /// up for: the log names it. The words are the service's to send.
     pub fn close_for(&mut self, why: Farewell) {
-        self.effects.gives_up_for = Some(why);
-        self.close();
+        if self.effects.closing != Closing::Abort {
+            self.effects.closing = Closing::GiveUp(why);
+        }
     }
 
     /// Ends this connection at once; the peer sees a reset.

@@ -161,17 +161,7 @@ impl Reactor {
         let about = About::Connection { handle, peer: &peer };
         match self.call(host, about, call) {
             Some(effects) => self.apply(host, about, effects, input),
-            None => self.end_after_panic(handle),
-        }
-    }
-
-    pub(crate) fn end_after_panic(&mut self, handle: Handle) {
-        if let Some(stream) = self.net.stream(handle) {
-            stream.reset_on_close();
-            // The service is not told: it has failed on this session already.
-            let (host, session) = (stream.host, std::mem::replace(&mut stream.session, u32::MAX));
-            self.drop_session(host, session);
-            self.net.end(handle, CloseReason::Failed(io::Error::other("the service failed inside")));
+            None => self.close(handle, CloseReason::Panicked),
         }
     }
 
@@ -215,7 +205,7 @@ impl Reactor {
         if !effects.answer.is_empty() {
             let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
                 Ok(written) => written,
-                Err(why) => return self.net.end(handle, why),
+                Err(why) => return self.close(handle, why),
             };
             // Then its deadlines have only moved away: there is nothing to arm.
             let is_done = effects.is_only_answer() && stream.outbox.is_none() && stream.kept.is_none();
@@ -243,35 +233,20 @@ impl Reactor {
                 self.net.enqueue(handle);
             }
         }
-        match effects.closing {
-            Closing::No => {}
-            Closing::Close => self.close_for(handle, host, effects.gives_up_for),
-            Closing::Abort => {
-                if let Some(stream) = self.net.stream(handle) {
-                    stream.reset_on_close();
-                }
-                self.net.end(handle, CloseReason::ByUs);
-            }
-        }
-        self.net.arm(handle, &self.hosts);
-    }
-
-    fn close_for(&mut self, handle: Handle, host: u32, why: Option<Farewell>) {
-        let Some(why) = why else { return self.net.finish(handle, CloseReason::ByUs) };
-        let now = self.net.now;
-        if let Some(stream) = self.net.stream(handle) {
-            let (peer, name) = (stream.peer, &self.hosts[host as usize].name);
-            self.net.notices.say(Notice::Limit, now, format_args!("{name}: {peer} is closed: {why}"));
-        }
-        self.net.finish(handle, why.into());
+        let reason = match effects.closing {
+            Closing::No => return self.net.arm(handle, &self.hosts),
+            Closing::Close => CloseReason::ByUs,
+            Closing::GiveUp(why) => CloseReason::GivenUp(why),
+            Closing::Abort => CloseReason::Aborted,
+        };
+        self.close_as_asked(handle, reason);
     }
 
     fn apply_other(&mut self, host: u32, about: About<'_>, effect: Effect, scratch: &[u8]) {
         match effect {
             Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
             Effect::CloseOther(ConnectionId(handle)) => {
-                self.net.finish(handle, CloseReason::ByUs);
-                self.net.arm(handle, &self.hosts);
+                self.close_as_asked(handle, CloseReason::ByUs);
             }
             Effect::Post { service, message } => {
                 match self.hosts.iter().position(|slot| slot.name == service && slot.service.is_some()) {

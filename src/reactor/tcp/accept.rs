@@ -10,8 +10,8 @@ use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
 use crate::reactor::time::timers::SECOND;
-use crate::service::Farewell;
 use crate::service::ids::Handle;
+use crate::service::{CloseReason, Farewell};
 
 /// How long a listener that found no free descriptor waits, unless a connection
 /// closes before.
@@ -147,9 +147,7 @@ impl Reactor {
     fn refuse(&mut self, host: u32, socket: mio::net::TcpStream, peer: SocketAddr, why: Farewell) {
         let words = self.farewell_of(host, why);
         listener::turn_away(socket, &words);
-        self.net.statistics.refused += 1;
         log::debug!("{}: {peer} ended: refused, {why}", self.hosts[host as usize].name);
-        let (now, name) = (self.net.now, &self.hosts[host as usize].name);
-        self.net.notices.say(Notice::Refused, now, format_args!("{name}: {peer} is turned away: {why}"));
+        self.record(&CloseReason::GivenUp(why), host, peer, 0);
     }
 }

@@ -10,9 +10,7 @@ use super::stream::{Kept, ReadOutcome, State, Stream};
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Kind;
-use crate::reactor::notices::Notice;
 use crate::reactor::{CALLS_A_TURN, Reactor};
-use crate::service::effects::Piece;
 use crate::service::ids::Handle;
 use crate::service::{CloseReason, Farewell, Input};
 
@@ -56,7 +54,7 @@ impl Reactor {
         if stream.outbox.is_some() && stream.latch.is_writable() {
             match stream.flush(now) {
                 Ok(written) => self.flushed(handle, written),
-                Err(why) => return self.net.end(handle, why),
+                Err(why) => return self.close(handle, why),
             }
         }
         let Some(stream) = self.net.stream(handle) else { return };
@@ -64,8 +62,7 @@ impl Reactor {
             return;
         }
         if stream.state == State::Finishing {
-            self.net.finish(handle, CloseReason::ByUs);
-            return self.net.arm(handle, &self.hosts);
+            return self.finish(handle);
         }
         if stream.more_to_send && stream.outbox.is_none() && stream.state == State::Open {
             stream.more_to_send = false;
@@ -95,7 +92,7 @@ impl Reactor {
         }
         match stream.connected(now) {
             None => stream.latch.write_blocked(),
-            Some(Err(error)) => self.net.end(handle, CloseReason::NotConnected(error)),
+            Some(Err(error)) => self.close(handle, CloseReason::NotConnected(error)),
             Some(Ok(())) => {
                 let (host, session) = (stream.host, stream.session);
                 self.call_stream(handle, host, Call::Open(session), &[]);
@@ -153,7 +150,7 @@ impl Reactor {
             ReadOutcome::EndOfInput => {
                 self.show(shown, &buffer[..kept], |input| Call::EndOfInput(session, input));
             }
-            ReadOutcome::Failed(why) => self.net.end(handle, why),
+            ReadOutcome::Failed(why) => self.close(handle, why),
         }
         self.buffer = buffer;
         if !is_drained {
@@ -171,7 +168,7 @@ impl Reactor {
         let mut input = Input::new(bytes);
         let about = About::Connection { handle, peer: &peer };
         let Some(effects) = self.call(host, about, call(&mut input)) else {
-            return self.end_after_panic(handle);
+            return self.close(handle, CloseReason::Panicked);
         };
         let consumed = input.consumed();
         let rest = &bytes[consumed..];
@@ -194,7 +191,7 @@ impl Reactor {
             && stream.paused_until() == 0
             && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > limit)
         {
-            self.part(handle, Farewell::TooLong);
+            self.close(handle, CloseReason::GivenUp(Farewell::TooLong));
         }
     }
 
@@ -207,30 +204,11 @@ impl Reactor {
             match stream.read(&mut buffer, lingering_since) {
                 ReadOutcome::Bytes(_) if stream.latch.is_readable() => self.net.enqueue(handle),
                 ReadOutcome::Bytes(_) | ReadOutcome::Blocked => {}
-                ReadOutcome::EndOfInput | ReadOutcome::Failed(_) => self.net.end(handle, CloseReason::ByUs),
+                ReadOutcome::EndOfInput => self.close(handle, CloseReason::ByPeer),
+                ReadOutcome::Failed(why) => self.close(handle, why),
             }
         }
         self.buffer = buffer;
-    }
-
-    /// Closes a connection with the protocol's words for why.
-    pub(crate) fn part(&mut self, handle: Handle, farewell: Farewell) {
-        let now = self.net.now;
-        let Some(stream) = self.net.stream(handle) else { return };
-        let (host, peer, is_open) = (stream.host, stream.peer, stream.state == State::Open);
-        let words = if is_open { self.farewell_of(host, farewell) } else { String::new() };
-        let Some(stream) = self.net.stream(handle) else { return };
-        if !words.is_empty() {
-            match stream.answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now) {
-                Ok(written) => self.net.statistics.bytes_sent += written as u64,
-                Err(why) => return self.net.end(handle, why),
-            }
-        }
-        let kind = if farewell == Farewell::TooLong { Notice::Limit } else { Notice::Timeout };
-        let name = &self.hosts[host as usize].name;
-        self.net.notices.say(kind, now, format_args!("{name}: {peer} is closed: {farewell}"));
-        self.net.finish(handle, farewell.into());
-        self.net.arm(handle, &self.hosts);
     }
 }
 

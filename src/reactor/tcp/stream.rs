@@ -21,12 +21,13 @@ use crate::service::rooms::{Overflow, Room};
 /// the `linger` option says otherwise.
 pub(crate) const LINGER: u64 = 10 * SECOND;
 
+/// Where a connection is in its life: `ending.rs` has the diagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// `connect` was called; writable tells the outcome.
     Connecting,
     Open,
-    /// The service closed it; output is still going out.
+    /// It was closed in order; output is still going out.
     Finishing,
     /// We half-closed. The peer's input is discarded until its end: closing
     /// with unread input would send RST, which destroys queued output.
@@ -394,6 +395,16 @@ impl Stream {
     /// which does not take its answers cannot ask for more.
     pub fn holds_back_reading(&self) -> bool {
         self.outbox.is_some() && !(self.is_outbound && self.state == State::Open)
+    }
+
+    /// What its unsent output takes, in bytes.
+    pub fn unsent(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.cost())
+    }
+
+    /// Whether its unsent output passes a limit; 0 is no limit.
+    pub fn exceeds(&self, limit: usize) -> bool {
+        limit != 0 && self.unsent() > limit
     }
 
     /// When a byte last moved, or lingering began.

@@ -6,7 +6,6 @@ use super::timers::NEVER;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
-use crate::reactor::notices::Notice;
 use crate::reactor::tcp::serve::Shown;
 use crate::reactor::tcp::stream::Due;
 use crate::service::ids::Handle;
@@ -55,19 +54,12 @@ impl Reactor {
         match due {
             Due::Connect => {
                 let error = io::Error::new(io::ErrorKind::TimedOut, "no answer");
-                self.net.end(handle, CloseReason::NotConnected(error));
+                self.close(handle, CloseReason::NotConnected(error));
             }
-            Due::Linger => self.net.end(handle, CloseReason::ByUs),
-            Due::Drain => self.net.end(handle, CloseReason::ShuttingDown),
-            Due::Send => {
-                let (peer, name) = (stream.peer, &self.hosts[host as usize].name);
-                stream.reset_on_close();
-                let line = format_args!("{name}: {peer} is cut: it takes nothing of its output");
-                self.net.notices.say(Notice::Timeout, now, line);
-                self.net.end(handle, CloseReason::SendTimeout);
-            }
-            Due::Idle => self.part(handle, Farewell::Idle),
-            Due::Message => self.part(handle, Farewell::MessageTimeout),
+            Due::Linger | Due::Drain => self.close(handle, CloseReason::CutOff),
+            Due::Send => self.close(handle, CloseReason::SendTimeout),
+            Due::Idle => self.close(handle, CloseReason::GivenUp(Farewell::Idle)),
+            Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
             Due::Pause => {
                 stream.set_pause(0);
                 stream.restart_message_clock(now);
