@@ -27,7 +27,10 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::service::effects::{Closing, Effect, Effects, Outgoings, Piece};
 use crate::service::rooms::{Deliver, Delivery, Rooms};
 use crate::service::{CloseReason, Context, Input, Service};
-use crate::service::{ConnectionId, DatagramPeer, Limits, SocketId, Statistics};
+use crate::service::{ConnectionId, DatagramPeer, Limits, ServiceId, SocketId, Statistics};
+
+/// The service on stage.
+const THE_ONLY_ONE: ServiceId = ServiceId(0);
 
 /// A service on a stage: [`connect`](Rehearsal::connect) clients,
 /// [`send`](Rehearsal::send) what they say (one call is one turn of the loop),
@@ -323,7 +326,7 @@ impl<S: Service> Rehearsal<S> {
         let mut context = Context {
             now: self.now,
             system_time: Some(self.wall_clock + self.now.duration_since(self.start)),
-            host: 0,
+            service: THE_ONLY_ONE,
             connection: connection.as_ref().map(|(id, peer)| (*id, peer)),
             datagram: datagram.as_ref(),
             // A range that is too long is noticed when the answer is made up.
@@ -390,7 +393,7 @@ impl<S: Service> Rehearsal<S> {
     fn close(&mut self, client: Client, why: CloseReason) {
         let Some(connection) = self.clients.remove(&client) else { return };
         self.statistics.connections -= 1;
-        self.rooms.leave_all(0, client.0);
+        self.rooms.leave_all(THE_ONLY_ONE, client.0);
         let Connection { session, peer, .. } = connection;
         self.with_context(Some((client, peer)), None, |service, cx| service.closed(session, &why, cx));
         self.apply_others();

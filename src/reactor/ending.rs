@@ -49,7 +49,7 @@ use crate::reactor::dispatch::host::Call;
 use crate::reactor::tcp::stream::{State, Stream};
 use crate::reactor::time::timers::SECOND;
 use crate::service::effects::Piece;
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 
 /// How long, in a drain, a connection that was busy waits for its peer's end,
@@ -142,9 +142,9 @@ impl Reactor {
             (_, Manner::AtOnce | Manner::WithReset) => State::Closed,
         };
         stream.state = next;
-        let (host, peer, unsent) = (stream.host, stream.peer, stream.unsent());
+        let (service, peer, unsent) = (stream.service, stream.peer, stream.unsent());
         let is_answer_to_the_end = stream.end_of_input && matches!(reason, CloseReason::ByUs);
-        self.record(&reason, host, peer, unsent);
+        self.record(&reason, service, peer, unsent);
         if let Some(stream) = self.net.stream(handle) {
             stream.because(if is_answer_to_the_end { CloseReason::ByPeer } else { reason });
         }
@@ -160,7 +160,7 @@ impl Reactor {
         let draining_since = self.net.draining_since;
         let Some(stream) = self.net.stream(handle) else { return };
         if stream.state == State::Finishing && stream.outbox.is_none() {
-            let linger = self.hosts[stream.host as usize].terms(draining_since).linger;
+            let linger = self.hosts[stream.service].terms(draining_since).linger;
             // A drain waits for nobody to whom nothing can be on its way any more.
             if draining_since.is_some() && now - stream.active() >= linger {
                 stream.state = State::Closed;
@@ -183,8 +183,8 @@ impl Reactor {
         let now = self.net.now;
         let is_open = |stream: &&mut Stream| stream.state == State::Open;
         let Some(stream) = self.net.stream(handle).filter(is_open) else { return Ok(()) };
-        let host = stream.host;
-        let words = self.farewell_of(host, *farewell);
+        let service = stream.service;
+        let words = self.farewell_of(service, *farewell);
         // To find words may have been the panic that stopped the service.
         if let Some(stream) = self.net.stream(handle).filter(is_open)
             && !words.is_empty()
@@ -197,10 +197,16 @@ impl Reactor {
 
     /// Writes the log line of an end and counts it; `unsent` is what its peer did
     /// not take.
-    pub(crate) fn record(&mut self, reason: &CloseReason, host: u32, peer: SocketAddr, unsent: usize) {
+    pub(crate) fn record(
+        &mut self,
+        reason: &CloseReason,
+        service: ServiceId,
+        peer: SocketAddr,
+        unsent: usize,
+    ) {
         let Ending { manner, notice, counter } = ending(reason);
         if let Some(kind) = notice {
-            let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+            let (now, name) = (self.net.now, &self.hosts[service].name);
             let what = match (kind, manner) {
                 (Notice::Refused, _) => "is turned away",
                 (_, Manner::Orderly) => "is closed",
@@ -228,23 +234,23 @@ impl Reactor {
         while let Some(handle) = self.net.closing.pop() {
             let now = self.net.now;
             let Some(Entry::Stream(stream)) = self.net.get(handle) else { continue };
-            let (host, session, peer) = (stream.host, stream.session, stream.peer);
+            let (service, session, peer) = (stream.service, stream.session, stream.peer);
             let reason = stream.close_reason();
             if log::log_enabled!(log::Level::Debug) {
                 let obituary = stream.obituary(now);
-                log::debug!("{}: {peer} ended: {reason}; {obituary}", self.hosts[host as usize].name);
+                log::debug!("{}: {peer} ended: {reason}; {obituary}", self.hosts[service].name);
             }
             if matches!(reason, CloseReason::Panicked) {
-                self.drop_session(host, session);
+                self.drop_session(service, session);
             } else if let Some(effects) =
-                self.call(host, About::Connection { handle, peer: &peer }, Call::Closed(session, &reason))
+                self.call(service, About::Connection { handle, peer: &peer }, Call::Closed(session, &reason))
             {
-                self.apply(host, About::Service, effects, &[]);
+                self.apply(service, About::Service, effects, &[]);
             }
             // Last, since the service may join it to a room until now.
-            self.rooms.leave_all(host, handle);
+            self.rooms.leave_all(service, handle);
             let Some(Entry::Stream(stream)) = self.net.take(handle) else { continue };
-            let slot = &mut self.hosts[host as usize];
+            let slot = &mut self.hosts[service];
             slot.connections -= 1;
             self.net.statistics.connections -= 1;
             if stream.counted_peer
@@ -285,17 +291,17 @@ impl Reactor {
     }
 
     /// Ends a service and everything of it.
-    pub(crate) fn stop_service(&mut self, host: u32) {
+    pub(crate) fn stop_service(&mut self, service: ServiceId) {
         let its = self.net.handles(|entry| match entry {
-            Entry::Listener(listener) => listener.host == host,
-            Entry::Datagram(datagram) => datagram.host == host,
-            Entry::Keyboard(keyboard) => keyboard.host == host,
-            Entry::Stream(stream) => stream.host == host,
+            Entry::Listener(listener) => listener.service == service,
+            Entry::Datagram(datagram) => datagram.service == service,
+            Entry::Keyboard(keyboard) => keyboard.service == service,
+            Entry::Stream(stream) => stream.service == service,
         });
-        let service = self.hosts[host as usize].service.take();
-        self.guarded(host, |_| drop(service));
-        self.rooms.close_rooms(host);
-        self.set_tick(host, None);
+        let stopped = self.hosts[service].service.take();
+        self.guarded(service, |_| drop(stopped));
+        self.rooms.close_rooms(service);
+        self.set_tick(service, None);
         for handle in its {
             match self.net.stream(handle) {
                 Some(_) => self.close(handle, CloseReason::CutOff),

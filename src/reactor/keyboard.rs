@@ -16,14 +16,14 @@ use super::Reactor;
 use super::net::Entry;
 use super::readiness::Latch;
 use crate::reactor::dispatch::host::Call;
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 
 /// Bytes of one read.
 const READ_SIZE: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Keyboard {
-    pub host: u32,
+    pub service: ServiceId,
     pub latch: Latch,
     pub paused: bool,
     /// It is a file: an offload thread reads it.
@@ -36,8 +36,8 @@ pub(crate) struct Keyboard {
 pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
-    pub fn new(host: u32) -> Keyboard {
-        Keyboard { host, latch: Latch::default(), paused: false, is_file: false, reading: false }
+    pub fn new(service: ServiceId) -> Keyboard {
+        Keyboard { service, latch: Latch::default(), paused: false, is_file: false, reading: false }
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -87,12 +87,12 @@ pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
 }
 
 impl Reactor {
-    pub(crate) fn open_keyboard(&mut self, host: u32) {
+    pub(crate) fn open_keyboard(&mut self, service: ServiceId) {
         if !self.net.handles(|entry| matches!(entry, Entry::Keyboard(_))).is_empty() {
             // There is one standard input, and it is read already.
-            return self.pause_keyboard(host, false);
+            return self.pause_keyboard(service, false);
         }
-        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host)))) {
+        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(service)))) {
             Ok(handle) => {
                 self.net.enqueue(handle);
             }
@@ -103,8 +103,9 @@ impl Reactor {
         }
     }
 
-    pub(crate) fn pause_keyboard(&mut self, host: u32, paused: bool) {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+    pub(crate) fn pause_keyboard(&mut self, service: ServiceId, paused: bool) {
+        let is_its =
+            |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.service == service);
         for handle in self.net.handles(is_its) {
             if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
                 keyboard.paused = paused;
@@ -115,14 +116,14 @@ impl Reactor {
 
     pub(crate) fn serve_keyboard(&mut self, handle: Handle) {
         let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) else { return };
-        let host = keyboard.host;
+        let service = keyboard.service;
         if keyboard.paused {
             return;
         }
         if keyboard.is_file {
             if !std::mem::replace(&mut keyboard.reading, true) {
                 let job = || Box::new(FileRead(read_standard_input())) as Box<dyn std::any::Any + Send>;
-                self.offload.submit(host, None, Box::new(job));
+                self.offload.submit(service, None, Box::new(job));
             }
             return;
         }
@@ -131,29 +132,30 @@ impl Reactor {
                 Ok(None) => {}
                 Ok(Some(typed)) => {
                     self.net.enqueue(handle);
-                    self.keyboard_was_read(handle, host, Ok(typed));
+                    self.keyboard_was_read(handle, service, Ok(typed));
                 }
-                Err(error) => self.keyboard_was_read(handle, host, Err(error)),
+                Err(error) => self.keyboard_was_read(handle, service, Err(error)),
             }
         }
     }
 
-    pub(crate) fn keyboard_file_was_read(&mut self, host: u32, FileRead(outcome): FileRead) {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+    pub(crate) fn keyboard_file_was_read(&mut self, service: ServiceId, FileRead(outcome): FileRead) {
+        let is_its =
+            |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.service == service);
         let Some(handle) = self.net.handles(is_its).pop() else { return };
         if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
             keyboard.reading = false;
         }
         self.net.enqueue(handle);
-        self.keyboard_was_read(handle, host, outcome);
+        self.keyboard_was_read(handle, service, outcome);
     }
 
-    fn keyboard_was_read(&mut self, handle: Handle, host: u32, outcome: io::Result<Vec<u8>>) {
+    fn keyboard_was_read(&mut self, handle: Handle, service: ServiceId, outcome: io::Result<Vec<u8>>) {
         match outcome {
-            Ok(typed) if !typed.is_empty() => self.call_host(host, Call::Keyboard(Some(&typed))),
+            Ok(typed) if !typed.is_empty() => self.call_service(service, Call::Keyboard(Some(&typed))),
             Ok(_) => {
                 self.net.remove(handle);
-                self.call_host(host, Call::Keyboard(None));
+                self.call_service(service, Call::Keyboard(None));
             }
             Err(error) => {
                 self.net.remove(handle);

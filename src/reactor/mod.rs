@@ -26,7 +26,7 @@ use mio::{Events, Poll, Waker};
 use signal_hook_mio::v1_0::Signals;
 
 use dispatch::calls::Pending;
-use dispatch::host::Slot;
+use dispatch::host::Hosts;
 use dispatch::offload::Offload;
 use net::Net;
 use tcp::listener;
@@ -37,9 +37,9 @@ use udp::datagram;
 
 pub use crate::service::{
     Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DatagramPeer, DatagramSpec, Limits, Membership,
-    Multicast, Overflow, Rate, Room, SocketId, SocketOptions, Statistics, TokenBucket, Transport,
+    Multicast, Overflow, Rate, Room, ServiceId, SocketId, SocketOptions, Statistics, TokenBucket, Transport,
 };
-pub use dispatch::host::{BindError, HostBuilder, ServiceId};
+pub use dispatch::host::{BindError, HostBuilder};
 
 use crate::service::Service;
 use crate::service::effects::{Effects, Outgoings};
@@ -72,7 +72,7 @@ pub struct Reactor {
     offload: Offload,
     waker: Arc<Waker>,
     net: Net,
-    hosts: Vec<Slot>,
+    hosts: Hosts,
     rooms: Rooms,
     /// Boxed, since it changes hands twice a call; `None` during one.
     effects: Option<Box<Effects>>,
@@ -155,7 +155,7 @@ impl Reactor {
             commands: channel(),
             offload: Offload::new(Arc::clone(&waker)),
             waker,
-            hosts: Vec::new(),
+            hosts: Hosts::default(),
             rooms: Rooms::default(),
             effects: None,
             outgoing: Outgoings::default(),
@@ -200,7 +200,7 @@ impl Reactor {
     /// Takes a service out: its sockets close and its connections are cut.
     pub fn remove(&mut self, service: ServiceId) {
         self.refresh_clock();
-        self.stop_service(service.0);
+        self.stop_service(service);
         self.reap();
     }
 
@@ -348,16 +348,16 @@ impl Reactor {
         }
     }
 
-    fn set_tick(&mut self, host: u32, at: Option<Instant>) {
-        let slot = &mut self.hosts[host as usize];
+    fn set_tick(&mut self, service: ServiceId, at: Option<Instant>) {
+        let slot = &mut self.hosts[service];
         if slot.tick != NEVER {
             self.net.timers.abandon();
         }
         slot.tick = NEVER;
         if let Some(at) = at {
             let at = micros_up(at.saturating_duration_since(self.start));
-            self.hosts[host as usize].tick = at;
-            self.net.timers.arm(at, Handle { generation: 0, key: host });
+            self.hosts[service].tick = at;
+            self.net.timers.arm(at, Handle { generation: 0, key: service.0 });
         }
     }
 }

@@ -10,13 +10,13 @@ use slab::Slab;
 
 use super::keyboard::Keyboard;
 use super::notices::Notices;
-use crate::reactor::dispatch::host::Slot;
+use crate::reactor::dispatch::host::Hosts;
 use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::Stream;
 use crate::reactor::time::timers::{NEVER, Timers};
 use crate::reactor::udp::datagram::Datagram;
 use crate::service::Statistics;
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 
 pub(crate) enum Entry {
     Listener(Box<Listener>),
@@ -242,10 +242,10 @@ impl Net {
 
     /// Makes sure that the timers wake a connection in time. This costs no
     /// heap operation unless its next deadline is earlier than all before.
-    pub fn arm(&mut self, handle: Handle, hosts: &[Slot]) {
+    pub fn arm(&mut self, handle: Handle, hosts: &Hosts) {
         let draining_since = self.draining_since;
         let Some(stream) = self.stream(handle) else { return };
-        let (at, _) = stream.next_due(&hosts[stream.host as usize].terms(draining_since));
+        let (at, _) = stream.next_due(&hosts[stream.service].terms(draining_since));
         if at < stream.armed {
             let superseded = stream.armed != NEVER;
             stream.armed = at;
@@ -257,14 +257,14 @@ impl Net {
     }
 
     /// Drops wake-ups that mean nothing any more, once they are the most.
-    pub fn compact_timers(&mut self, hosts: &[Slot]) {
+    pub fn compact_timers(&mut self, hosts: &Hosts) {
         if !self.timers.is_mostly_stale() {
             return;
         }
         let entries = &self.entries;
         self.timers.compact(|at, handle| {
             if handle.generation == 0 {
-                return hosts[handle.key as usize].tick == at;
+                return hosts[ServiceId(handle.key)].tick == at;
             }
             let place = entries.get(handle.key as usize);
             match place.filter(|place| place.generation == handle.generation).map(|place| &place.entry) {

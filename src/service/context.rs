@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::effects::{Closing, Effect, Effects, Outgoings};
-use super::ids::{ConnectionId, SocketId};
+use super::ids::{ConnectionId, ServiceId, SocketId};
 use super::limits::Limits;
 use super::reasons::Farewell;
 use super::rooms::{DatagramPeer, Membership, Room, Rooms};
@@ -17,7 +17,7 @@ use super::{Message, Statistics};
 pub struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) system_time: Option<SystemTime>,
-    pub(crate) host: u32,
+    pub(crate) service: ServiceId,
     pub(crate) connection: Option<(ConnectionId, &'a SocketAddr)>,
     pub(crate) datagram: Option<&'a DatagramPeer>,
     pub(crate) input_length: usize,
@@ -127,29 +127,29 @@ impl Context<'_> {
     /// room; if it is one, changes how it hears.
     pub fn join(&mut self, room: Room, how: Membership) {
         if let Some((ConnectionId(handle), _)) = self.connection {
-            self.rooms.join(self.host, room, handle, how);
+            self.rooms.join(self.service, room, handle, how);
             self.effects.room = Some(room);
         } else if let Some(peer) = self.datagram {
-            let id = self.rooms.peer_id(self.host, room, peer).unwrap_or_else(|| {
+            let id = self.rooms.peer_id(self.service, room, peer).unwrap_or_else(|| {
                 *self.next_id = self.next_id.wrapping_add(1).max(1);
                 *self.next_id
             });
-            self.rooms.join_peer(self.host, room, id, *peer, how);
+            self.rooms.join_peer(self.service, room, id, *peer, how);
         }
     }
 
     /// Takes this connection, or the sender of this datagram, out of a room.
     pub fn leave(&mut self, room: Room) {
         if let Some((ConnectionId(handle), _)) = self.connection {
-            self.rooms.leave(self.host, room, handle);
+            self.rooms.leave(self.service, room, handle);
         } else if let Some(peer) = self.datagram {
-            self.rooms.leave_peer(self.host, room, peer);
+            self.rooms.leave_peer(self.service, room, peer);
         }
     }
 
     /// Takes a UDP peer out of a room.
     pub fn leave_peer(&mut self, room: Room, peer: &DatagramPeer) {
-        self.rooms.leave_peer(self.host, room, peer);
+        self.rooms.leave_peer(self.service, room, peer);
     }
 
     /// Sends a message to all members of a room but this connection, or the
@@ -158,17 +158,17 @@ impl Context<'_> {
     pub fn publish(&mut self, room: Room, message: &[u8]) -> bool {
         let speaker = match (self.connection, self.datagram) {
             (Some((ConnectionId(handle), _)), _) => handle.generation,
-            (None, Some(peer)) => self.rooms.peer_id(self.host, room, peer).unwrap_or(0),
+            (None, Some(peer)) => self.rooms.peer_id(self.service, room, peer).unwrap_or(0),
             (None, None) => 0,
         };
         self.effects.room = Some(room);
-        self.rooms.publish(self.host, room, speaker, message)
+        self.rooms.publish(self.service, room, speaker, message)
     }
 
     /// As [`Context::publish`], to all members of a room.
     pub fn publish_to_all(&mut self, room: Room, message: &[u8]) -> bool {
         self.effects.room = Some(room);
-        self.rooms.publish(self.host, room, 0, message)
+        self.rooms.publish(self.service, room, 0, message)
     }
 
     /// Sends something to the service of that name; it gets it in

@@ -1,4 +1,8 @@
-//! Names of connections and sockets.
+//! Names of services, connections and sockets.
+
+/// Names a service of a reactor, for as long as the reactor is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceId(pub(crate) u32);
 
 /// An entry of the reactor's slab, of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -24,7 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 
 pub use context::Context;
-pub use ids::{ConnectionId, SocketId};
+pub use ids::{ConnectionId, ServiceId, SocketId};
 pub use input::Input;
 pub use limits::{Limits, Rate};
 pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};

@@ -1,13 +1,13 @@
 //! What goes to other connections than the one that spoke: fan-out of rooms,
 //! and single messages.
 
-use super::host::Slot;
+use super::host::Hosts;
 use crate::reactor::Reactor;
 use crate::reactor::net::Net;
 use crate::reactor::tcp::stream::State;
 use crate::service::CloseReason;
 use crate::service::effects::{Outgoings, Piece};
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::{DatagramPeer, Deliver, Delivery, Overflow};
 
 /// Writes of one turn's fan-out. Measured: an echo beside a room of 5,000 members
@@ -49,20 +49,20 @@ impl Reactor {
         if stream.state != State::Open {
             return;
         }
-        let host = stream.host;
+        let service = stream.service;
         let piece = Piece::Scratch(0..bytes.len());
         match stream.answer(&[piece], bytes, &[], now) {
             Ok(written) => self.net.statistics.bytes_sent += written as u64,
             Err(why) => return self.close(handle, why),
         }
-        self.check_output_limit(handle, host);
+        self.check_output_limit(handle, service);
         self.net.read_on(handle);
         self.net.arm(handle, &self.hosts);
     }
 
     /// Drops a connection whose peer does not take what others send it.
-    pub(crate) fn check_output_limit(&mut self, handle: Handle, host: u32) {
-        let limit = self.hosts[host as usize].limits.output_limit;
+    pub(crate) fn check_output_limit(&mut self, handle: Handle, service: ServiceId) {
+        let limit = self.hosts[service].limits.output_limit;
         if self.net.stream(handle).is_some_and(|stream| stream.exceeds(limit)) {
             self.close(handle, CloseReason::TooSlow);
         }
@@ -72,7 +72,7 @@ impl Reactor {
 /// Delivers what rooms have gathered, within the turn's budget.
 struct FanOut<'a> {
     net: &'a mut Net,
-    hosts: &'a [Slot],
+    hosts: &'a Hosts,
     outgoing: &'a mut Outgoings,
     writes_left: usize,
     bytes_left: usize,
@@ -95,11 +95,11 @@ impl Deliver for FanOut<'_> {
         if stream.state != State::Open {
             return true;
         }
-        let host = stream.host as usize;
+        let service = stream.service;
         match stream.deliver(delivery.bytes, delivery.ranges, delivery.overflow, now) {
             Ok(written) => {
                 if stream.outbox.is_some() {
-                    let limit = self.hosts[host].limits.output_limit;
+                    let limit = self.hosts[service].limits.output_limit;
                     if delivery.overflow == Overflow::Disconnect && stream.exceeds(limit) {
                         self.lost.push((handle, CloseReason::TooSlow));
                     }

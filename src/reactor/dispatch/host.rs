@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 use socket2::SockRef;
@@ -15,22 +16,26 @@ use crate::reactor::tcp::listener::{Listener, granted};
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
 use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
-use crate::service::ids::SocketId;
+use crate::service::ids::{ServiceId, SocketId};
 use crate::service::limits::Limits;
 use crate::service::options::SocketOptions;
 use crate::service::sockets::{Bound, DatagramSpec, Transport};
 use crate::service::{Answer, CloseReason, Context, Farewell, Input, Message, Service};
 
-/// One call into a service. Sessions go by their key in the service's slab.
+/// A session's place in the slab of its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionKey(u32);
+
+/// One call into a service.
 pub(crate) enum Call<'a, 'b> {
     Start,
-    Connecting(u32),
-    Open(u32),
-    Receive(u32, &'a mut Input<'b>),
-    EndOfInput(u32, &'a mut Input<'b>),
-    RoomToSend(u32),
-    Timeout(u32, &'a mut Input<'b>),
-    Closed(u32, &'a CloseReason),
+    Connecting(SessionKey),
+    Open(SessionKey),
+    Receive(SessionKey, &'a mut Input<'b>),
+    EndOfInput(SessionKey, &'a mut Input<'b>),
+    RoomToSend(SessionKey),
+    Timeout(SessionKey, &'a mut Input<'b>),
+    Closed(SessionKey, &'a CloseReason),
     Datagram { on: SocketId, from: SocketAddr, datagram: &'a [u8] },
     Tick,
     Socket(io::Result<SocketId>),
@@ -53,8 +58,8 @@ impl Call<'_, '_> {
 
 /// A service of any type.
 pub(crate) trait Hosted {
-    fn new_session(&mut self) -> u32;
-    fn drop_session(&mut self, session: u32);
+    fn new_session(&mut self) -> SessionKey;
+    fn drop_session(&mut self, session: SessionKey);
     fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
     fn farewell(&self, why: Farewell) -> String;
 }
@@ -65,11 +70,11 @@ struct Host<S: Service> {
 }
 
 impl<S: Service> Hosted for Host<S> {
-    fn new_session(&mut self) -> u32 {
-        self.sessions.insert(S::Session::default()) as u32
+    fn new_session(&mut self) -> SessionKey {
+        SessionKey(self.sessions.insert(S::Session::default()) as u32)
     }
 
-    fn drop_session(&mut self, session: u32) {
+    fn drop_session(&mut self, SessionKey(session): SessionKey) {
         self.sessions.try_remove(session as usize);
     }
 
@@ -77,13 +82,13 @@ impl<S: Service> Hosted for Host<S> {
         let Host { service, sessions } = self;
         match call {
             Call::Start => service.start(cx),
-            Call::Connecting(key) => service.connecting(&mut sessions[key as usize], cx),
-            Call::Open(key) => service.open(&mut sessions[key as usize], cx),
-            Call::Receive(key, input) => service.receive(&mut sessions[key as usize], input, cx),
-            Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key as usize], input, cx),
-            Call::RoomToSend(key) => service.room_to_send(&mut sessions[key as usize], cx),
-            Call::Timeout(key, input) => service.timeout(&mut sessions[key as usize], input, cx),
-            Call::Closed(key, why) => service.closed(sessions.remove(key as usize), why, cx),
+            Call::Connecting(key) => service.connecting(&mut sessions[key.0 as usize], cx),
+            Call::Open(key) => service.open(&mut sessions[key.0 as usize], cx),
+            Call::Receive(key, input) => service.receive(&mut sessions[key.0 as usize], input, cx),
+            Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key.0 as usize], input, cx),
+            Call::RoomToSend(key) => service.room_to_send(&mut sessions[key.0 as usize], cx),
+            Call::Timeout(key, input) => service.timeout(&mut sessions[key.0 as usize], input, cx),
+            Call::Closed(key, why) => service.closed(sessions.remove(key.0 as usize), why, cx),
             Call::Datagram { on, from, datagram } => service.datagram(on, from, datagram, cx),
             Call::Tick => service.tick(cx),
             Call::Socket(opened) => service.socket(opened, cx),
@@ -127,9 +132,46 @@ impl Slot {
     }
 }
 
-/// Names a service of a reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServiceId(pub(crate) u32);
+/// All services, by their ids. One that was stopped keeps its place.
+#[derive(Default)]
+pub(crate) struct Hosts(Vec<Slot>);
+
+impl Hosts {
+    /// The id of the service that is added next.
+    pub fn next_id(&self) -> ServiceId {
+        ServiceId(self.0.len() as u32)
+    }
+
+    pub fn add(&mut self, slot: Slot) {
+        self.0.push(slot);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter()
+    }
+
+    /// The service of a name, unless it was stopped.
+    pub fn running(&self, name: &str) -> Option<ServiceId> {
+        let is_it = |slot: &Slot| slot.name == name && slot.service.is_some();
+        self.iter().position(is_it).map(|at| ServiceId(at as u32))
+    }
+}
+
+impl Index<ServiceId> for Hosts {
+    type Output = Slot;
+
+    #[inline(always)]
+    fn index(&self, ServiceId(key): ServiceId) -> &Slot {
+        &self.0[key as usize]
+    }
+}
+
+impl IndexMut<ServiceId> for Hosts {
+    #[inline(always)]
+    fn index_mut(&mut self, ServiceId(key): ServiceId) -> &mut Slot {
+        &mut self.0[key as usize]
+    }
+}
 
 /// Why a service could not be given a socket.
 #[derive(Debug)]
@@ -228,7 +270,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
     pub fn start(self) -> Result<(ServiceId, Vec<Bound>), BindError> {
         let HostBuilder { reactor, name, service, limits, options, tcp, udp } = self;
         reactor.refresh_clock();
-        let id = reactor.hosts.len() as u32;
+        let id = reactor.hosts.next_id();
         let failed =
             |transport, address, source| BindError { service: name.clone(), transport, address, source };
         let mut listeners = Vec::new();
@@ -277,7 +319,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         }
         reactor.make_room_for_lines(limits.line_length);
         let service: Box<dyn Hosted> = Box::new(Host { service, sessions: Slab::new() });
-        reactor.hosts.push(Slot {
+        reactor.hosts.add(Slot {
             name,
             limits,
             options,
@@ -288,9 +330,9 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             tick: NEVER,
         });
         for socket in sockets {
-            reactor.call_host(id, Call::Socket(Ok(socket)));
+            reactor.call_service(id, Call::Socket(Ok(socket)));
         }
-        reactor.call_host(id, Call::Start);
-        Ok((ServiceId(id), bound))
+        reactor.call_service(id, Call::Start);
+        Ok((id, bound))
     }
 }

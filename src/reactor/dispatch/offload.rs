@@ -9,7 +9,7 @@ use std::thread;
 use mio::Waker;
 
 use crate::service::effects::Job;
-use crate::service::ids::{ConnectionId, Handle};
+use crate::service::ids::{ConnectionId, Handle, ServiceId};
 use crate::service::{Answer, OffloadError};
 
 /// Threads: they mostly wait, for a disk or a name server.
@@ -18,14 +18,14 @@ const THREADS: usize = 2;
 const QUEUE: usize = 1024;
 
 struct Task {
-    host: u32,
+    service: ServiceId,
     connection: Option<Handle>,
     job: Job,
 }
 
 /// An answer on its way to its service.
 pub(crate) struct Finished {
-    pub host: u32,
+    pub service: ServiceId,
     pub answer: Answer,
 }
 
@@ -42,13 +42,19 @@ impl Offload {
     }
 
     /// Queues a job; its answer comes through [`Offload::next_answer`].
-    pub fn submit(&mut self, host: u32, connection: Option<Handle>, job: Job) {
+    pub fn submit(&mut self, service: ServiceId, connection: Option<Handle>, job: Job) {
         let tasks = self.tasks.get_or_insert_with(|| start_threads(&self.answers.0, &self.waker));
-        let refused = match tasks.try_send(Task { host, connection, job }) {
+        let refused = match tasks.try_send(Task { service, connection, job }) {
             Ok(()) => return,
             Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => task,
         };
-        answer(&self.answers.0, &self.waker, refused.host, refused.connection, Err(OffloadError::QueueFull));
+        answer(
+            &self.answers.0,
+            &self.waker,
+            refused.service,
+            refused.connection,
+            Err(OffloadError::QueueFull),
+        );
     }
 
     pub fn next_answer(&mut self) -> Option<Finished> {
@@ -64,9 +70,9 @@ fn start_threads(answers: &Sender<Finished>, waker: &Arc<Waker>) -> SyncSender<T
         let work = move || {
             loop {
                 let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(Task { host, connection, job }) = next else { return };
+                let Ok(Task { service, connection, job }) = next else { return };
                 let result = catch_unwind(AssertUnwindSafe(job)).map_err(|_| OffloadError::Panicked);
-                answer(&answers, &waker, host, connection, result);
+                answer(&answers, &waker, service, connection, result);
             }
         };
         if let Err(error) = thread::Builder::new().name(format!("offload-{number}")).spawn(work) {
@@ -79,12 +85,12 @@ fn start_threads(answers: &Sender<Finished>, waker: &Arc<Waker>) -> SyncSender<T
 fn answer(
     answers: &Sender<Finished>,
     waker: &Waker,
-    host: u32,
+    service: ServiceId,
     connection: Option<Handle>,
     result: Result<Box<dyn std::any::Any + Send>, OffloadError>,
 ) {
     let answer = Answer { connection: connection.map(ConnectionId), result };
     // Both fail only when the reactor is gone, and with it whoever would care.
-    let _ = answers.send(Finished { host, answer });
+    let _ = answers.send(Finished { service, answer });
     let _ = waker.wake();
 }

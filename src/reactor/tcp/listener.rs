@@ -9,6 +9,7 @@ use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::reactor::readiness::Latch;
+use crate::service::ids::ServiceId;
 use crate::service::options::SocketOptions;
 
 /// Connections accepted in one turn: enough for a storm of them, few enough
@@ -21,7 +22,7 @@ const READS_BEFORE_REFUSAL: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: TcpListener,
-    pub host: u32,
+    pub service: ServiceId,
     pub address: SocketAddr,
     pub latch: Latch,
     /// Out of descriptors: it stays latched, but is not tried before then,
@@ -32,7 +33,7 @@ pub(crate) struct Listener {
 impl Listener {
     /// Binds and listens. Options are set on the listener, for Linux hands
     /// them down to the connections: an accept then costs no further call.
-    pub fn bind(address: SocketAddr, options: &SocketOptions, host: u32) -> io::Result<Listener> {
+    pub fn bind(address: SocketAddr, options: &SocketOptions, service: ServiceId) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         options.apply_to_stream(&socket, address)?;
@@ -40,7 +41,7 @@ impl Listener {
         socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
         let socket = TcpListener::from_std(socket.into());
         let address = socket.local_addr()?;
-        Ok(Listener { socket, host, address, latch: Latch::default(), retry_at: None })
+        Ok(Listener { socket, service, address, latch: Latch::default(), retry_at: None })
     }
 
     pub fn socket(&mut self) -> &mut TcpListener {

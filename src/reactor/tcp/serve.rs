@@ -11,13 +11,13 @@ use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Kind;
 use crate::reactor::{CALLS_A_TURN, Reactor};
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell, Input};
 
 /// Whose input is shown to a service.
 pub(crate) struct Shown {
     pub handle: Handle,
-    pub host: u32,
+    pub service: ServiceId,
     pub peer: SocketAddr,
     /// How much of the input was left unread before.
     pub kept: usize,
@@ -66,8 +66,8 @@ impl Reactor {
         }
         if stream.more_to_send && stream.outbox.is_none() && stream.state == State::Open {
             stream.more_to_send = false;
-            let (host, session) = (stream.host, stream.session);
-            self.call_stream(handle, host, Call::RoomToSend(session), &[]);
+            let (service, session) = (stream.service, stream.session);
+            self.call_stream(handle, service, Call::RoomToSend(session), &[]);
         }
         self.read_stream(handle);
     }
@@ -94,8 +94,8 @@ impl Reactor {
             None => stream.latch.write_blocked(),
             Some(Err(error)) => self.close(handle, CloseReason::NotConnected(error)),
             Some(Ok(())) => {
-                let (host, session) = (stream.host, stream.session);
-                self.call_stream(handle, host, Call::Open(session), &[]);
+                let (service, session) = (stream.service, stream.session);
+                self.call_stream(handle, service, Call::Open(session), &[]);
                 self.read_stream(handle);
             }
         }
@@ -116,12 +116,12 @@ impl Reactor {
         if stream.is_paused(now) {
             return;
         }
-        let (host, session, peer) = (stream.host, stream.session, stream.peer);
+        let (service, session, peer) = (stream.service, stream.session, stream.peer);
         if let Some(room) = stream.room
-            && self.rooms.is_full(host, room)
+            && self.rooms.is_full(service, room)
         {
             if stream.latch.park() {
-                self.rooms.wait_for_space(host, room, handle);
+                self.rooms.wait_for_space(service, room, handle);
             }
             return;
         }
@@ -137,7 +137,7 @@ impl Reactor {
             ReadOutcome::Blocked
         };
         let is_drained = !stream.latch.is_readable();
-        let shown = Shown { handle, host, peer, kept };
+        let shown = Shown { handle, service, peer, kept };
         match outcome {
             ReadOutcome::Bytes(count) => {
                 self.net.statistics.bytes_received += count as u64;
@@ -164,10 +164,10 @@ impl Reactor {
     where
         F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
     {
-        let Shown { handle, host, peer, kept } = shown;
+        let Shown { handle, service, peer, kept } = shown;
         let mut input = Input::new(bytes);
         let about = About::Connection { handle, peer: &peer };
-        let Some(effects) = self.call(host, about, call(&mut input)) else {
+        let Some(effects) = self.call(service, about, call(&mut input)) else {
             return self.close(handle, CloseReason::Panicked);
         };
         let consumed = input.consumed();
@@ -178,8 +178,8 @@ impl Reactor {
                 keep_unread(stream, rest, consumed, now);
             }
         }
-        self.apply(host, about, effects, bytes);
-        let limit = self.hosts[host as usize].limits.longest_unread(self.longest_input);
+        self.apply(service, about, effects, bytes);
+        let limit = self.hosts[service].limits.longest_unread(self.longest_input);
         if rest.len() > limit {
             self.check_unread(handle, limit);
         }

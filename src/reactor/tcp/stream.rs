@@ -10,10 +10,12 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::outbox::{Outbox, PIECES_A_WRITE};
+use crate::reactor::dispatch::host::SessionKey;
 use crate::reactor::readiness::Latch;
 use crate::reactor::time::timers::{NEVER, SECOND};
 use crate::service::CloseReason;
 use crate::service::effects::Piece;
+use crate::service::ids::ServiceId;
 use crate::service::limits::Limits;
 use crate::service::rooms::{Overflow, Room};
 
@@ -63,8 +65,8 @@ struct Rare {
 #[repr(C)]
 pub(crate) struct Stream {
     socket: TcpStream,
-    pub session: u32,
-    pub host: u32,
+    pub session: SessionKey,
+    pub service: ServiceId,
     /// The room that it publishes to: while that is full, it is left unread.
     pub room: Option<Room>,
     pub latch: Latch,
@@ -129,11 +131,18 @@ pub(crate) enum Due {
 }
 
 impl Stream {
-    pub fn new(socket: TcpStream, peer: SocketAddr, host: u32, state: State, now: u64) -> Stream {
+    pub fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        service: ServiceId,
+        session: SessionKey,
+        state: State,
+        now: u64,
+    ) -> Stream {
         Stream {
             socket,
-            session: u32::MAX,
-            host,
+            session,
+            service,
             room: None,
             latch: Latch::default(),
             state,

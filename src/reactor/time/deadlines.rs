@@ -8,7 +8,7 @@ use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
 use crate::reactor::tcp::serve::Shown;
 use crate::reactor::tcp::stream::Due;
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 
 impl Reactor {
@@ -17,7 +17,7 @@ impl Reactor {
         self.net.timers.take_due(self.net.now, &mut due);
         for (at, handle) in due {
             if handle.generation == 0 {
-                self.fire_tick(handle.key, at);
+                self.fire_tick(ServiceId(handle.key), at);
                 continue;
             }
             match self.net.get(handle) {
@@ -32,11 +32,11 @@ impl Reactor {
         self.net.compact_timers(&self.hosts);
     }
 
-    fn fire_tick(&mut self, host: u32, at: u64) {
-        let slot = &mut self.hosts[host as usize];
+    fn fire_tick(&mut self, service: ServiceId, at: u64) {
+        let slot = &mut self.hosts[service];
         if slot.tick == at {
             slot.tick = NEVER;
-            self.call_host(host, Call::Tick);
+            self.call_service(service, Call::Tick);
         } else {
             self.net.timers.dropped_stale();
         }
@@ -46,8 +46,8 @@ impl Reactor {
         let now = self.net.now;
         let draining_since = self.net.draining_since;
         let Some(stream) = self.net.stream(handle) else { return };
-        let (host, session) = (stream.host, stream.session);
-        let (at, due) = stream.next_due(&self.hosts[host as usize].terms(draining_since));
+        let (service, session) = (stream.service, stream.session);
+        let (at, due) = stream.next_due(&self.hosts[service].terms(draining_since));
         if at > now {
             return self.net.arm(handle, &self.hosts);
         }
@@ -69,7 +69,7 @@ impl Reactor {
             Due::Service => {
                 stream.set_deadline(NEVER);
                 let kept = stream.kept.as_ref().map_or(Vec::new(), |kept| kept.bytes.clone());
-                let shown = Shown { handle, host, peer: stream.peer, kept: kept.len() };
+                let shown = Shown { handle, service, peer: stream.peer, kept: kept.len() };
                 self.show(shown, &kept, |input| Call::Timeout(session, input));
             }
         }

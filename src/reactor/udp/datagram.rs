@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::batch::FEWEST_A_CALL;
 use crate::reactor::readiness::Latch;
+use crate::service::ids::ServiceId;
 use crate::service::limits::Rate;
 use crate::service::options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
 use crate::service::rooms::Room;
@@ -20,7 +21,7 @@ use crate::service::token_bucket::TokenBucket;
 #[derive(Debug)]
 pub(crate) struct Datagram {
     pub socket: UdpSocket,
-    pub host: u32,
+    pub service: ServiceId,
     pub address: SocketAddr,
     pub is_connected: bool,
     pub listens_only: bool,
@@ -37,7 +38,7 @@ pub(crate) struct Datagram {
 }
 
 impl Datagram {
-    pub fn open(spec: &DatagramSpec, options: &SocketOptions, host: u32) -> io::Result<Datagram> {
+    pub fn open(spec: &DatagramSpec, options: &SocketOptions, service: ServiceId) -> io::Result<Datagram> {
         let socket = Socket::new(Domain::for_address(spec.bind), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         // A second daemon on the port would take half of the datagrams, so the
@@ -67,7 +68,7 @@ impl Datagram {
         }
         let socket = UdpSocket::from_std(socket.into());
         Ok(Datagram {
-            host,
+            service,
             address: socket.local_addr()?,
             socket,
             is_connected: spec.connect.is_some(),
@@ -222,21 +223,21 @@ pub(crate) fn would_loop(from: SocketAddr, to: Option<IpAddr>, ours: &[SocketAdd
 
 /// Answers a second of each service to each source address.
 #[derive(Debug, Default)]
-pub(crate) struct AnswerLimit(HashMap<(u32, IpAddr), TokenBucket>);
+pub(crate) struct AnswerLimit(HashMap<(ServiceId, IpAddr), TokenBucket>);
 
 /// Sources remembered at once; with more, all start afresh. It bounds what an
 /// attacker with forged sources can make the daemon hold.
 const SOURCES: usize = 16_384;
 
 impl AnswerLimit {
-    pub fn admits(&mut self, host: u32, source: IpAddr, rate: Rate, now: Instant) -> bool {
+    pub fn admits(&mut self, service: ServiceId, source: IpAddr, rate: Rate, now: Instant) -> bool {
         if rate.per_second == 0 || (source.is_loopback() && !rate.loopback) {
             return true;
         }
-        if self.0.len() >= SOURCES && !self.0.contains_key(&(host, source)) {
+        if self.0.len() >= SOURCES && !self.0.contains_key(&(service, source)) {
             self.0.clear();
         }
-        self.0.entry((host, source)).or_insert_with(|| TokenBucket::new(rate, now)).take(rate, now)
+        self.0.entry((service, source)).or_insert_with(|| TokenBucket::new(rate, now)).take(rate, now)
     }
 }
 
@@ -276,10 +277,15 @@ mod tests {
         let mut limit = AnswerLimit::default();
         let unset = Rate { per_second: 2, burst: 2, loopback: false };
         let loopback = IpAddr::from([127, 0, 0, 1]);
-        assert!((0..100).all(|_| limit.admits(0, loopback, unset, now)));
-        assert_eq!((0..100).filter(|_| limit.admits(0, [192, 0, 2, 1].into(), unset, now)).count(), 2);
+        assert!((0..100).all(|_| limit.admits(ServiceId(0), loopback, unset, now)));
         assert_eq!(
-            (0..100).filter(|_| limit.admits(0, loopback, Rate { loopback: true, ..unset }, now)).count(),
+            (0..100).filter(|_| limit.admits(ServiceId(0), [192, 0, 2, 1].into(), unset, now)).count(),
+            2
+        );
+        assert_eq!(
+            (0..100)
+                .filter(|_| limit.admits(ServiceId(0), loopback, Rate { loopback: true, ..unset }, now))
+                .count(),
             2
         );
     }
