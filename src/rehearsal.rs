@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::service::effects::{Closing, Effect, Effects, Outgoings, Piece};
+use crate::service::ids::{Generations, Handle};
 use crate::service::rooms::{Deliver, Delivery, Rooms};
 use crate::service::{CloseReason, Context, Input, Service};
 use crate::service::{ConnectionId, DatagramPeer, Limits, ServiceId, SocketId, Statistics};
@@ -49,7 +50,7 @@ pub struct Rehearsal<S: Service> {
     effects: Effects,
     outgoing: Outgoings,
     statistics: Statistics,
-    ids: u32,
+    generations: Generations,
     start: Instant,
     now: Instant,
     wall_clock: SystemTime,
@@ -91,19 +92,20 @@ impl<S: Service> Rehearsal<S> {
     /// As [`Rehearsal::new`], with limits of its own.
     pub fn with_limits(service: S, limits: Limits) -> Rehearsal<S> {
         let start = Instant::now();
+        let mut generations = Generations::default();
         let mut stage = Rehearsal {
             service,
             limits,
             clients: BTreeMap::new(),
             outputs: BTreeMap::new(),
-            socket: SocketId(crate::service::ids::Handle::numbered(u32::MAX)),
+            socket: SocketId(Handle::without_place(generations.next())),
             datagrams: Vec::new(),
             posts: Vec::new(),
             rooms: Rooms::default(),
             effects: Effects::default(),
             outgoing: Outgoings::default(),
             statistics: Statistics::default(),
-            ids: 0,
+            generations,
             start,
             now: start,
             wall_clock: SystemTime::UNIX_EPOCH,
@@ -133,8 +135,7 @@ impl<S: Service> Rehearsal<S> {
 
     /// A client connects from an address.
     pub fn connect_from(&mut self, peer: SocketAddr) -> Client {
-        self.ids += 1;
-        let client = ConnectionId(crate::service::ids::Handle::numbered(self.ids));
+        let client = ConnectionId(Handle::without_place(self.generations.next()));
         let connection = Connection {
             session: S::Session::default(),
             peer,
@@ -335,7 +336,7 @@ impl<S: Service> Rehearsal<S> {
             effects: &mut self.effects,
             outgoing: &mut self.outgoing,
             rooms: &mut self.rooms,
-            next_id: &mut self.ids,
+            generations: &mut self.generations,
             statistics: &self.statistics,
         };
         call(&mut self.service, &mut context);
@@ -421,7 +422,7 @@ struct Inboxes<'a> {
 }
 
 impl Deliver for Inboxes<'_> {
-    fn to_connection(&mut self, handle: crate::service::ids::Handle, delivery: Delivery<'_>) -> bool {
+    fn to_connection(&mut self, handle: Handle, delivery: Delivery<'_>) -> bool {
         let output = self.outputs.entry(ConnectionId(handle)).or_default();
         for range in delivery.ranges {
             output.extend_from_slice(&delivery.bytes[range.clone()]);

@@ -31,7 +31,7 @@ use dispatch::offload::Offload;
 use net::Net;
 use tcp::listener;
 use time::alarm::Alarm;
-use time::timers::NEVER;
+use time::timers::Wake;
 use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
 use udp::datagram;
 
@@ -349,15 +349,12 @@ impl Reactor {
     }
 
     fn set_tick(&mut self, service: ServiceId, at: Option<Instant>) {
-        let slot = &mut self.hosts[service];
-        if slot.tick != NEVER {
+        let at = at.map(|at| micros_up(at.saturating_duration_since(self.start)));
+        if std::mem::replace(&mut self.hosts[service].tick, at).is_some() {
             self.net.timers.abandon();
         }
-        slot.tick = NEVER;
         if let Some(at) = at {
-            let at = micros_up(at.saturating_duration_since(self.start));
-            self.hosts[service].tick = at;
-            self.net.timers.arm(at, Handle { generation: 0, key: service.0 });
+            self.net.timers.arm(at, Wake::Service(service));
         }
     }
 }

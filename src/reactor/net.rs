@@ -13,10 +13,10 @@ use super::notices::Notices;
 use crate::reactor::dispatch::host::Hosts;
 use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::Stream;
-use crate::reactor::time::timers::{NEVER, Timers};
+use crate::reactor::time::timers::{NEVER, Timers, Wake};
 use crate::reactor::udp::datagram::Datagram;
 use crate::service::Statistics;
-use crate::service::ids::{Handle, ServiceId};
+use crate::service::ids::{Generation, Generations, Handle};
 
 pub(crate) enum Entry {
     Listener(Box<Listener>),
@@ -29,7 +29,7 @@ pub(crate) enum Entry {
 /// It begins with a pair of cache lines, as [`Stream`] wants it.
 #[repr(C, align(128))]
 struct Place {
-    generation: u32,
+    generation: Generation,
     entry: Entry,
 }
 
@@ -72,7 +72,7 @@ const PLACES_AT_FIRST: usize = 2048;
 pub(crate) struct Net {
     registry: Registry,
     entries: Slab<Place>,
-    generation: u32,
+    generations: Generations,
     /// Who is to be served; each at most once (the latch knows).
     pub ready: VecDeque<Handle>,
     /// Who is to be reaped at the end of the turn.
@@ -95,7 +95,7 @@ impl Net {
         Net {
             registry,
             entries: Slab::with_capacity(PLACES_AT_FIRST),
-            generation: 0,
+            generations: Generations::default(),
             ready: VecDeque::new(),
             closing: Vec::new(),
             timers: Timers::default(),
@@ -108,17 +108,16 @@ impl Net {
         }
     }
 
-    pub fn generation_counter(&mut self) -> (&mut u32, &Statistics) {
-        (&mut self.generation, &self.statistics)
+    pub fn generations_and_statistics(&mut self) -> (&mut Generations, &Statistics) {
+        (&mut self.generations, &self.statistics)
     }
 
     /// Registers a socket, once for its whole life: both directions, edge-triggered.
     pub fn insert(&mut self, entry: Entry) -> io::Result<Handle> {
-        // Never 0, which is nobody.
-        self.generation = self.generation.wrapping_add(1).max(1);
+        let generation = self.generations.next();
         let vacant = self.entries.vacant_entry();
-        let handle = Handle { generation: self.generation, key: vacant.key() as u32 };
-        let entry = &mut vacant.insert(Place { generation: self.generation, entry }).entry;
+        let handle = Handle { generation, key: vacant.key() as u32 };
+        let entry = &mut vacant.insert(Place { generation, entry }).entry;
         let both = Interest::READABLE | Interest::WRITABLE;
         let token = handle.token();
         let registered = match entry {
@@ -188,7 +187,7 @@ impl Net {
 
     /// Takes in an event: it latches what it says and queues its entry.
     pub fn latch(&mut self, event: &Event) {
-        let handle = Handle::from_token(event.token());
+        let Some(handle) = Handle::from_token(event.token()) else { return };
         if let Some(entry) = self.get(handle) {
             let latch = entry.latch();
             latch.set(event);
@@ -245,11 +244,12 @@ impl Net {
     pub fn arm(&mut self, handle: Handle, hosts: &Hosts) {
         let draining_since = self.draining_since;
         let Some(stream) = self.stream(handle) else { return };
-        let (at, _) = stream.next_due(&hosts[stream.service].terms(draining_since));
-        if at < stream.armed {
+        if let Some((at, _)) = stream.next_due(&hosts[stream.service].terms(draining_since))
+            && at < stream.armed
+        {
             let superseded = stream.armed != NEVER;
             stream.armed = at;
-            self.timers.arm(at, handle);
+            self.timers.arm(at, Wake::Entry(handle));
             if superseded {
                 self.timers.abandon();
             }
@@ -262,10 +262,11 @@ impl Net {
             return;
         }
         let entries = &self.entries;
-        self.timers.compact(|at, handle| {
-            if handle.generation == 0 {
-                return hosts[ServiceId(handle.key)].tick == at;
-            }
+        self.timers.compact(|at, wake| {
+            let handle = match wake {
+                Wake::Service(service) => return hosts[service].tick == Some(at),
+                Wake::Entry(handle) => handle,
+            };
             let place = entries.get(handle.key as usize);
             match place.filter(|place| place.generation == handle.generation).map(|place| &place.entry) {
                 Some(Entry::Stream(stream)) => stream.armed == at,

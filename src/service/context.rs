@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::effects::{Closing, Effect, Effects, Outgoings};
-use super::ids::{ConnectionId, ServiceId, SocketId};
+use super::ids::{ConnectionId, Generations, ServiceId, SocketId};
 use super::limits::Limits;
 use super::reasons::Farewell;
 use super::rooms::{DatagramPeer, Membership, Room, Rooms};
@@ -25,7 +25,7 @@ pub struct Context<'a> {
     pub(crate) effects: &'a mut Effects,
     pub(crate) outgoing: &'a mut Outgoings,
     pub(crate) rooms: &'a mut Rooms,
-    pub(crate) next_id: &'a mut u32,
+    pub(crate) generations: &'a mut Generations,
     pub(crate) statistics: &'a Statistics,
 }
 
@@ -130,10 +130,8 @@ impl Context<'_> {
             self.rooms.join(self.service, room, handle, how);
             self.effects.room = Some(room);
         } else if let Some(peer) = self.datagram {
-            let id = self.rooms.peer_id(self.service, room, peer).unwrap_or_else(|| {
-                *self.next_id = self.next_id.wrapping_add(1).max(1);
-                *self.next_id
-            });
+            let known = self.rooms.peer_id(self.service, room, peer);
+            let id = known.unwrap_or_else(|| self.generations.next());
             self.rooms.join_peer(self.service, room, id, *peer, how);
         }
     }
@@ -157,9 +155,9 @@ impl Context<'_> {
     /// the room holds so much already that the message is dropped.
     pub fn publish(&mut self, room: Room, message: &[u8]) -> bool {
         let speaker = match (self.connection, self.datagram) {
-            (Some((ConnectionId(handle), _)), _) => handle.generation,
-            (None, Some(peer)) => self.rooms.peer_id(self.service, room, peer).unwrap_or(0),
-            (None, None) => 0,
+            (Some((ConnectionId(handle), _)), _) => Some(handle.generation),
+            (None, Some(peer)) => self.rooms.peer_id(self.service, room, peer),
+            (None, None) => None,
         };
         self.effects.room = Some(room);
         self.rooms.publish(self.service, room, speaker, message)
@@ -168,7 +166,7 @@ impl Context<'_> {
     /// As [`Context::publish`], to all members of a room.
     pub fn publish_to_all(&mut self, room: Room, message: &[u8]) -> bool {
         self.effects.room = Some(room);
-        self.rooms.publish(self.service, room, 0, message)
+        self.rooms.publish(self.service, room, None, message)
     }
 
     /// Sends something to the service of that name; it gets it in

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::service::ids::{Handle, ServiceId, SocketId};
+use crate::service::ids::{Generation, Handle, ServiceId, SocketId};
 
 /// What a room may gather before its publishers are left unread, in bytes.
 /// Measured: an echo beside a flooded room has a p99 of 3 ms so, and of 900 ms
@@ -61,7 +61,7 @@ pub struct DatagramPeer {
 #[derive(Debug)]
 struct Member<T> {
     /// Orders the members, and names them among a turn's speakers.
-    id: u32,
+    id: Generation,
     reach: T,
     /// The first message that it hears.
     since: u64,
@@ -73,8 +73,8 @@ struct Member<T> {
 struct Mark {
     end: u32,
     lines_end: u32,
-    /// Whose message it is; 0 is nobody's, so that everybody hears it.
-    speaker: u32,
+    /// Whose message it is; nobody's is heard by everybody.
+    speaker: Option<Generation>,
 }
 
 /// What a room gathered in one turn, frozen for delivery.
@@ -87,11 +87,12 @@ struct Turn {
     lines: Bytes,
     marks: Vec<Mark>,
     /// Sorted, so that a walk over the sorted members meets them in passing.
-    speakers: Vec<u32>,
+    speakers: Vec<Generation>,
     first: u64,
-    /// Members with a lower id have been served.
-    next_connection: u64,
-    next_peer: u64,
+    /// Up to which connection all have been served.
+    served: Option<Generation>,
+    /// The peer that is being served.
+    peer: Option<Generation>,
     /// How many of its messages that peer has been sent.
     messages_to_peer: usize,
 }
@@ -103,7 +104,7 @@ struct State {
     connections: Vec<Member<Handle>>,
     peers: Vec<Member<DatagramPeer>>,
     /// The ids of the peers, so that none is searched for at each datagram.
-    peer_ids: HashMap<(SocketId, SocketAddr), u32>,
+    peer_ids: HashMap<(SocketId, SocketAddr), Generation>,
     published: u64,
     gathered: BytesMut,
     marks: Vec<Mark>,
@@ -158,7 +159,7 @@ impl Rooms {
         &mut self,
         service: ServiceId,
         room: Room,
-        id: u32,
+        id: Generation,
         peer: DatagramPeer,
         how: Membership,
     ) {
@@ -196,9 +197,15 @@ impl Rooms {
         self.first = 0;
     }
 
-    /// Adds a message of `speaker`, who will not hear it itself; 0 is nobody.
+    /// Adds a message of `speaker`, who will not hear it itself.
     /// False if the room holds too much already: then it is dropped.
-    pub fn publish(&mut self, service: ServiceId, room: Room, speaker: u32, message: &[u8]) -> bool {
+    pub fn publish(
+        &mut self,
+        service: ServiceId,
+        room: Room,
+        speaker: Option<Generation>,
+        message: &[u8],
+    ) -> bool {
         if message.is_empty() {
             return true;
         }
@@ -215,7 +222,7 @@ impl Rooms {
     }
 
     /// The id under which a UDP peer speaks in a room.
-    pub fn peer_id(&self, service: ServiceId, room: Room, peer: &DatagramPeer) -> Option<u32> {
+    pub fn peer_id(&self, service: ServiceId, room: Room, peer: &DatagramPeer) -> Option<Generation> {
         self.rooms[self.find(service, room)?].peer_ids.get(&(peer.socket, peer.address)).copied()
     }
 
@@ -253,14 +260,14 @@ impl Rooms {
     }
 }
 
-fn insert<T>(members: &mut Vec<Member<T>>, id: u32, reach: T, since: u64, how: Membership) {
+fn insert<T>(members: &mut Vec<Member<T>>, id: Generation, reach: T, since: u64, how: Membership) {
     match members.binary_search_by_key(&id, |member| member.id) {
         Ok(at) => members[at].how = how,
         Err(at) => members.insert(at, Member { id, reach, since, how }),
     }
 }
 
-fn remove<T>(members: &mut Vec<Member<T>>, id: u32) {
+fn remove<T>(members: &mut Vec<Member<T>>, id: Generation) {
     if let Ok(at) = members.binary_search_by_key(&id, |member| member.id) {
         members.remove(at);
     }
@@ -306,35 +313,35 @@ impl State {
     fn freeze(&mut self) -> Turn {
         let plain = self.gathered.split().freeze();
         let marks = std::mem::take(&mut self.marks);
-        let mut speakers: Vec<u32> = marks.iter().map(|mark| mark.speaker).filter(|id| *id != 0).collect();
+        let mut speakers: Vec<Generation> = marks.iter().filter_map(|mark| mark.speaker).collect();
         speakers.sort_unstable();
         speakers.dedup();
         let wanted = self.unterminated > 0 && self.connections.iter().any(|member| member.how.lines);
         let lines = if wanted { terminate_lines(&plain, &marks) } else { plain.clone() };
         self.unterminated = 0;
         let first = self.published - marks.len() as u64;
-        Turn { plain, lines, marks, speakers, first, next_connection: 0, next_peer: 0, messages_to_peer: 0 }
+        Turn { plain, lines, marks, speakers, first, served: None, peer: None, messages_to_peer: 0 }
     }
 
     fn deliver(&self, turn: &mut Turn, to: &mut impl Deliver) -> bool {
         let mut ranges = Vec::new();
-        let start = self.connections.partition_point(|member| u64::from(member.id) < turn.next_connection);
+        let start = self.connections.partition_point(|member| Some(member.id) <= turn.served);
         let mut speakers = turn.speakers.iter().copied().peekable();
         for member in &self.connections[start..] {
             while speakers.next_if(|id| *id < member.id).is_some() {}
             let speaks = speakers.peek() == Some(&member.id);
             turn.select(member, speaks, false, &mut ranges);
-            turn.next_connection = u64::from(member.id) + 1;
+            turn.served = Some(member.id);
             let bytes = if member.how.lines { &turn.lines } else { &turn.plain };
             let delivery = Delivery { bytes, ranges: &ranges, overflow: member.how.overflow };
             if !ranges.is_empty() && !to.to_connection(member.reach, delivery) {
                 return false;
             }
         }
-        let start = self.peers.partition_point(|member| u64::from(member.id) < turn.next_peer);
+        let start = self.peers.partition_point(|member| Some(member.id) < turn.peer);
         for member in &self.peers[start..] {
-            if turn.next_peer != u64::from(member.id) {
-                turn.next_peer = u64::from(member.id);
+            if turn.peer != Some(member.id) {
+                turn.peer = Some(member.id);
                 turn.messages_to_peer = 0;
             }
             turn.select(member, turn.speakers.binary_search(&member.id).is_ok(), true, &mut ranges);
@@ -363,7 +370,7 @@ impl Turn {
         for (number, mark) in (self.first..).zip(&self.marks) {
             let end =
                 if lines && self.lines.len() > self.plain.len() { mark.lines_end } else { mark.end } as usize;
-            if mark.speaker != member.id && number >= member.since {
+            if mark.speaker != Some(member.id) && number >= member.since {
                 match ranges.last_mut() {
                     Some(last) if last.end == start && !apart => last.end = end,
                     _ => ranges.push(start..end),

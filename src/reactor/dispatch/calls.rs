@@ -13,7 +13,6 @@ use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
 use crate::reactor::tcp::connector;
 use crate::reactor::tcp::stream::{State, Stream};
-use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
 use crate::reactor::{CALLS_A_TURN, Reactor};
 use crate::service::effects::{Closing, Effect, Effects};
@@ -62,7 +61,7 @@ impl Reactor {
         let mut effects = self.effects.take().unwrap_or_default();
         let outgoing_before = self.outgoing.mark();
         let input_length = call.input_length();
-        let (next_id, statistics) = self.net.generation_counter();
+        let (generations, statistics) = self.net.generations_and_statistics();
         let mut context = Context {
             now: self.now,
             system_time: None,
@@ -74,7 +73,7 @@ impl Reactor {
             effects: &mut effects,
             outgoing: &mut self.outgoing,
             rooms: &mut self.rooms,
-            next_id,
+            generations,
             statistics,
         };
         match catch_unwind(AssertUnwindSafe(|| called.call(call, &mut context))) {
@@ -237,11 +236,11 @@ impl Reactor {
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {
             let after = |at: Instant| micros_up(at.saturating_duration_since(self.start));
-            stream.set_deadline(deadline.map_or(NEVER, after));
+            stream.set_deadline(deadline.map(after));
         }
         if let Some(until) = effects.pause_until {
-            // Zero is `not paused`, and what is not later than now is no pause.
-            stream.set_pause(micros_up(until.saturating_duration_since(self.start)).max(now + 1));
+            // Not before the next turn: it is the timer that ends a pause.
+            stream.set_pause(Some(micros_up(until.saturating_duration_since(self.start)).max(now + 1)));
         }
         if effects.more_to_send {
             stream.more_to_send = true;

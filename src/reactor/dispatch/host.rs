@@ -14,7 +14,6 @@ use crate::reactor::ending::DRAIN_GRACE;
 use crate::reactor::net::Entry;
 use crate::reactor::tcp::listener::{Listener, granted};
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
-use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
 use crate::service::ids::{ServiceId, SocketId};
 use crate::service::limits::Limits;
@@ -114,7 +113,7 @@ pub(crate) struct Slot {
     pub connections: usize,
     /// Counted only where a limit asks for it.
     pub per_peer: HashMap<IpAddr, usize>,
-    pub tick: u64,
+    pub tick: Option<u64>,
 }
 
 impl Slot {
@@ -123,9 +122,9 @@ impl Slot {
         let unless_set = if draining_since.is_some() { DRAIN_GRACE } else { LINGER };
         let linger = self.options.linger.map_or(unless_set, |linger| later(0, linger));
         match draining_since {
-            None => Terms { limits: &self.limits, linger, drain_at: NEVER },
+            None => Terms { limits: &self.limits, linger, drain_at: None },
             Some(since) => {
-                let drain_at = self.limits.drain_timeout.map_or(NEVER, |limit| later(since, limit));
+                let drain_at = self.limits.drain_timeout.map(|limit| later(since, limit));
                 Terms { limits: &self.limits, linger, drain_at }
             }
         }
@@ -327,7 +326,7 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
             panics: 0,
             connections: 0,
             per_peer: HashMap::new(),
-            tick: NEVER,
+            tick: None,
         });
         for socket in sockets {
             reactor.call_service(id, Call::Socket(Ok(socket)));

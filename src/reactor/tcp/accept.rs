@@ -9,7 +9,7 @@ use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
-use crate::reactor::time::timers::SECOND;
+use crate::reactor::time::timers::{SECOND, Wake};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 
@@ -87,7 +87,7 @@ impl Reactor {
             listener.latch.set_readable();
             listener.retry_at = Some(at);
             self.net.starved_listeners.push(handle);
-            self.net.timers.arm(at, handle);
+            self.net.timers.arm(at, Wake::Entry(handle));
         }
     }
 

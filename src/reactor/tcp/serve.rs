@@ -188,7 +188,7 @@ impl Reactor {
     fn check_unread(&mut self, handle: Handle, limit: usize) {
         if let Some(stream) = self.net.stream(handle)
             && stream.state == State::Open
-            && stream.paused_until() == 0
+            && stream.paused_until().is_none()
             && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > limit)
         {
             self.close(handle, CloseReason::GivenUp(Farewell::TooLong));

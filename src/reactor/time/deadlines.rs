@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::timers::NEVER;
+use super::timers::{NEVER, Wake};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
@@ -15,11 +15,14 @@ impl Reactor {
     pub(crate) fn fire_timers(&mut self) {
         let mut due = Vec::new();
         self.net.timers.take_due(self.net.now, &mut due);
-        for (at, handle) in due {
-            if handle.generation == 0 {
-                self.fire_tick(ServiceId(handle.key), at);
-                continue;
-            }
+        for (at, wake) in due {
+            let handle = match wake {
+                Wake::Service(service) => {
+                    self.fire_tick(service, at);
+                    continue;
+                }
+                Wake::Entry(handle) => handle,
+            };
             match self.net.get(handle) {
                 Some(Entry::Stream(stream)) if stream.armed == at => {
                     stream.armed = NEVER;
@@ -34,8 +37,8 @@ impl Reactor {
 
     fn fire_tick(&mut self, service: ServiceId, at: u64) {
         let slot = &mut self.hosts[service];
-        if slot.tick == at {
-            slot.tick = NEVER;
+        if slot.tick == Some(at) {
+            slot.tick = None;
             self.call_service(service, Call::Tick);
         } else {
             self.net.timers.dropped_stale();
@@ -47,7 +50,7 @@ impl Reactor {
         let draining_since = self.net.draining_since;
         let Some(stream) = self.net.stream(handle) else { return };
         let (service, session) = (stream.service, stream.session);
-        let (at, due) = stream.next_due(&self.hosts[service].terms(draining_since));
+        let Some((at, due)) = stream.next_due(&self.hosts[service].terms(draining_since)) else { return };
         if at > now {
             return self.net.arm(handle, &self.hosts);
         }
@@ -61,13 +64,13 @@ impl Reactor {
             Due::Idle => self.close(handle, CloseReason::GivenUp(Farewell::Idle)),
             Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
             Due::Pause => {
-                stream.set_pause(0);
+                stream.set_pause(None);
                 stream.restart_message_clock(now);
                 stream.show_again = stream.kept.is_some();
                 self.net.enqueue(handle);
             }
             Due::Service => {
-                stream.set_deadline(NEVER);
+                stream.set_deadline(None);
                 let kept = stream.kept.as_ref().map_or(Vec::new(), |kept| kept.bytes.clone());
                 let shown = Shown { handle, service, peer: stream.peer, kept: kept.len() };
                 self.show(shown, &kept, |input| Call::Timeout(session, input));
