@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 
 use mio::event::Event;
 use mio::{Interest, Registry};
@@ -15,6 +14,7 @@ use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::Stream;
 use crate::reactor::time::timers::{NEVER, Timers, Wake};
 use crate::reactor::udp::datagram::Datagram;
+use crate::reactor::udp::loop_guard::LoopGuard;
 use crate::service::Statistics;
 use crate::service::ids::{Generation, Generations, Handle};
 
@@ -84,8 +84,7 @@ pub(crate) struct Net {
     pub now: u64,
     /// When the drain began.
     pub draining_since: Option<u64>,
-    /// The addresses of our UDP sockets, for the loop guard.
-    pub datagram_addresses: Vec<SocketAddr>,
+    pub loop_guard: LoopGuard,
     /// Listeners that wait for a descriptor.
     pub starved_listeners: Vec<Handle>,
 }
@@ -103,7 +102,7 @@ impl Net {
             notices: Notices::default(),
             now: 0,
             draining_since: None,
-            datagram_addresses: Vec::new(),
+            loop_guard: LoopGuard::default(),
             starved_listeners: Vec::new(),
         }
     }
@@ -124,7 +123,7 @@ impl Net {
             Entry::Listener(listener) => self.registry.register(listener.socket(), token, Interest::READABLE),
             Entry::Stream(stream) => self.registry.register(stream.socket(), token, both),
             Entry::Datagram(datagram) => {
-                self.datagram_addresses.push(datagram.address);
+                self.loop_guard.add(datagram.address);
                 self.registry.register(&mut datagram.socket, token, Interest::READABLE)
             }
             Entry::Keyboard(keyboard) => keyboard.register(&self.registry, token),
@@ -142,11 +141,7 @@ impl Net {
         self.get(handle)?;
         let entry = self.entries.remove(handle.key as usize).entry;
         match &entry {
-            Entry::Datagram(datagram) => {
-                if let Some(at) = self.datagram_addresses.iter().position(|at| *at == datagram.address) {
-                    self.datagram_addresses.swap_remove(at);
-                }
-            }
+            Entry::Datagram(datagram) => self.loop_guard.remove(datagram.address),
             Entry::Keyboard(keyboard) => keyboard.deregister(&self.registry),
             Entry::Stream(stream) if stream.armed != NEVER => self.timers.abandon(),
             _ => {}

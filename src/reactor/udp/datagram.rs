@@ -1,4 +1,4 @@
-//! UDP sockets: opening them, and who is never answered.
+//! UDP sockets: opening them, and how often a source is answered.
 
 use std::collections::HashMap;
 use std::io;
@@ -199,28 +199,6 @@ pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip == Ipv4Addr::new(127, 255, 255, 255))
 }
 
-/// Source ports of services that answer whatever they are sent; answering
-/// them would make an endless loop (CVE-2024-2169): none, echo, daytime, qotd,
-/// chargen, time, dns, tftp, ntp.
-const ANSWERING_PORTS: [u16; 9] = [0, 7, 13, 17, 19, 37, 53, 69, LAST_ANSWERING_PORT];
-const LAST_ANSWERING_PORT: u16 = 123;
-
-/// Whether a datagram must be ignored: its answer would go to something that
-/// answers in turn, or to many.
-pub(crate) fn would_loop(from: SocketAddr, to: Option<IpAddr>, ours: &[SocketAddr]) -> bool {
-    let ip = from.ip().to_canonical();
-    let answers = from.port() <= LAST_ANSWERING_PORT && ANSWERING_PORTS.contains(&from.port());
-    if answers || ip.is_multicast() || is_broadcast(ip) {
-        return true;
-    }
-    ours.iter().any(|address| {
-        let bound = address.ip().to_canonical();
-        address.port() == from.port()
-            && (bound == ip
-                || bound.is_unspecified() && (ip.is_loopback() || to.map(|to| to.to_canonical()) == Some(ip)))
-    })
-}
-
 /// Answers a second of each service to each source address.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerLimit(HashMap<(ServiceId, IpAddr), TokenBucket>);
@@ -244,32 +222,6 @@ impl AnswerLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn what_answers_by_itself_is_never_answered() {
-        for port in [0, 7, 13, 17, 19, 37, 53, 69, 123] {
-            assert!(would_loop(SocketAddr::from(([10, 0, 0, 1], port)), None, &[]), "port {port}");
-        }
-        assert!(would_loop(at("255.255.255.255:40000"), None, &[]));
-        assert!(would_loop(at("127.255.255.255:40000"), None, &[]));
-        assert!(would_loop(at("224.0.0.1:40000"), None, &[]));
-        assert!(!would_loop(at("10.0.0.1:40000"), None, &[]));
-    }
-
-    #[test]
-    fn our_own_sockets_are_never_answered() {
-        let ours = [at("127.0.0.1:3333"), at("0.0.0.0:12000")];
-        assert!(would_loop(at("127.0.0.1:3333"), None, &ours));
-        assert!(!would_loop(at("127.0.0.2:3333"), None, &ours));
-        assert!(would_loop(at("127.0.0.1:12000"), None, &ours));
-        let here = "192.0.2.1".parse().ok();
-        assert!(would_loop(at("192.0.2.1:12000"), here, &ours));
-        assert!(!would_loop(at("192.0.2.9:12000"), here, &ours), "another machine may use the port");
-    }
 
     #[test]
     fn the_answer_limit_spares_loopback_unless_it_was_set() {

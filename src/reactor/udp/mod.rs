@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod datagram;
+pub(crate) mod loop_guard;
 #[cfg(target_os = "linux")]
 mod mmsg;
 #[cfg(not(target_os = "linux"))]

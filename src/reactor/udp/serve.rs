@@ -3,7 +3,6 @@
 use std::io;
 
 use super::batch::Arrival;
-use super::datagram;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::{About, Pending};
 use crate::reactor::dispatch::host::Call;
@@ -88,7 +87,7 @@ impl Reactor {
     }
 
     fn may_answer(&mut self, service: ServiceId, arrival: &Arrival) -> bool {
-        if !datagram::would_loop(arrival.from, arrival.to, &self.net.datagram_addresses) {
+        if !self.net.loop_guard.would_loop(arrival.from, arrival.to) {
             return true;
         }
         self.net.statistics.datagrams_dropped += 1;
