@@ -229,6 +229,30 @@ impl Reactor {
     /// One turn of the loop: waits for events, at most `at_most`, and serves
     /// everything that is ready once.
     ///
+    /// The phases come in this order, and for these reasons:
+    ///
+    /// 1. **Wait** for events, the next deadline or `at_most`. If work is left over
+    ///    from the turn before, the poll only looks.
+    /// 2. **Read the clock**, once. It comes after the wait, so that the time spent
+    ///    there counts; everything else in the turn happens at the same `now`.
+    /// 3. **Latch events.** They are only noted. A connection that is closed later
+    ///    in the turn may have an event in the same batch, and nobody acts on it.
+    /// 4. **Fire timers** before sockets are served, so that a busy turn does not
+    ///    make deadlines late. A timer that is armed from here on, even one that is
+    ///    due at once, waits for the next turn: no timer can keep the loop busy.
+    /// 5. **Serve what is ready**, each once. What is still ready goes to the back
+    ///    of the queue, so that nobody waits for a connection that always has more.
+    /// 6. **Deliver pending calls**: messages between services, sockets opened,
+    ///    connections that could not be made. They wait until all callbacks have
+    ///    returned, so that no service is called inside another's callback.
+    /// 7. **Fan out** what the rooms have gathered. It comes after every service
+    ///    has spoken, so that all of a turn's messages reach a member in one write.
+    /// 8. **Reap** what was closed. Until here it kept its place and its descriptor,
+    ///    so that nothing in this turn could be mistaken for it. The descriptors
+    ///    that come free let a starved listener accept again.
+    /// 9. **Go on draining**, if the reactor was told to end. Whoever is idle is
+    ///    closed only when no work is left: what had arrived before is answered.
+    ///
     /// # Errors
     /// When the poll fails.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {

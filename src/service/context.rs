@@ -75,13 +75,13 @@ impl Context<'_> {
     /// Sends bytes to this connection: they are copied once, and all that a
     /// callback sends goes out in one write. As with everything else that is
     /// about this connection, nothing happens in a callback that is about
-    /// none, such as [`Service::tick`]: there, [`Context::tell`] names one.
+    /// none, such as [`Service::tick`](super::Service::tick): there, [`Context::tell`] names one.
     pub fn send(&mut self, bytes: &[u8]) {
         self.effects.send(bytes);
     }
 
     /// Sends bytes of this callback's input, by the range that
-    /// [`Input::consume`] returned: they are not copied at all.
+    /// [`Input::consume`](super::Input::consume) returned: they are not copied at all.
     ///
     /// # Panics
     /// If the range is not within the input of this callback.
@@ -93,7 +93,7 @@ impl Context<'_> {
         self.effects.send_input(range);
     }
 
-    /// Asks for [`Service::room_to_send`] once everything sent so far is out,
+    /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once everything sent so far is out,
     /// so that a long answer never has to be held in memory.
     pub fn more_to_send(&mut self) {
         self.effects.more_to_send = true;
@@ -170,19 +170,19 @@ impl Context<'_> {
     }
 
     /// Sends something to the service of that name; it gets it in
-    /// [`Service::message`] after this callback.
+    /// [`Service::message`](super::Service::message) after this callback.
     pub fn post(&mut self, service: &str, message: Message) {
         self.effects.others.push(Effect::Post { service: service.to_owned(), message });
     }
 
     /// Runs a job on another thread: what blocks or burns CPU. Its result comes
-    /// back as [`Service::finished`].
+    /// back as [`Service::finished`](super::Service::finished).
     pub fn offload<T: Any + Send>(&mut self, job: impl FnOnce() -> T + Send + 'static) {
         let job = Box::new(move || Box::new(job()) as Box<dyn Any + Send>);
         self.effects.others.push(Effect::Offload(job));
     }
 
-    /// Opens a UDP socket for this service; the answer is [`Service::socket`].
+    /// Opens a UDP socket for this service; the answer is [`Service::socket`](super::Service::socket).
     pub fn open_socket(&mut self, spec: DatagramSpec) {
         self.effects.others.push(Effect::OpenSocket(spec));
     }
@@ -192,8 +192,9 @@ impl Context<'_> {
         self.effects.others.push(Effect::CloseSocket(socket));
     }
 
-    /// Connects to `to`; the answer is [`Service::open`], or
-    /// [`Service::closed`] with [`CloseReason::NotConnected`].
+    /// Connects to `to`; the answer is [`Service::open`](super::Service::open), or
+    /// [`Service::closed`](super::Service::closed) with
+    /// [`CloseReason::NotConnected`](super::CloseReason::NotConnected).
     pub fn connect(&mut self, to: SocketAddr) {
         self.effects.others.push(Effect::Connect { to, local: None });
     }
@@ -205,7 +206,7 @@ impl Context<'_> {
         self.effects.others.push(Effect::Connect { to, local: Some(local) });
     }
 
-    /// Calls [`Service::timeout`] at that time, instead of any set before.
+    /// Calls [`Service::timeout`](super::Service::timeout) at that time, instead of any set before.
     pub fn set_deadline(&mut self, at: Instant) {
         self.effects.deadline = Some(Some(at));
     }
@@ -220,7 +221,7 @@ impl Context<'_> {
         self.effects.deadline = Some(None);
     }
 
-    /// Calls [`Service::tick`] once at that time, instead of any set before.
+    /// Calls [`Service::tick`](super::Service::tick) once at that time, instead of any set before.
     pub fn set_tick(&mut self, at: Instant) {
         self.effects.others.push(Effect::Tick(Some(at)));
     }
@@ -269,7 +270,7 @@ impl Context<'_> {
         self.effects.others.push(Effect::Report(line.into()));
     }
 
-    /// Reads standard input; it comes as [`Service::keyboard`].
+    /// Reads standard input; it comes as [`Service::keyboard`](super::Service::keyboard).
     pub fn read_keyboard(&mut self) {
         self.effects.others.push(Effect::ReadKeyboard);
     }
