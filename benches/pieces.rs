@@ -33,8 +33,8 @@ mod service {
 }
 
 use outbox::Outbox;
-use service::ids::Handle;
-use timers::Timers;
+use service::ids::{Generations, Handle};
+use timers::{Timers, Wake};
 
 const KIB: usize = 1024;
 
@@ -79,8 +79,8 @@ fn timers_are_armed_and_all_fall_due(bencher: Bencher<'_, '_>, connections: u32)
     let mut due = Vec::new();
     bencher.counter(ItemsCount::new(connections)).bench_local(|| {
         let mut timers = Timers::default();
-        for key in 0..connections {
-            timers.arm(scattered(key), Handle { generation: key, key });
+        for (key, wake) in wakes().take(connections as usize) {
+            timers.arm(scattered(key), wake);
         }
         due.clear();
         timers.take_due(u64::MAX, &mut due);
@@ -93,15 +93,15 @@ fn timers_are_armed_and_all_fall_due(bencher: Bencher<'_, '_>, connections: u32)
 #[divan::bench(args = [100, 10_000])]
 fn timers_wake_one_and_arm_it_later(bencher: Bencher<'_, '_>, connections: u32) {
     let mut timers = Timers::default();
-    for key in 0..connections {
-        timers.arm(scattered(key), Handle { generation: key, key });
+    for (key, wake) in wakes().take(connections as usize) {
+        timers.arm(scattered(key), wake);
     }
     let mut due = Vec::new();
     bencher.bench_local(|| {
         if let Some(now) = timers.next() {
             timers.take_due(now, &mut due);
-            for (at, handle) in due.drain(..) {
-                timers.arm(at + 60_000, handle);
+            for (at, wake) in due.drain(..) {
+                timers.arm(at + 60_000, wake);
             }
         }
     });
@@ -112,15 +112,21 @@ fn timers_wake_one_and_arm_it_later(bencher: Bencher<'_, '_>, connections: u32) 
 fn timers_forget_what_is_stale(bencher: Bencher<'_, '_>, connections: u32) {
     let full = || {
         let mut timers = Timers::default();
-        for key in 0..connections {
-            timers.arm(scattered(key), Handle { generation: key, key });
+        for (key, wake) in wakes().take(connections as usize) {
+            timers.arm(scattered(key), wake);
         }
         timers
     };
     bencher.counter(ItemsCount::new(connections)).with_inputs(full).bench_local_values(|mut timers| {
-        timers.compact(|_, handle| handle.key % 2 == 0);
+        timers.compact(|_, wake| matches!(wake, Wake::Entry(handle) if handle.key % 2 == 0));
         timers
     });
+}
+
+/// What a connection is woken with, each with a key of its own.
+fn wakes() -> impl Iterator<Item = (u32, Wake)> {
+    let mut generations = Generations::default();
+    (0..).map(move |key| (key, Wake::Entry(Handle { generation: generations.next(), key })))
 }
 
 /// Times within a minute, in milliseconds.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use onepoll::reactor::{DatagramSpec, Limits, Rate, Reactor, SocketId};
 use onepoll::service::{Context, Service};
-use support::{PATIENCE, Running, udp};
+use support::{PATIENCE, Running, eventually, udp};
 
 struct Echo;
 
@@ -100,6 +100,37 @@ fn services_of_one_reactor_do_not_answer_each_other() {
     assert_eq!(client.recv(&mut [0; 10]).unwrap(), 1);
     let counted = running.finish();
     assert_eq!(counted.datagrams_dropped, 2, "{counted:?}");
+}
+
+/// Finding our own sockets is no matter of how many there are, or of which closed.
+#[test]
+fn none_of_many_sockets_is_answered_while_it_is_open() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut ids = Vec::new();
+    let mut addresses = Vec::new();
+    for number in 0..300 {
+        let host = reactor.host(&format!("echo {number}"), Echo).udp(([127, 0, 0, 1], 0).into());
+        let (id, bound) = host.start().unwrap();
+        ids.push(id);
+        addresses.push(bound[0].address);
+    }
+    let (gone, open) = addresses.split_at(150);
+    ids[..150].iter().for_each(|id| reactor.remove(*id));
+    let instigator = Instigator { others: open.to_vec() };
+    reactor.host("instigator", instigator).udp(([127, 0, 0, 1], 0).into()).start().unwrap();
+    eventually("all are ignored", || {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        reactor.statistics().datagrams_dropped == 150
+    });
+    // Another program may have taken some of these ports meanwhile.
+    let client = gone.iter().find_map(|address| UdpSocket::bind(address).ok()).unwrap();
+    client.send_to("다시".as_bytes(), open[0]).unwrap();
+    client.set_nonblocking(true).unwrap();
+    eventually("a port that is no longer ours is answered", || {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        client.recv(&mut [0; 10]).is_ok_and(|count| count == "다시".len())
+    });
+    assert_eq!(reactor.statistics().datagrams_dropped, 150);
 }
 
 #[test]

@@ -166,7 +166,7 @@ impl Service for Chat {
 
     fn closed(&mut self, _: (), why: &CloseReason, cx: &mut Context<'_>) {
         match why {
-            CloseReason::ShuttingDown => {}
+            CloseReason::ShuttingDown | CloseReason::CutOff => {}
             CloseReason::NotConnected(error) => match self.route.next() {
                 Some(address) => cx.connect(address),
                 None => cx.fail(self.route.unreachable(error)),

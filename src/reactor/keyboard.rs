@@ -11,14 +11,14 @@ use super::Reactor;
 use super::net::Entry;
 use super::readiness::Latch;
 use crate::reactor::dispatch::host::Call;
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::system::{Registry, StandardInput, Task};
 
 #[derive(Debug)]
 pub(crate) struct Keyboard {
     /// Absent until it is registered.
     input: Option<StandardInput>,
-    pub host: u32,
+    pub service: ServiceId,
     pub latch: Latch,
     pub paused: bool,
     /// It is a file: an offload thread reads it.
@@ -31,8 +31,15 @@ pub(crate) struct Keyboard {
 pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
-    pub fn new(host: u32) -> Keyboard {
-        Keyboard { input: None, host, latch: Latch::default(), paused: false, is_file: false, reading: false }
+    pub fn new(service: ServiceId) -> Keyboard {
+        Keyboard {
+            input: None,
+            service,
+            latch: Latch::default(),
+            paused: false,
+            is_file: false,
+            reading: false,
+        }
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -66,12 +73,12 @@ impl Keyboard {
 }
 
 impl Reactor {
-    pub(crate) fn open_keyboard(&mut self, host: u32) {
+    pub(crate) fn open_keyboard(&mut self, service: ServiceId) {
         if !self.net.handles(|entry| matches!(entry, Entry::Keyboard(_))).is_empty() {
             // There is one standard input, and it is read already.
-            return self.pause_keyboard(host, false);
+            return self.pause_keyboard(service, false);
         }
-        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host)))) {
+        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(service)))) {
             Ok(handle) => {
                 self.net.enqueue(handle);
             }
@@ -82,8 +89,9 @@ impl Reactor {
         }
     }
 
-    pub(crate) fn pause_keyboard(&mut self, host: u32, paused: bool) {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+    pub(crate) fn pause_keyboard(&mut self, service: ServiceId, paused: bool) {
+        let is_its =
+            |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.service == service);
         for handle in self.net.handles(is_its) {
             if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
                 keyboard.paused = paused;
@@ -94,7 +102,7 @@ impl Reactor {
 
     pub(crate) fn serve_keyboard(&mut self, handle: Handle) {
         let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) else { return };
-        let host = keyboard.host;
+        let service = keyboard.service;
         if keyboard.paused {
             return;
         }
@@ -104,7 +112,7 @@ impl Reactor {
             {
                 let read = input.blocking_read();
                 let job = move || Box::new(FileRead(read())) as Box<dyn std::any::Any + Send>;
-                self.workers.submit(Task { host, connection: None, job: Box::new(job) });
+                self.workers.submit(Task { service, connection: None, job: Box::new(job) });
             }
             return;
         }
@@ -113,29 +121,30 @@ impl Reactor {
                 Ok(None) => {}
                 Ok(Some(typed)) => {
                     self.net.enqueue(handle);
-                    self.keyboard_was_read(handle, host, Ok(typed));
+                    self.keyboard_was_read(handle, service, Ok(typed));
                 }
-                Err(error) => self.keyboard_was_read(handle, host, Err(error)),
+                Err(error) => self.keyboard_was_read(handle, service, Err(error)),
             }
         }
     }
 
-    pub(crate) fn keyboard_file_was_read(&mut self, host: u32, FileRead(outcome): FileRead) {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+    pub(crate) fn keyboard_file_was_read(&mut self, service: ServiceId, FileRead(outcome): FileRead) {
+        let is_its =
+            |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.service == service);
         let Some(handle) = self.net.handles(is_its).pop() else { return };
         if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
             keyboard.reading = false;
         }
         self.net.enqueue(handle);
-        self.keyboard_was_read(handle, host, outcome);
+        self.keyboard_was_read(handle, service, outcome);
     }
 
-    fn keyboard_was_read(&mut self, handle: Handle, host: u32, outcome: io::Result<Vec<u8>>) {
+    fn keyboard_was_read(&mut self, handle: Handle, service: ServiceId, outcome: io::Result<Vec<u8>>) {
         match outcome {
-            Ok(typed) if !typed.is_empty() => self.call_host(host, Call::Keyboard(Some(&typed))),
+            Ok(typed) if !typed.is_empty() => self.call_service(service, Call::Keyboard(Some(&typed))),
             Ok(_) => {
                 self.net.remove(handle);
-                self.call_host(host, Call::Keyboard(None));
+                self.call_service(service, Call::Keyboard(None));
             }
             Err(error) => {
                 self.net.remove(handle);

@@ -23,19 +23,19 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use dispatch::calls::Pending;
-use dispatch::host::Slot;
+use dispatch::host::Hosts;
 use net::Net;
 use tcp::listener;
 use time::alarm::Alarm;
-use time::timers::NEVER;
+use time::timers::Wake;
 use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
 use udp::datagram;
 
 pub use crate::service::{
     Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DatagramPeer, DatagramSpec, Limits, Membership,
-    Multicast, Overflow, Rate, Room, SocketId, SocketOptions, Statistics, TokenBucket, Transport,
+    Multicast, Overflow, Rate, Room, ServiceId, SocketId, SocketOptions, Statistics, TokenBucket, Transport,
 };
-pub use dispatch::host::{BindError, HostBuilder, ServiceId};
+pub use dispatch::host::{BindError, HostBuilder};
 
 use crate::service::effects::{Effects, Outgoings};
 use crate::service::ids::Handle;
@@ -71,7 +71,7 @@ pub struct Reactor {
     workers: Workers,
     waker: Arc<Waker>,
     net: Net,
-    hosts: Vec<Slot>,
+    hosts: Hosts,
     rooms: Rooms,
     /// Boxed, since it changes hands twice a call; `None` during one.
     effects: Option<Box<Effects>>,
@@ -161,7 +161,7 @@ impl Reactor {
             commands: channel(),
             workers: system.workers(Arc::clone(&waker)),
             waker,
-            hosts: Vec::new(),
+            hosts: Hosts::default(),
             rooms: Rooms::default(),
             effects: None,
             outgoing: Outgoings::default(),
@@ -209,7 +209,7 @@ impl Reactor {
     /// Takes a service out: its sockets close and its connections are cut.
     pub fn remove(&mut self, service: ServiceId) {
         self.refresh_clock();
-        self.stop_service(service.0);
+        self.stop_service(service);
         self.reap();
     }
 
@@ -237,6 +237,30 @@ impl Reactor {
 
     /// One turn of the loop: waits for events, at most `at_most`, and serves
     /// everything that is ready once.
+    ///
+    /// The phases come in this order, and for these reasons:
+    ///
+    /// 1. **Wait** for events, the next deadline or `at_most`. If work is left over
+    ///    from the turn before, the poll only looks.
+    /// 2. **Read the clock**, once. It comes after the wait, so that the time spent
+    ///    there counts; everything else in the turn happens at the same `now`.
+    /// 3. **Latch events.** They are only noted. A connection that is closed later
+    ///    in the turn may have an event in the same batch, and nobody acts on it.
+    /// 4. **Fire timers** before sockets are served, so that a busy turn does not
+    ///    make deadlines late. A timer that is armed from here on, even one that is
+    ///    due at once, waits for the next turn: no timer can keep the loop busy.
+    /// 5. **Serve what is ready**, each once. What is still ready goes to the back
+    ///    of the queue, so that nobody waits for a connection that always has more.
+    /// 6. **Deliver pending calls**: messages between services, sockets opened,
+    ///    connections that could not be made. They wait until all callbacks have
+    ///    returned, so that no service is called inside another's callback.
+    /// 7. **Fan out** what the rooms have gathered. It comes after every service
+    ///    has spoken, so that all of a turn's messages reach a member in one write.
+    /// 8. **Reap** what was closed. Until here it kept its place and its descriptor,
+    ///    so that nothing in this turn could be mistaken for it. The descriptors
+    ///    that come free let a starved listener accept again.
+    /// 9. **Go on draining**, if the reactor was told to end. Whoever is idle is
+    ///    closed only when no work is left: what had arrived before is answered.
     ///
     /// # Errors
     /// When the poll fails.
@@ -298,7 +322,7 @@ impl Reactor {
     /// A service itself, if it is of this type and still runs.
     #[cfg(feature = "simulated")]
     pub(crate) fn service_mut<S: Service + 'static>(&mut self, of: ServiceId) -> Option<&mut S> {
-        self.hosts[of.0 as usize].service.as_mut()?.as_any().downcast_mut()
+        self.hosts[of].service.as_mut()?.as_any().downcast_mut()
     }
 
     /// Whether something is left to do that no event will announce.
@@ -374,16 +398,13 @@ impl Reactor {
         }
     }
 
-    fn set_tick(&mut self, host: u32, at: Option<Instant>) {
-        let slot = &mut self.hosts[host as usize];
-        if slot.tick != NEVER {
+    fn set_tick(&mut self, service: ServiceId, at: Option<Instant>) {
+        let at = at.map(|at| micros_up(at.saturating_duration_since(self.start)));
+        if std::mem::replace(&mut self.hosts[service].tick, at).is_some() {
             self.net.timers.abandon();
         }
-        slot.tick = NEVER;
         if let Some(at) = at {
-            let at = micros_up(at.saturating_duration_since(self.start));
-            self.hosts[host as usize].tick = at;
-            self.net.timers.arm(at, Handle { generation: 0, key: host });
+            self.net.timers.arm(at, Wake::Service(service));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::reactor::time::timers::SECOND;
 
 /// What a notice is about; each kind has a rate of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
     Refused,
     TooSlow,

@@ -7,17 +7,18 @@
 
 use mio::Token;
 
-use crate::service::ids::Handle;
+use crate::service::ids::{Generation, Handle};
 
 const _: () = assert!(usize::BITS == 64, "a token holds 32 bits of key and 32 of generation");
 
 impl Handle {
     pub fn token(self) -> Token {
-        Token((self.generation as usize) << 32 | self.key as usize)
+        Token((self.generation.number() as usize) << 32 | self.key as usize)
     }
 
-    pub fn from_token(token: Token) -> Handle {
-        Handle { generation: (token.0 >> 32) as u32, key: token.0 as u32 }
+    pub fn from_token(token: Token) -> Option<Handle> {
+        let generation = Generation::from_number((token.0 >> 32) as u32)?;
+        Some(Handle { generation, key: token.0 as u32 })
     }
 }
 
@@ -28,12 +29,9 @@ mod tests {
 
     #[test]
     fn a_handle_survives_the_way_through_a_token() {
-        for handle in [
-            Handle { generation: 0, key: 0 },
-            Handle { generation: 7, key: u32::MAX - 3 },
-            Handle { generation: u32::MAX, key: 12 },
-        ] {
-            assert_eq!(Handle::from_token(handle.token()), handle);
+        for (number, key) in [(1, 0), (7, u32::MAX - 3), (u32::MAX, 12)] {
+            let handle = Handle { generation: Generation::from_number(number).unwrap(), key };
+            assert_eq!(Handle::from_token(handle.token()), Some(handle));
             assert!(![WAKER, SIGNALS, ALARM].contains(&handle.token()));
         }
     }

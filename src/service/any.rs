@@ -24,16 +24,20 @@ impl fmt::Debug for AnyService {
     }
 }
 
+/// A session's place in the slab of its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionKey(u32);
+
 /// One call into a service. Sessions go by their key in the service's slab.
 pub(crate) enum Call<'a, 'b> {
     Start,
-    Connecting(u32),
-    Open(u32),
-    Receive(u32, &'a mut Input<'b>),
-    EndOfInput(u32, &'a mut Input<'b>),
-    RoomToSend(u32),
-    Timeout(u32, &'a mut Input<'b>),
-    Closed(u32, &'a CloseReason),
+    Connecting(SessionKey),
+    Open(SessionKey),
+    Receive(SessionKey, &'a mut Input<'b>),
+    EndOfInput(SessionKey, &'a mut Input<'b>),
+    RoomToSend(SessionKey),
+    Timeout(SessionKey, &'a mut Input<'b>),
+    Closed(SessionKey, &'a CloseReason),
     Datagram { on: SocketId, from: SocketAddr, datagram: &'a [u8] },
     Tick,
     Socket(io::Result<SocketId>),
@@ -56,8 +60,8 @@ impl Call<'_, '_> {
 
 /// What the reactor asks of a service, whatever its type.
 pub(crate) trait Hosted {
-    fn new_session(&mut self) -> u32;
-    fn drop_session(&mut self, session: u32);
+    fn new_session(&mut self) -> SessionKey;
+    fn drop_session(&mut self, session: SessionKey);
     fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
     fn farewell(&self, why: Farewell) -> String;
     /// The service itself, for a stage that knows its type.
@@ -71,11 +75,11 @@ struct Host<S: Service> {
 }
 
 impl<S: Service + 'static> Hosted for Host<S> {
-    fn new_session(&mut self) -> u32 {
-        self.sessions.insert(S::Session::default()) as u32
+    fn new_session(&mut self) -> SessionKey {
+        SessionKey(self.sessions.insert(S::Session::default()) as u32)
     }
 
-    fn drop_session(&mut self, session: u32) {
+    fn drop_session(&mut self, SessionKey(session): SessionKey) {
         self.sessions.try_remove(session as usize);
     }
 
@@ -83,13 +87,13 @@ impl<S: Service + 'static> Hosted for Host<S> {
         let Host { service, sessions } = self;
         match call {
             Call::Start => service.start(cx),
-            Call::Connecting(key) => service.connecting(&mut sessions[key as usize], cx),
-            Call::Open(key) => service.open(&mut sessions[key as usize], cx),
-            Call::Receive(key, input) => service.receive(&mut sessions[key as usize], input, cx),
-            Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key as usize], input, cx),
-            Call::RoomToSend(key) => service.room_to_send(&mut sessions[key as usize], cx),
-            Call::Timeout(key, input) => service.timeout(&mut sessions[key as usize], input, cx),
-            Call::Closed(key, why) => service.closed(sessions.remove(key as usize), why, cx),
+            Call::Connecting(key) => service.connecting(&mut sessions[key.0 as usize], cx),
+            Call::Open(key) => service.open(&mut sessions[key.0 as usize], cx),
+            Call::Receive(key, input) => service.receive(&mut sessions[key.0 as usize], input, cx),
+            Call::EndOfInput(key, input) => service.end_of_input(&mut sessions[key.0 as usize], input, cx),
+            Call::RoomToSend(key) => service.room_to_send(&mut sessions[key.0 as usize], cx),
+            Call::Timeout(key, input) => service.timeout(&mut sessions[key.0 as usize], input, cx),
+            Call::Closed(key, why) => service.closed(sessions.remove(key.0 as usize), why, cx),
             Call::Datagram { on, from, datagram } => service.datagram(on, from, datagram, cx),
             Call::Tick => service.tick(cx),
             Call::Socket(opened) => service.socket(opened, cx),

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::effects::{Closing, Effect, Effects, Outgoings};
-use super::ids::{ConnectionId, SocketId};
+use super::ids::{ConnectionId, Generations, ServiceId, SocketId};
 use super::limits::Limits;
 use super::reasons::Farewell;
 use super::rooms::{DatagramPeer, Membership, Room, Rooms};
@@ -18,7 +18,7 @@ pub struct Context<'a> {
     pub(crate) now: Instant,
     /// The monotonic and the wall clock, where they are not the machine's.
     pub(crate) virtual_clock: Option<&'a (Instant, SystemTime)>,
-    pub(crate) host: u32,
+    pub(crate) service: ServiceId,
     pub(crate) connection: Option<(ConnectionId, &'a SocketAddr)>,
     pub(crate) datagram: Option<&'a DatagramPeer>,
     pub(crate) input_length: usize,
@@ -26,7 +26,7 @@ pub struct Context<'a> {
     pub(crate) effects: &'a mut Effects,
     pub(crate) outgoing: &'a mut Outgoings,
     pub(crate) rooms: &'a mut Rooms,
-    pub(crate) next_id: &'a mut u32,
+    pub(crate) generations: &'a mut Generations,
     pub(crate) statistics: &'a Statistics,
 }
 
@@ -81,13 +81,13 @@ impl Context<'_> {
     /// Sends bytes to this connection: they are copied once, and all that a
     /// callback sends goes out in one write. As with everything else that is
     /// about this connection, nothing happens in a callback that is about
-    /// none, such as [`Service::tick`]: there, [`Context::tell`] names one.
+    /// none, such as [`Service::tick`](super::Service::tick): there, [`Context::tell`] names one.
     pub fn send(&mut self, bytes: &[u8]) {
         self.effects.send(bytes);
     }
 
     /// Sends bytes of this callback's input, by the range that
-    /// [`Input::consume`] returned: they are not copied at all.
+    /// [`Input::consume`](super::Input::consume) returned: they are not copied at all.
     ///
     /// # Panics
     /// If the range is not within the input of this callback.
@@ -99,7 +99,7 @@ impl Context<'_> {
         self.effects.send_input(range);
     }
 
-    /// Asks for [`Service::room_to_send`] once everything sent so far is out,
+    /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once everything sent so far is out,
     /// so that a long answer never has to be held in memory.
     pub fn more_to_send(&mut self) {
         self.effects.more_to_send = true;
@@ -133,29 +133,27 @@ impl Context<'_> {
     /// room; if it is one, changes how it hears.
     pub fn join(&mut self, room: Room, how: Membership) {
         if let Some((ConnectionId(handle), _)) = self.connection {
-            self.rooms.join(self.host, room, handle, how);
+            self.rooms.join(self.service, room, handle, how);
             self.effects.room = Some(room);
         } else if let Some(peer) = self.datagram {
-            let id = self.rooms.peer_id(self.host, room, peer).unwrap_or_else(|| {
-                *self.next_id = self.next_id.wrapping_add(1).max(1);
-                *self.next_id
-            });
-            self.rooms.join_peer(self.host, room, id, *peer, how);
+            let known = self.rooms.peer_id(self.service, room, peer);
+            let id = known.unwrap_or_else(|| self.generations.next());
+            self.rooms.join_peer(self.service, room, id, *peer, how);
         }
     }
 
     /// Takes this connection, or the sender of this datagram, out of a room.
     pub fn leave(&mut self, room: Room) {
         if let Some((ConnectionId(handle), _)) = self.connection {
-            self.rooms.leave(self.host, room, handle);
+            self.rooms.leave(self.service, room, handle);
         } else if let Some(peer) = self.datagram {
-            self.rooms.leave_peer(self.host, room, peer);
+            self.rooms.leave_peer(self.service, room, peer);
         }
     }
 
     /// Takes a UDP peer out of a room.
     pub fn leave_peer(&mut self, room: Room, peer: &DatagramPeer) {
-        self.rooms.leave_peer(self.host, room, peer);
+        self.rooms.leave_peer(self.service, room, peer);
     }
 
     /// Sends a message to all members of a room but this connection, or the
@@ -163,34 +161,34 @@ impl Context<'_> {
     /// the room holds so much already that the message is dropped.
     pub fn publish(&mut self, room: Room, message: &[u8]) -> bool {
         let speaker = match (self.connection, self.datagram) {
-            (Some((ConnectionId(handle), _)), _) => handle.generation,
-            (None, Some(peer)) => self.rooms.peer_id(self.host, room, peer).unwrap_or(0),
-            (None, None) => 0,
+            (Some((ConnectionId(handle), _)), _) => Some(handle.generation),
+            (None, Some(peer)) => self.rooms.peer_id(self.service, room, peer),
+            (None, None) => None,
         };
         self.effects.room = Some(room);
-        self.rooms.publish(self.host, room, speaker, message)
+        self.rooms.publish(self.service, room, speaker, message)
     }
 
     /// As [`Context::publish`], to all members of a room.
     pub fn publish_to_all(&mut self, room: Room, message: &[u8]) -> bool {
         self.effects.room = Some(room);
-        self.rooms.publish(self.host, room, 0, message)
+        self.rooms.publish(self.service, room, None, message)
     }
 
     /// Sends something to the service of that name; it gets it in
-    /// [`Service::message`] after this callback.
+    /// [`Service::message`](super::Service::message) after this callback.
     pub fn post(&mut self, service: &str, message: Message) {
         self.effects.others.push(Effect::Post { service: service.to_owned(), message });
     }
 
     /// Runs a job on another thread: what blocks or burns CPU. Its result comes
-    /// back as [`Service::finished`].
+    /// back as [`Service::finished`](super::Service::finished).
     pub fn offload<T: Any + Send>(&mut self, job: impl FnOnce() -> T + Send + 'static) {
         let job = Box::new(move || Box::new(job()) as Box<dyn Any + Send>);
         self.effects.others.push(Effect::Offload(job));
     }
 
-    /// Opens a UDP socket for this service; the answer is [`Service::socket`].
+    /// Opens a UDP socket for this service; the answer is [`Service::socket`](super::Service::socket).
     pub fn open_socket(&mut self, spec: DatagramSpec) {
         self.effects.others.push(Effect::OpenSocket(spec));
     }
@@ -200,8 +198,9 @@ impl Context<'_> {
         self.effects.others.push(Effect::CloseSocket(socket));
     }
 
-    /// Connects to `to`; the answer is [`Service::open`], or
-    /// [`Service::closed`] with [`CloseReason::NotConnected`].
+    /// Connects to `to`; the answer is [`Service::open`](super::Service::open), or
+    /// [`Service::closed`](super::Service::closed) with
+    /// [`CloseReason::NotConnected`](super::CloseReason::NotConnected).
     pub fn connect(&mut self, to: SocketAddr) {
         self.effects.others.push(Effect::Connect { to, local: None });
     }
@@ -213,7 +212,7 @@ impl Context<'_> {
         self.effects.others.push(Effect::Connect { to, local: Some(local) });
     }
 
-    /// Calls [`Service::timeout`] at that time, instead of any set before.
+    /// Calls [`Service::timeout`](super::Service::timeout) at that time, instead of any set before.
     pub fn set_deadline(&mut self, at: Instant) {
         self.effects.deadline = Some(Some(at));
     }
@@ -228,7 +227,7 @@ impl Context<'_> {
         self.effects.deadline = Some(None);
     }
 
-    /// Calls [`Service::tick`] once at that time, instead of any set before.
+    /// Calls [`Service::tick`](super::Service::tick) once at that time, instead of any set before.
     pub fn set_tick(&mut self, at: Instant) {
         self.effects.others.push(Effect::Tick(Some(at)));
     }
@@ -256,8 +255,9 @@ impl Context<'_> {
     /// As [`Context::close`], for one of the reasons that a client can be given
     /// up for: the log names it. The words are the service's to send.
     pub fn close_for(&mut self, why: Farewell) {
-        self.effects.gives_up_for = Some(why);
-        self.close();
+        if self.effects.closing != Closing::Abort {
+            self.effects.closing = Closing::GiveUp(why);
+        }
     }
 
     /// Ends this connection at once; the peer sees a reset.
@@ -276,7 +276,7 @@ impl Context<'_> {
         self.effects.others.push(Effect::Report(line.into()));
     }
 
-    /// Reads standard input; it comes as [`Service::keyboard`].
+    /// Reads standard input; it comes as [`Service::keyboard`](super::Service::keyboard).
     pub fn read_keyboard(&mut self) {
         self.effects.others.push(Effect::ReadKeyboard);
     }

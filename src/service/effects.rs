@@ -29,6 +29,8 @@ pub(crate) enum Closing {
     No,
     /// Finish the output, half-close, wait for the peer's end.
     Close,
+    /// As `Close`, for a reason that is not the service's own.
+    GiveUp(Farewell),
     /// At once, with RST.
     Abort,
 }
@@ -70,8 +72,6 @@ pub(crate) struct Effects {
     pub scratch: Vec<u8>,
     pub answer: Vec<Piece>,
     pub closing: Closing,
-    /// What the service closes the connection for, where that is not its own business.
-    pub gives_up_for: Option<Farewell>,
     /// `Some(None)` clears the deadline.
     pub deadline: Option<Option<Instant>>,
     pub pause_until: Option<Instant>,
@@ -119,7 +119,6 @@ impl Effects {
         self.scratch.shrink_to(WORTH_KEEPING);
         self.answer.clear();
         self.closing = Closing::No;
-        self.gives_up_for = None;
         self.deadline = None;
         self.pause_until = None;
         self.more_to_send = false;

@@ -22,7 +22,7 @@ impl<'a> Input<'a> {
     }
 
     /// Consumes the next `count` bytes (at most what there is) and says where
-    /// they stand, for [`Context::send_input`].
+    /// they stand, for [`Context::send_input`](super::Context::send_input).
     pub fn consume(&mut self, count: usize) -> Range<usize> {
         let start = self.consumed;
         self.consumed += count.min(self.bytes.len() - start);

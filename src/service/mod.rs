@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 
 pub use any::AnyService;
 pub use context::Context;
-pub use ids::{ConnectionId, SocketId};
+pub use ids::{ConnectionId, ServiceId, SocketId};
 pub use input::Input;
 pub use limits::{Limits, Rate};
 pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};

@@ -30,48 +30,36 @@ impl fmt::Display for Farewell {
     }
 }
 
-/// Why a connection ended.
+/// Why a connection ended. What is done for each reason, `reactor/ending.rs` has
+/// in one table.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The peer closed it.
     ByPeer,
     /// The service closed it.
     ByUs,
+    /// The service aborted it.
+    Aborted,
     /// The peer reset it: its program ended or closed with our bytes unread.
     Reset,
-    /// Nothing moved for the idle timeout.
-    Idle,
-    /// A message was begun and not finished in time.
-    MessageTimeout,
+    /// It was given up for a reason that the protocol may have words for.
+    GivenUp(Farewell),
     /// It took nothing of its output for the send timeout.
     SendTimeout,
     /// It did not keep up: its unsent output passed the output limit.
     TooSlow,
-    /// It left more unread than the line length allows.
-    TooLong,
     /// The connection could not be made.
     NotConnected(io::Error),
-    /// The daemon ended.
+    /// The daemon ends.
     ShuttingDown,
+    /// No time was left to end it in order: the drain timeout passed, or its
+    /// service was taken out.
+    CutOff,
     /// The kernel reported something else.
     Failed(io::Error),
-}
-
-impl From<Farewell> for CloseReason {
-    fn from(why: Farewell) -> CloseReason {
-        match why {
-            Farewell::Idle => CloseReason::Idle,
-            Farewell::MessageTimeout => CloseReason::MessageTimeout,
-            Farewell::TooLong => CloseReason::TooLong,
-            Farewell::Full | Farewell::TooManyFromPeer => CloseReason::ByUs,
-        }
-    }
-}
-
-impl CloseReason {
-    pub(crate) fn is_timeout(&self) -> bool {
-        matches!(self, CloseReason::Idle | CloseReason::MessageTimeout | CloseReason::SendTimeout)
-    }
+    /// The service panicked in a call about it. It is not told of the end.
+    Panicked,
 }
 
 impl fmt::Display for CloseReason {
@@ -79,15 +67,19 @@ impl fmt::Display for CloseReason {
         match self {
             CloseReason::ByPeer => f.write_str("closed by the peer"),
             CloseReason::ByUs => f.write_str("closed by us"),
+            CloseReason::Aborted => f.write_str("aborted by us"),
             CloseReason::Reset => f.write_str("reset by the peer"),
-            CloseReason::Idle => f.write_str("timed out, idle"),
-            CloseReason::MessageTimeout => f.write_str("timed out, unfinished message"),
+            CloseReason::GivenUp(Farewell::Idle) => f.write_str("timed out, idle"),
+            CloseReason::GivenUp(Farewell::MessageTimeout) => f.write_str("timed out, unfinished message"),
+            CloseReason::GivenUp(Farewell::TooLong) => f.write_str("line too long"),
+            CloseReason::GivenUp(why @ (Farewell::Full | Farewell::TooManyFromPeer)) => write!(f, "{why}"),
             CloseReason::SendTimeout => f.write_str("timed out, output not taken"),
             CloseReason::TooSlow => f.write_str("too slow, output over its limit"),
-            CloseReason::TooLong => f.write_str("line too long"),
             CloseReason::NotConnected(error) => write!(f, "not connected: {error}"),
             CloseReason::ShuttingDown => f.write_str("shutting down"),
+            CloseReason::CutOff => f.write_str("cut off, no time was left"),
             CloseReason::Failed(error) => write!(f, "failed: {error}"),
+            CloseReason::Panicked => f.write_str("the service failed inside"),
         }
     }
 }

@@ -21,7 +21,7 @@ pub fn kind(error: &io::Error) -> String {
 /// How an established connection ended; `None` if it was our own doing.
 pub fn end_of_connection(why: &CloseReason) -> Option<String> {
     match why {
-        CloseReason::ByUs | CloseReason::ShuttingDown => None,
+        CloseReason::ByUs | CloseReason::Aborted | CloseReason::ShuttingDown | CloseReason::CutOff => None,
         CloseReason::ByPeer => Some("closed by the server".into()),
         CloseReason::Reset => Some("reset by the server".into()),
         CloseReason::Failed(error) => Some(kind(error)),

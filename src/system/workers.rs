@@ -9,7 +9,7 @@ use super::poll::Waker;
 #[cfg(feature = "simulated")]
 use super::simulated::World;
 use crate::service::effects::Job;
-use crate::service::ids::{ConnectionId, Handle};
+use crate::service::ids::{ConnectionId, Handle, ServiceId};
 use crate::service::{Answer, OffloadError};
 
 /// Threads: they mostly wait, for a disk or a name server.
@@ -19,14 +19,14 @@ const QUEUE: usize = 1024;
 
 /// A job, and whom it is for.
 pub(crate) struct Task {
-    pub host: u32,
+    pub service: ServiceId,
     pub connection: Option<Handle>,
     pub job: Job,
 }
 
 /// An answer on its way to its service.
 pub(crate) struct Finished {
-    pub host: u32,
+    pub service: ServiceId,
     pub answer: Answer,
 }
 
@@ -34,14 +34,17 @@ impl Task {
     /// Does the job. A panic in it is an answer too.
     pub fn run(self) -> Finished {
         let result = catch_unwind(AssertUnwindSafe(self.job)).map_err(|_| OffloadError::Panicked);
-        Finished { host: self.host, answer: Answer { connection: self.connection.map(ConnectionId), result } }
+        Finished {
+            service: self.service,
+            answer: Answer { connection: self.connection.map(ConnectionId), result },
+        }
     }
 
     /// Does not do it, since too many wait already.
     pub fn refuse(self) -> Finished {
         let answer =
             Answer { connection: self.connection.map(ConnectionId), result: Err(OffloadError::QueueFull) };
-        Finished { host: self.host, answer }
+        Finished { service: self.service, answer }
     }
 }
 

@@ -6,17 +6,16 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use super::host::Call;
+use super::host::{Call, SessionKey};
 use crate::reactor::keyboard::FileRead;
 use crate::reactor::micros_up;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
 use crate::reactor::tcp::stream::{State, Stream};
-use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
 use crate::reactor::{CALLS_A_TURN, Reactor};
 use crate::service::effects::{Closing, Effect, Effects};
-use crate::service::ids::{ConnectionId, Handle, SocketId};
+use crate::service::ids::{ConnectionId, Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
 use crate::service::{CloseReason, Context, Farewell, Message};
 use crate::system::Task;
@@ -28,9 +27,9 @@ const ANSWERS_A_TURN: usize = 256;
 
 /// A call that waits until the present one has returned.
 pub(crate) enum Pending {
-    Message { host: u32, message: Message },
-    Socket { host: u32, opened: io::Result<SocketId> },
-    NotConnected { host: u32, session: u32, error: io::Error },
+    Message { service: ServiceId, message: Message },
+    Socket { service: ServiceId, opened: io::Result<SocketId> },
+    NotConnected { service: ServiceId, session: SessionKey, error: io::Error },
 }
 
 /// Whom a call is about.
@@ -46,22 +45,27 @@ impl Reactor {
     /// none can leak into another connection's; `None` after a panic, whose
     /// effects are dropped (what it published stays).
     #[inline(always)]
-    pub(crate) fn call(&mut self, host: u32, about: About<'_>, call: Call<'_, '_>) -> Option<Box<Effects>> {
+    pub(crate) fn call(
+        &mut self,
+        service: ServiceId,
+        about: About<'_>,
+        call: Call<'_, '_>,
+    ) -> Option<Box<Effects>> {
         let (connection, datagram) = match about {
             About::Service => (None, None),
             About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
             About::Datagram(peer) => (None, Some(peer)),
         };
-        let slot = &mut self.hosts[host as usize];
-        let service = slot.service.as_mut()?;
+        let slot = &mut self.hosts[service];
+        let called = slot.service.as_mut()?;
         let mut effects = self.effects.take().unwrap_or_default();
         let outgoing_before = self.outgoing.mark();
         let input_length = call.input_length();
-        let (next_id, statistics) = self.net.generation_counter();
+        let (generations, statistics) = self.net.generations_and_statistics();
         let mut context = Context {
             now: self.now,
             virtual_clock: self.virtual_clock.as_ref(),
-            host,
+            service,
             connection,
             datagram,
             input_length,
@@ -69,10 +73,10 @@ impl Reactor {
             effects: &mut effects,
             outgoing: &mut self.outgoing,
             rooms: &mut self.rooms,
-            next_id,
+            generations,
             statistics,
         };
-        match catch_unwind(AssertUnwindSafe(|| service.call(call, &mut context))) {
+        match catch_unwind(AssertUnwindSafe(|| called.call(call, &mut context))) {
             Ok(()) => Some(effects),
             Err(panic) => {
                 // Here, and not where the outcome goes out of scope: on the way of
@@ -81,46 +85,45 @@ impl Reactor {
                 self.outgoing.roll_back(outgoing_before);
                 effects.clear();
                 self.effects = Some(effects);
-                self.panicked(host);
+                self.panicked(service);
                 None
             }
         }
     }
 
     /// Runs code of a service that is no callback; `None` after a panic.
-    pub(crate) fn guarded<T>(&mut self, host: u32, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(crate) fn guarded<T>(&mut self, service: ServiceId, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let outcome = catch_unwind(AssertUnwindSafe(|| run(self))).ok();
         if outcome.is_none() {
-            self.panicked(host);
+            self.panicked(service);
         }
         outcome
     }
 
     /// A session for a new connection; `None` if its service is stopped or failed.
-    pub(crate) fn new_session(&mut self, host: u32) -> Option<u32> {
-        let make = |reactor: &mut Self| Some(reactor.hosts[host as usize].service.as_mut()?.new_session());
-        self.guarded(host, make).flatten()
+    pub(crate) fn new_session(&mut self, service: ServiceId) -> Option<SessionKey> {
+        let make = |reactor: &mut Self| Some(reactor.hosts[service].service.as_mut()?.new_session());
+        self.guarded(service, make).flatten()
     }
 
     /// Drops the session of a connection that was never told to its service.
-    pub(crate) fn drop_session(&mut self, host: u32, session: u32) {
-        self.guarded(host, |reactor| {
-            if let Some(service) = &mut reactor.hosts[host as usize].service {
-                service.drop_session(session);
+    pub(crate) fn drop_session(&mut self, service: ServiceId, session: SessionKey) {
+        self.guarded(service, |reactor| {
+            if let Some(called) = &mut reactor.hosts[service].service {
+                called.drop_session(session);
             }
         });
     }
 
     /// The protocol's words for why somebody is turned away or given up.
-    pub(crate) fn farewell_of(&mut self, host: u32, why: Farewell) -> String {
-        let words = |reactor: &mut Self| {
-            reactor.hosts[host as usize].service.as_ref().map(|service| service.farewell(why))
-        };
-        self.guarded(host, words).flatten().unwrap_or_default()
+    pub(crate) fn farewell_of(&mut self, service: ServiceId, why: Farewell) -> String {
+        let words =
+            |reactor: &mut Self| reactor.hosts[service].service.as_ref().map(|called| called.farewell(why));
+        self.guarded(service, words).flatten().unwrap_or_default()
     }
 
-    fn panicked(&mut self, host: u32) {
-        let slot = &mut self.hosts[host as usize];
+    fn panicked(&mut self, service: ServiceId) {
+        let slot = &mut self.hosts[service];
         slot.panics += 1;
         self.net.statistics.panics += 1;
         if slot.panics >= PANICS_BEFORE_STOP {
@@ -129,7 +132,7 @@ impl Reactor {
                 slot.name,
                 slot.panics
             );
-            self.stop_service(host);
+            self.stop_service(service);
             if self.hosts.iter().all(|slot| slot.service.is_none()) {
                 self.failure
                     .get_or_insert_with(|| "no service is left: each failed inside too often".to_owned());
@@ -147,39 +150,41 @@ impl Reactor {
     }
 
     /// A call about no connection.
-    pub(crate) fn call_host(&mut self, host: u32, call: Call<'_, '_>) {
-        if let Some(effects) = self.call(host, About::Service, call) {
-            self.apply(host, About::Service, effects, &[]);
+    pub(crate) fn call_service(&mut self, service: ServiceId, call: Call<'_, '_>) {
+        if let Some(effects) = self.call(service, About::Service, call) {
+            self.apply(service, About::Service, effects, &[]);
             self.send_datagrams();
         }
     }
 
     /// A call about a connection. `input` is what ranges of input refer to.
-    pub(crate) fn call_stream(&mut self, handle: Handle, host: u32, call: Call<'_, '_>, input: &[u8]) {
+    pub(crate) fn call_stream(
+        &mut self,
+        handle: Handle,
+        service: ServiceId,
+        call: Call<'_, '_>,
+        input: &[u8],
+    ) {
         let Some(stream) = self.net.stream(handle) else { return };
         let peer = stream.peer;
         let about = About::Connection { handle, peer: &peer };
-        match self.call(host, about, call) {
-            Some(effects) => self.apply(host, about, effects, input),
-            None => self.end_after_panic(handle),
-        }
-    }
-
-    pub(crate) fn end_after_panic(&mut self, handle: Handle) {
-        if let Some(stream) = self.net.stream(handle) {
-            stream.reset_on_close();
-            // The service is not told: it has failed on this session already.
-            let (host, session) = (stream.host, std::mem::replace(&mut stream.session, u32::MAX));
-            self.drop_session(host, session);
-            self.net.end(handle, CloseReason::Failed(io::Error::other("the service failed inside")));
+        match self.call(service, about, call) {
+            Some(effects) => self.apply(service, about, effects, input),
+            None => self.close(handle, CloseReason::Panicked),
         }
     }
 
     /// Carries out what a call asked for.
     #[inline(always)]
-    pub(crate) fn apply(&mut self, host: u32, about: About<'_>, mut effects: Box<Effects>, input: &[u8]) {
+    pub(crate) fn apply(
+        &mut self,
+        service: ServiceId,
+        about: About<'_>,
+        mut effects: Box<Effects>,
+        input: &[u8],
+    ) {
         match about {
-            About::Connection { handle, .. } => self.apply_to_stream(handle, host, &effects, input),
+            About::Connection { handle, .. } => self.apply_to_stream(handle, service, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
                 if let Some(socket) = self.net.datagram(peer.socket.0) {
                     socket.room = effects.room;
@@ -190,7 +195,7 @@ impl Reactor {
         if !effects.others.is_empty() {
             let mut others = std::mem::take(&mut effects.others);
             for effect in others.drain(..) {
-                self.apply_other(host, about, effect, &effects.scratch);
+                self.apply_other(service, about, effect, &effects.scratch);
             }
             effects.others = others;
         }
@@ -202,7 +207,7 @@ impl Reactor {
     }
 
     #[inline(always)]
-    fn apply_to_stream(&mut self, handle: Handle, host: u32, effects: &Effects, input: &[u8]) {
+    fn apply_to_stream(&mut self, handle: Handle, service: ServiceId, effects: &Effects, input: &[u8]) {
         let now = self.net.now;
         let Some(stream) = self.net.stream(handle) else { return };
         if effects.room.is_some() {
@@ -215,7 +220,7 @@ impl Reactor {
         if !effects.answer.is_empty() {
             let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
                 Ok(written) => written,
-                Err(why) => return self.net.end(handle, why),
+                Err(why) => return self.close(handle, why),
             };
             // Then its deadlines have only moved away: there is nothing to arm.
             let is_done = effects.is_only_answer() && stream.outbox.is_none() && stream.kept.is_none();
@@ -225,17 +230,17 @@ impl Reactor {
             }
             if was_blocked {
                 // It goes on sending to a peer that does not take it.
-                self.check_output_limit(handle, host);
+                self.check_output_limit(handle, service);
             }
         }
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {
             let after = |at: Instant| micros_up(at.saturating_duration_since(self.start));
-            stream.set_deadline(deadline.map_or(NEVER, after));
+            stream.set_deadline(deadline.map(after));
         }
         if let Some(until) = effects.pause_until {
-            // Zero is `not paused`, and what is not later than now is no pause.
-            stream.set_pause(micros_up(until.saturating_duration_since(self.start)).max(now + 1));
+            // Not before the next turn: it is the timer that ends a pause.
+            stream.set_pause(Some(micros_up(until.saturating_duration_since(self.start)).max(now + 1)));
         }
         if effects.more_to_send {
             stream.more_to_send = true;
@@ -243,65 +248,48 @@ impl Reactor {
                 self.net.enqueue(handle);
             }
         }
-        match effects.closing {
-            Closing::No => {}
-            Closing::Close => self.close_for(handle, host, effects.gives_up_for),
-            Closing::Abort => {
-                if let Some(stream) = self.net.stream(handle) {
-                    stream.reset_on_close();
-                }
-                self.net.end(handle, CloseReason::ByUs);
-            }
-        }
-        self.net.arm(handle, &self.hosts);
+        let reason = match effects.closing {
+            Closing::No => return self.net.arm(handle, &self.hosts),
+            Closing::Close => CloseReason::ByUs,
+            Closing::GiveUp(why) => CloseReason::GivenUp(why),
+            Closing::Abort => CloseReason::Aborted,
+        };
+        self.close_as_asked(handle, reason);
     }
 
-    fn close_for(&mut self, handle: Handle, host: u32, why: Option<Farewell>) {
-        let Some(why) = why else { return self.net.finish(handle, CloseReason::ByUs) };
-        let now = self.net.now;
-        if let Some(stream) = self.net.stream(handle) {
-            let (peer, name) = (stream.peer, &self.hosts[host as usize].name);
-            self.net.notices.say(Notice::Limit, now, format_args!("{name}: {peer} is closed: {why}"));
-        }
-        self.net.finish(handle, why.into());
-    }
-
-    fn apply_other(&mut self, host: u32, about: About<'_>, effect: Effect, scratch: &[u8]) {
+    fn apply_other(&mut self, service: ServiceId, about: About<'_>, effect: Effect, scratch: &[u8]) {
         match effect {
             Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
             Effect::CloseOther(ConnectionId(handle)) => {
-                self.net.finish(handle, CloseReason::ByUs);
-                self.net.arm(handle, &self.hosts);
+                self.close_as_asked(handle, CloseReason::ByUs);
             }
-            Effect::Post { service, message } => {
-                match self.hosts.iter().position(|slot| slot.name == service && slot.service.is_some()) {
-                    Some(to) => self.pending.push_back(Pending::Message { host: to as u32, message }),
-                    None => log::debug!("a message to service {service} is dropped: it does not run"),
-                }
-            }
+            Effect::Post { service: to, message } => match self.hosts.running(&to) {
+                Some(service) => self.pending.push_back(Pending::Message { service, message }),
+                None => log::debug!("a message to service {to} is dropped: it does not run"),
+            },
             Effect::Offload(job) => {
                 let connection = match about {
                     About::Connection { handle, .. } => Some(handle),
                     _ => None,
                 };
-                self.workers.submit(Task { host, connection, job });
+                self.workers.submit(Task { service, connection, job });
             }
             Effect::OpenSocket(spec) => {
-                let options = &self.hosts[host as usize].options;
-                let opened = Datagram::open(&self.system, &spec, options, host)
+                let options = &self.hosts[service].options;
+                let opened = Datagram::open(&self.system, &spec, options, service)
                     .and_then(|datagram| self.net.insert(Entry::Datagram(Box::new(datagram))));
-                self.pending.push_back(Pending::Socket { host, opened: opened.map(SocketId) });
+                self.pending.push_back(Pending::Socket { service, opened: opened.map(SocketId) });
             }
             Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
-            Effect::Connect { to, local } => self.connect(host, to, local),
-            Effect::Tick(at) => self.set_tick(host, at),
+            Effect::Connect { to, local } => self.connect(service, to, local),
+            Effect::Tick(at) => self.set_tick(service, at),
             Effect::Report(line) => {
-                let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+                let (now, name) = (self.net.now, &self.hosts[service].name);
                 self.net.notices.say(Notice::Limit, now, format_args!("{name}: {line}"));
             }
-            Effect::ReadKeyboard => self.open_keyboard(host),
-            Effect::PauseKeyboard => self.pause_keyboard(host, true),
-            Effect::ResumeKeyboard => self.pause_keyboard(host, false),
+            Effect::ReadKeyboard => self.open_keyboard(service),
+            Effect::PauseKeyboard => self.pause_keyboard(service, true),
+            Effect::ResumeKeyboard => self.pause_keyboard(service, false),
             Effect::Stop => {
                 if self.net.draining_since.is_none() {
                     self.drain();
@@ -314,27 +302,26 @@ impl Reactor {
         }
     }
 
-    fn connect(&mut self, host: u32, to: SocketAddr, local: Option<SocketAddr>) {
-        let Some(session) = self.new_session(host) else { return };
-        if let Some(mut effects) = self.call(host, About::Service, Call::Connecting(session)) {
+    fn connect(&mut self, service: ServiceId, to: SocketAddr, local: Option<SocketAddr>) {
+        let Some(session) = self.new_session(service) else { return };
+        if let Some(mut effects) = self.call(service, About::Service, Call::Connecting(session)) {
             // Or a service could connect within connecting for ever.
             effects.others.retain(|effect| !matches!(effect, Effect::Connect { .. }));
-            self.apply(host, About::Service, effects, &[]);
+            self.apply(service, About::Service, effects, &[]);
         }
         let now = self.net.now;
-        let options = &self.hosts[host as usize].options;
+        let options = &self.hosts[service].options;
         let connected = self.system.connect(to, local, options).and_then(|socket| {
-            let mut stream = Stream::new(socket, to, host, State::Connecting, now);
-            stream.session = session;
+            let stream = Stream::new(socket, to, service, session, State::Connecting, now);
             self.net.insert(Entry::Stream(stream))
         });
         match connected {
             Ok(handle) => {
-                self.hosts[host as usize].connections += 1;
+                self.hosts[service].connections += 1;
                 self.net.statistics.connections += 1;
                 self.net.arm(handle, &self.hosts);
             }
-            Err(error) => self.pending.push_back(Pending::NotConnected { host, session, error }),
+            Err(error) => self.pending.push_back(Pending::NotConnected { service, session, error }),
         }
     }
 
@@ -349,12 +336,12 @@ impl Reactor {
             match finished.answer.result {
                 Ok(result) if result.is::<FileRead>() => {
                     if let Ok(read) = result.downcast::<FileRead>() {
-                        self.keyboard_file_was_read(finished.host, *read);
+                        self.keyboard_file_was_read(finished.service, *read);
                     }
                 }
                 result => {
                     let answer = crate::service::Answer { connection: finished.answer.connection, result };
-                    self.call_host(finished.host, Call::Finished(answer));
+                    self.call_service(finished.service, Call::Finished(answer));
                 }
             }
         }
@@ -365,10 +352,12 @@ impl Reactor {
     pub(crate) fn deliver_pending(&mut self) {
         for _ in 0..self.pending.len().min(CALLS_A_TURN) {
             match self.pending.pop_front() {
-                Some(Pending::Message { host, message }) => self.call_host(host, Call::Message(message)),
-                Some(Pending::Socket { host, opened }) => self.call_host(host, Call::Socket(opened)),
-                Some(Pending::NotConnected { host, session, error }) => {
-                    self.call_host(host, Call::Closed(session, &CloseReason::NotConnected(error)));
+                Some(Pending::Message { service, message }) => {
+                    self.call_service(service, Call::Message(message))
+                }
+                Some(Pending::Socket { service, opened }) => self.call_service(service, Call::Socket(opened)),
+                Some(Pending::NotConnected { service, session, error }) => {
+                    self.call_service(service, Call::Closed(session, &CloseReason::NotConnected(error)));
                 }
                 None => return,
             }

@@ -1,14 +1,13 @@
 //! What goes to other connections than the one that spoke: fan-out of rooms,
 //! and single messages.
 
-use super::host::Slot;
+use super::host::Hosts;
 use crate::reactor::Reactor;
 use crate::reactor::net::Net;
-use crate::reactor::notices::Notice;
 use crate::reactor::tcp::stream::State;
 use crate::service::CloseReason;
 use crate::service::effects::{Outgoings, Piece};
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::{DatagramPeer, Deliver, Delivery, Overflow};
 
 /// Writes of one turn's fan-out. Measured: an echo beside a room of 5,000 members
@@ -30,8 +29,12 @@ impl Reactor {
             outgoing: &mut self.outgoing,
             writes_left: FANOUT_WRITES_A_TURN,
             bytes_left: FANOUT_BYTES_A_TURN,
+            lost: Vec::new(),
         };
         self.rooms.fan_out(&mut fan_out, &mut readable);
+        for (handle, reason) in fan_out.lost {
+            self.close(handle, reason);
+        }
         for handle in readable {
             self.net.unpark(handle);
         }
@@ -46,31 +49,35 @@ impl Reactor {
         if stream.state != State::Open {
             return;
         }
-        let host = stream.host;
+        let service = stream.service;
         let piece = Piece::Scratch(0..bytes.len());
         match stream.answer(&[piece], bytes, &[], now) {
             Ok(written) => self.net.statistics.bytes_sent += written as u64,
-            Err(why) => return self.net.end(handle, why),
+            Err(why) => return self.close(handle, why),
         }
-        self.check_output_limit(handle, host);
+        self.check_output_limit(handle, service);
         self.net.read_on(handle);
         self.net.arm(handle, &self.hosts);
     }
 
     /// Drops a connection whose peer does not take what others send it.
-    pub(crate) fn check_output_limit(&mut self, handle: Handle, host: u32) {
-        let limit = self.hosts[host as usize].limits.output_limit;
-        drop_if_too_slow(&mut self.net, handle, &self.hosts[host as usize].name, limit);
+    pub(crate) fn check_output_limit(&mut self, handle: Handle, service: ServiceId) {
+        let limit = self.hosts[service].limits.output_limit;
+        if self.net.stream(handle).is_some_and(|stream| stream.exceeds(limit)) {
+            self.close(handle, CloseReason::TooSlow);
+        }
     }
 }
 
 /// Delivers what rooms have gathered, within the turn's budget.
 struct FanOut<'a> {
     net: &'a mut Net,
-    hosts: &'a [Slot],
+    hosts: &'a Hosts,
     outgoing: &'a mut Outgoings,
     writes_left: usize,
     bytes_left: usize,
+    /// The members to close once the rooms are done: closing needs the whole reactor.
+    lost: Vec<(Handle, CloseReason)>,
 }
 
 impl FanOut<'_> {
@@ -88,26 +95,21 @@ impl Deliver for FanOut<'_> {
         if stream.state != State::Open {
             return true;
         }
-        let host = stream.host as usize;
+        let service = stream.service;
         match stream.deliver(delivery.bytes, delivery.ranges, delivery.overflow, now) {
             Ok(written) => {
-                let is_blocked = stream.outbox.is_some();
-                self.net.statistics.bytes_sent += written as u64;
-                if is_blocked {
-                    if delivery.overflow == Overflow::Disconnect {
-                        drop_if_too_slow(
-                            self.net,
-                            handle,
-                            &self.hosts[host].name,
-                            self.hosts[host].limits.output_limit,
-                        );
+                if stream.outbox.is_some() {
+                    let limit = self.hosts[service].limits.output_limit;
+                    if delivery.overflow == Overflow::Disconnect && stream.exceeds(limit) {
+                        self.lost.push((handle, CloseReason::TooSlow));
                     }
                     self.net.arm(handle, self.hosts);
                 }
+                self.net.statistics.bytes_sent += written as u64;
                 self.spend(1, written)
             }
             Err(why) => {
-                self.net.end(handle, why);
+                self.lost.push((handle, why));
                 self.spend(1, 0)
             }
         }
@@ -117,20 +119,4 @@ impl Deliver for FanOut<'_> {
         self.outgoing.push(*peer, message, false);
         self.spend(1, message.len())
     }
-}
-
-/// Drops a connection whose unsent output passes the limit; 0 is no limit.
-pub(crate) fn drop_if_too_slow(net: &mut Net, handle: Handle, service: &str, limit: usize) {
-    let now = net.now;
-    let Some(stream) = net.stream(handle) else { return };
-    let cost = stream.outbox.as_ref().map_or(0, |outbox| outbox.cost());
-    if limit == 0 || cost <= limit {
-        return;
-    }
-    let peer = stream.peer;
-    stream.reset_on_close();
-    net.statistics.too_slow += 1;
-    let line = format_args!("{service}: {peer} is dropped: it does not read, and {cost} bytes wait for it");
-    net.notices.say(Notice::TooSlow, now, line);
-    net.end(handle, CloseReason::TooSlow);
 }

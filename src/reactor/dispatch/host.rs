@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Index, IndexMut};
 
 use crate::reactor::Reactor;
 use crate::reactor::ending::DRAIN_GRACE;
 use crate::reactor::net::Entry;
 use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
-use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
 use crate::service::AnyService;
-pub(crate) use crate::service::any::{Call, Hosted};
-use crate::service::ids::SocketId;
+pub(crate) use crate::service::any::{Call, Hosted, SessionKey};
+use crate::service::ids::{ServiceId, SocketId};
 use crate::service::limits::Limits;
 use crate::service::options::SocketOptions;
 use crate::service::sockets::{Bound, DatagramSpec, Transport};
@@ -30,7 +30,7 @@ pub(crate) struct Slot {
     pub connections: usize,
     /// Counted only where a limit asks for it.
     pub per_peer: HashMap<IpAddr, usize>,
-    pub tick: u64,
+    pub tick: Option<u64>,
 }
 
 impl Slot {
@@ -39,18 +39,55 @@ impl Slot {
         let unless_set = if draining_since.is_some() { DRAIN_GRACE } else { LINGER };
         let linger = self.options.linger.map_or(unless_set, |linger| later(0, linger));
         match draining_since {
-            None => Terms { limits: &self.limits, linger, drain_at: NEVER },
+            None => Terms { limits: &self.limits, linger, drain_at: None },
             Some(since) => {
-                let drain_at = self.limits.drain_timeout.map_or(NEVER, |limit| later(since, limit));
+                let drain_at = self.limits.drain_timeout.map(|limit| later(since, limit));
                 Terms { limits: &self.limits, linger, drain_at }
             }
         }
     }
 }
 
-/// Names a service of a reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServiceId(pub(crate) u32);
+/// All services, by their ids. One that was stopped keeps its place.
+#[derive(Default)]
+pub(crate) struct Hosts(Vec<Slot>);
+
+impl Hosts {
+    /// The id of the service that is added next.
+    pub fn next_id(&self) -> ServiceId {
+        ServiceId(self.0.len() as u32)
+    }
+
+    pub fn add(&mut self, slot: Slot) {
+        self.0.push(slot);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter()
+    }
+
+    /// The service of a name, unless it was stopped.
+    pub fn running(&self, name: &str) -> Option<ServiceId> {
+        let is_it = |slot: &Slot| slot.name == name && slot.service.is_some();
+        self.iter().position(is_it).map(|at| ServiceId(at as u32))
+    }
+}
+
+impl Index<ServiceId> for Hosts {
+    type Output = Slot;
+
+    #[inline(always)]
+    fn index(&self, ServiceId(key): ServiceId) -> &Slot {
+        &self.0[key as usize]
+    }
+}
+
+impl IndexMut<ServiceId> for Hosts {
+    #[inline(always)]
+    fn index_mut(&mut self, ServiceId(key): ServiceId) -> &mut Slot {
+        &mut self.0[key as usize]
+    }
+}
 
 /// Ports below it need a privilege (capabilities(7), CAP_NET_BIND_SERVICE).
 const FIRST_FREE_PORT: u16 = 1024;
@@ -157,7 +194,7 @@ impl<'r> HostBuilder<'r> {
     pub fn start(self) -> Result<(ServiceId, Vec<Bound>), BindError> {
         let HostBuilder { reactor, name, service, limits, options, tcp, udp } = self;
         reactor.refresh_clock();
-        let id = reactor.hosts.len() as u32;
+        let id = reactor.hosts.next_id();
         let failed =
             |transport, address, source| BindError { service: name.clone(), transport, address, source };
         let mut listeners = Vec::new();
@@ -205,7 +242,7 @@ impl<'r> HostBuilder<'r> {
             return Err(failure);
         }
         reactor.make_room_for_lines(limits.line_length);
-        reactor.hosts.push(Slot {
+        reactor.hosts.add(Slot {
             name,
             limits,
             options,
@@ -213,13 +250,13 @@ impl<'r> HostBuilder<'r> {
             panics: 0,
             connections: 0,
             per_peer: HashMap::new(),
-            tick: NEVER,
+            tick: None,
         });
         for socket in sockets {
-            reactor.call_host(id, Call::Socket(Ok(socket)));
+            reactor.call_service(id, Call::Socket(Ok(socket)));
         }
-        reactor.call_host(id, Call::Start);
-        Ok((ServiceId(id), bound))
+        reactor.call_service(id, Call::Start);
+        Ok((id, bound))
     }
 }
 

@@ -9,9 +9,9 @@ use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
-use crate::reactor::time::timers::SECOND;
-use crate::service::Farewell;
-use crate::service::ids::Handle;
+use crate::reactor::time::timers::{SECOND, Wake};
+use crate::service::ids::{Handle, ServiceId};
+use crate::service::{CloseReason, Farewell};
 use crate::system::{StreamSocket, is_out_of_descriptors};
 
 /// How long a listener that found no free descriptor waits, unless a connection
@@ -28,17 +28,17 @@ impl Reactor {
                 return;
             }
             listener.retry_at = None;
-            let host = listener.host;
+            let service = listener.service;
             match listener.accept() {
                 Ok(None) => return,
-                Ok(Some((socket, peer))) => self.welcome(host, socket, peer),
+                Ok(Some((socket, peer))) => self.welcome(service, socket, peer),
                 Err(error) if is_out_of_descriptors(&error) && !starved => {
                     starved = true;
                     self.accept_without_descriptors(handle, &error);
                 }
                 Err(error) => {
                     self.retry_later(handle);
-                    let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+                    let (now, name) = (self.net.now, &self.hosts[service].name);
                     self.net.notices.say(Notice::Fault, now, format_args!("{name}: cannot accept: {error}"));
                     return;
                 }
@@ -51,8 +51,8 @@ impl Reactor {
     /// and the listener rests until one may be free again.
     fn accept_without_descriptors(&mut self, handle: Handle, error: &io::Error) {
         let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
-        let (host, mut turned_away) = (listener.host, 0);
-        let words = self.farewell_of(host, Farewell::Full);
+        let (service, mut turned_away) = (listener.service, 0);
+        let words = self.farewell_of(service, Farewell::Full);
         self.spare.restore(&self.system);
         while turned_away < ACCEPTS_A_TURN {
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
@@ -69,7 +69,7 @@ impl Reactor {
             turned_away += 1;
         }
         self.net.statistics.refused += turned_away as u64;
-        let (now, name) = (self.net.now, &self.hosts[host as usize].name);
+        let (now, name) = (self.net.now, &self.hosts[service].name);
         self.net.notices.say(
             Notice::Refused,
             now,
@@ -88,7 +88,7 @@ impl Reactor {
             listener.latch.set_readable();
             listener.retry_at = Some(at);
             self.net.starved_listeners.push(handle);
-            self.net.timers.arm(at, handle);
+            self.net.timers.arm(at, Wake::Entry(handle));
         }
     }
 
@@ -102,16 +102,15 @@ impl Reactor {
         }
     }
 
-    fn welcome(&mut self, host: u32, socket: StreamSocket, peer: SocketAddr) {
+    fn welcome(&mut self, service: ServiceId, socket: StreamSocket, peer: SocketAddr) {
         // An IPv4 peer of a dual-stack listener is known by its IPv4 address.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        if let Some(why) = self.refusal(host, peer) {
-            return self.refuse(host, socket, peer, why);
+        if let Some(why) = self.refusal(service, peer) {
+            return self.refuse(service, socket, peer, why);
         }
-        let Some(session) = self.new_session(host) else { return };
-        let slot = &mut self.hosts[host as usize];
-        let mut stream = Stream::new(socket, peer, host, State::Open, self.net.now);
-        stream.session = session;
+        let Some(session) = self.new_session(service) else { return };
+        let slot = &mut self.hosts[service];
+        let mut stream = Stream::new(socket, peer, service, session, State::Open, self.net.now);
         stream.counted_peer = slot.limits.connections_per_peer > 0;
         let counted_peer = stream.counted_peer;
         match self.net.insert(Entry::Stream(stream)) {
@@ -123,19 +122,19 @@ impl Reactor {
                 self.net.statistics.connections += 1;
                 self.net.statistics.accepted += 1;
                 log::debug!("{}: {peer} connected", slot.name);
-                self.call_stream(handle, host, Call::Open(session), &[]);
+                self.call_stream(handle, service, Call::Open(session), &[]);
                 self.net.arm(handle, &self.hosts);
             }
             Err(error) => {
                 log::error!("{}: cannot watch the connection of {peer}: {error}", slot.name);
-                self.drop_session(host, session);
+                self.drop_session(service, session);
             }
         }
     }
 
-    fn refusal(&self, host: u32, peer: SocketAddr) -> Option<Farewell> {
+    fn refusal(&self, service: ServiceId, peer: SocketAddr) -> Option<Farewell> {
         let over = |limit: usize, count: usize| limit > 0 && count >= limit;
-        let slot = &self.hosts[host as usize];
+        let slot = &self.hosts[service];
         if over(self.max_connections, self.net.statistics.connections)
             || over(slot.limits.connections, slot.connections)
         {
@@ -145,12 +144,10 @@ impl Reactor {
         over(slot.limits.connections_per_peer, from_peer).then_some(Farewell::TooManyFromPeer)
     }
 
-    fn refuse(&mut self, host: u32, socket: StreamSocket, peer: SocketAddr, why: Farewell) {
-        let words = self.farewell_of(host, why);
+    fn refuse(&mut self, service: ServiceId, socket: StreamSocket, peer: SocketAddr, why: Farewell) {
+        let words = self.farewell_of(service, why);
         listener::turn_away(socket, &words);
-        self.net.statistics.refused += 1;
-        log::debug!("{}: {peer} ended: refused, {why}", self.hosts[host as usize].name);
-        let (now, name) = (self.net.now, &self.hosts[host as usize].name);
-        self.net.notices.say(Notice::Refused, now, format_args!("{name}: {peer} is turned away: {why}"));
+        log::debug!("{}: {peer} ended: refused, {why}", self.hosts[service].name);
+        self.record(&CloseReason::GivenUp(why), service, peer, 0);
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::reactor::readiness::Latch;
+use crate::service::ids::ServiceId;
 use crate::service::options::SocketOptions;
 use crate::system::{self, ListenSocket, StreamSocket, System};
 
@@ -17,7 +18,7 @@ const READS_BEFORE_REFUSAL: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub socket: ListenSocket,
-    pub host: u32,
+    pub service: ServiceId,
     pub address: SocketAddr,
     pub latch: Latch,
     /// Out of descriptors: it stays latched, but is not tried before then,
@@ -31,11 +32,11 @@ impl Listener {
         system: &System,
         address: SocketAddr,
         options: &SocketOptions,
-        host: u32,
+        service: ServiceId,
     ) -> io::Result<Listener> {
         let socket = system.listen(address, options)?;
         let address = socket.local_addr()?;
-        Ok(Listener { socket, host, address, latch: Latch::default(), retry_at: None })
+        Ok(Listener { socket, service, address, latch: Latch::default(), retry_at: None })
     }
 
     /// The next connection in the backlog; `None` when there is none, which

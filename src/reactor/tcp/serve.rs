@@ -10,16 +10,14 @@ use super::stream::{Kept, ReadOutcome, State, Stream};
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Kind;
-use crate::reactor::notices::Notice;
 use crate::reactor::{CALLS_A_TURN, Reactor};
-use crate::service::effects::Piece;
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell, Input};
 
 /// Whose input is shown to a service.
 pub(crate) struct Shown {
     pub handle: Handle,
-    pub host: u32,
+    pub service: ServiceId,
     pub peer: SocketAddr,
     /// How much of the input was left unread before.
     pub kept: usize,
@@ -56,7 +54,7 @@ impl Reactor {
         if stream.outbox.is_some() && stream.latch.is_writable() {
             match stream.flush(now) {
                 Ok(written) => self.flushed(handle, written),
-                Err(why) => return self.net.end(handle, why),
+                Err(why) => return self.close(handle, why),
             }
         }
         let Some(stream) = self.net.stream(handle) else { return };
@@ -64,13 +62,12 @@ impl Reactor {
             return;
         }
         if stream.state == State::Finishing {
-            self.net.finish(handle, CloseReason::ByUs);
-            return self.net.arm(handle, &self.hosts);
+            return self.finish(handle);
         }
         if stream.more_to_send && stream.outbox.is_none() && stream.state == State::Open {
             stream.more_to_send = false;
-            let (host, session) = (stream.host, stream.session);
-            self.call_stream(handle, host, Call::RoomToSend(session), &[]);
+            let (service, session) = (stream.service, stream.session);
+            self.call_stream(handle, service, Call::RoomToSend(session), &[]);
         }
         self.read_stream(handle);
     }
@@ -95,10 +92,10 @@ impl Reactor {
         }
         match stream.connected(now) {
             None => stream.latch.write_blocked(),
-            Some(Err(error)) => self.net.end(handle, CloseReason::NotConnected(error)),
+            Some(Err(error)) => self.close(handle, CloseReason::NotConnected(error)),
             Some(Ok(())) => {
-                let (host, session) = (stream.host, stream.session);
-                self.call_stream(handle, host, Call::Open(session), &[]);
+                let (service, session) = (stream.service, stream.session);
+                self.call_stream(handle, service, Call::Open(session), &[]);
                 self.read_stream(handle);
             }
         }
@@ -119,12 +116,12 @@ impl Reactor {
         if stream.is_paused(now) {
             return;
         }
-        let (host, session, peer) = (stream.host, stream.session, stream.peer);
+        let (service, session, peer) = (stream.service, stream.session, stream.peer);
         if let Some(room) = stream.room
-            && self.rooms.is_full(host, room)
+            && self.rooms.is_full(service, room)
         {
             if stream.latch.park() {
-                self.rooms.wait_for_space(host, room, handle);
+                self.rooms.wait_for_space(service, room, handle);
             }
             return;
         }
@@ -140,7 +137,7 @@ impl Reactor {
             ReadOutcome::Blocked
         };
         let is_drained = !stream.latch.is_readable();
-        let shown = Shown { handle, host, peer, kept };
+        let shown = Shown { handle, service, peer, kept };
         match outcome {
             ReadOutcome::Bytes(count) => {
                 self.net.statistics.bytes_received += count as u64;
@@ -153,7 +150,7 @@ impl Reactor {
             ReadOutcome::EndOfInput => {
                 self.show(shown, &buffer[..kept], |input| Call::EndOfInput(session, input));
             }
-            ReadOutcome::Failed(why) => self.net.end(handle, why),
+            ReadOutcome::Failed(why) => self.close(handle, why),
         }
         self.buffer = buffer;
         if !is_drained {
@@ -167,11 +164,11 @@ impl Reactor {
     where
         F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
     {
-        let Shown { handle, host, peer, kept } = shown;
+        let Shown { handle, service, peer, kept } = shown;
         let mut input = Input::new(bytes);
         let about = About::Connection { handle, peer: &peer };
-        let Some(effects) = self.call(host, about, call(&mut input)) else {
-            return self.end_after_panic(handle);
+        let Some(effects) = self.call(service, about, call(&mut input)) else {
+            return self.close(handle, CloseReason::Panicked);
         };
         let consumed = input.consumed();
         let rest = &bytes[consumed..];
@@ -181,8 +178,8 @@ impl Reactor {
                 keep_unread(stream, rest, consumed, now);
             }
         }
-        self.apply(host, about, effects, bytes);
-        let limit = self.hosts[host as usize].limits.longest_unread(self.longest_input);
+        self.apply(service, about, effects, bytes);
+        let limit = self.hosts[service].limits.longest_unread(self.longest_input);
         if rest.len() > limit {
             self.check_unread(handle, limit);
         }
@@ -191,10 +188,10 @@ impl Reactor {
     fn check_unread(&mut self, handle: Handle, limit: usize) {
         if let Some(stream) = self.net.stream(handle)
             && stream.state == State::Open
-            && stream.paused_until() == 0
+            && stream.paused_until().is_none()
             && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > limit)
         {
-            self.part(handle, Farewell::TooLong);
+            self.close(handle, CloseReason::GivenUp(Farewell::TooLong));
         }
     }
 
@@ -207,30 +204,11 @@ impl Reactor {
             match stream.read(&mut buffer, lingering_since) {
                 ReadOutcome::Bytes(_) if stream.latch.is_readable() => self.net.enqueue(handle),
                 ReadOutcome::Bytes(_) | ReadOutcome::Blocked => {}
-                ReadOutcome::EndOfInput | ReadOutcome::Failed(_) => self.net.end(handle, CloseReason::ByUs),
+                ReadOutcome::EndOfInput => self.close(handle, CloseReason::ByPeer),
+                ReadOutcome::Failed(why) => self.close(handle, why),
             }
         }
         self.buffer = buffer;
-    }
-
-    /// Closes a connection with the protocol's words for why.
-    pub(crate) fn part(&mut self, handle: Handle, farewell: Farewell) {
-        let now = self.net.now;
-        let Some(stream) = self.net.stream(handle) else { return };
-        let (host, peer, is_open) = (stream.host, stream.peer, stream.state == State::Open);
-        let words = if is_open { self.farewell_of(host, farewell) } else { String::new() };
-        let Some(stream) = self.net.stream(handle) else { return };
-        if !words.is_empty() {
-            match stream.answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now) {
-                Ok(written) => self.net.statistics.bytes_sent += written as u64,
-                Err(why) => return self.net.end(handle, why),
-            }
-        }
-        let kind = if farewell == Farewell::TooLong { Notice::Limit } else { Notice::Timeout };
-        let name = &self.hosts[host as usize].name;
-        self.net.notices.say(kind, now, format_args!("{name}: {peer} is closed: {farewell}"));
-        self.net.finish(handle, farewell.into());
-        self.net.arm(handle, &self.hosts);
     }
 }
 

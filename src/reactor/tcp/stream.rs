@@ -9,10 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::outbox::{Outbox, PIECES_A_WRITE};
+use crate::reactor::dispatch::host::SessionKey;
 use crate::reactor::readiness::Latch;
 use crate::reactor::time::timers::{NEVER, SECOND};
 use crate::service::CloseReason;
 use crate::service::effects::Piece;
+use crate::service::ids::ServiceId;
 use crate::service::limits::Limits;
 use crate::service::rooms::{Overflow, Room};
 use crate::system::StreamSocket;
@@ -21,12 +23,13 @@ use crate::system::StreamSocket;
 /// the `linger` option says otherwise.
 pub(crate) const LINGER: u64 = 10 * SECOND;
 
+/// Where a connection is in its life: `ending.rs` has the diagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// `connect` was called; writable tells the outcome.
     Connecting,
     Open,
-    /// The service closed it; output is still going out.
+    /// It was closed in order; output is still going out.
     Finishing,
     /// We half-closed. The peer's input is discarded until its end: closing
     /// with unread input would send RST, which destroys queued output.
@@ -44,11 +47,11 @@ pub(crate) struct Kept {
 }
 
 /// What few connections need: it is made when it is first set.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Rare {
     /// The service's own deadline.
-    deadline: u64,
-    paused_until: u64,
+    deadline: Option<u64>,
+    paused_until: Option<u64>,
     why: Option<CloseReason>,
 }
 
@@ -62,8 +65,8 @@ struct Rare {
 #[repr(C)]
 pub(crate) struct Stream {
     pub socket: StreamSocket,
-    pub session: u32,
-    pub host: u32,
+    pub session: SessionKey,
+    pub service: ServiceId,
     /// The room that it publishes to: while that is full, it is left unread.
     pub room: Option<Room>,
     pub latch: Latch,
@@ -88,7 +91,8 @@ pub(crate) struct Stream {
     pub sent: u64,
     pub peer: SocketAddr,
     opened: u64,
-    /// The earliest wake-up that the timers hold for it.
+    /// The earliest wake-up that the timers hold for it, or [`NEVER`]: two cache
+    /// lines have no room for an `Option`.
     pub armed: u64,
 }
 
@@ -106,7 +110,7 @@ pub(crate) enum ReadOutcome {
 pub(crate) struct Terms<'a> {
     pub limits: &'a Limits,
     pub linger: u64,
-    pub drain_at: u64,
+    pub drain_at: Option<u64>,
 }
 
 /// A time in the reactor's microseconds and what is added to it.
@@ -128,11 +132,18 @@ pub(crate) enum Due {
 }
 
 impl Stream {
-    pub fn new(socket: StreamSocket, peer: SocketAddr, host: u32, state: State, now: u64) -> Stream {
+    pub fn new(
+        socket: StreamSocket,
+        peer: SocketAddr,
+        service: ServiceId,
+        session: SessionKey,
+        state: State,
+        now: u64,
+    ) -> Stream {
         Stream {
             socket,
-            session: u32::MAX,
-            host,
+            session,
+            service,
             room: None,
             latch: Latch::default(),
             state,
@@ -357,27 +368,27 @@ impl Stream {
         self.rare.as_mut().and_then(|rare| rare.why.take()).unwrap_or(CloseReason::ByPeer)
     }
 
-    /// The service's own deadline, [`NEVER`] for none.
-    pub fn set_deadline(&mut self, at: u64) {
-        if at != NEVER || self.rare.is_some() {
+    /// The service's own deadline.
+    pub fn set_deadline(&mut self, at: Option<u64>) {
+        if at.is_some() || self.rare.is_some() {
             self.rare().deadline = at;
         }
     }
 
-    /// Leaves it unread until then; 0 ends the pause.
-    pub fn set_pause(&mut self, until: u64) {
-        if until != 0 || self.rare.is_some() {
+    /// Leaves it unread until then, or ends the pause.
+    pub fn set_pause(&mut self, until: Option<u64>) {
+        if until.is_some() || self.rare.is_some() {
             self.rare().paused_until = until;
         }
     }
 
-    /// Until when it is left unread; 0: it is not.
-    pub fn paused_until(&self) -> u64 {
-        self.rare.as_ref().map_or(0, |rare| rare.paused_until)
+    /// Until when it is left unread.
+    pub fn paused_until(&self) -> Option<u64> {
+        self.rare.as_ref().and_then(|rare| rare.paused_until)
     }
 
     fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_with(|| Box::new(Rare { deadline: NEVER, paused_until: 0, why: None }))
+        self.rare.get_or_insert_default()
     }
 
     /// Open, with nothing to send: it only wants to be read.
@@ -391,35 +402,46 @@ impl Stream {
         self.outbox.is_some() && !(self.is_outbound && self.state == State::Open)
     }
 
+    /// What its unsent output takes, in bytes.
+    pub fn unsent(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.cost())
+    }
+
+    /// Whether its unsent output passes a limit; 0 is no limit.
+    pub fn exceeds(&self, limit: usize) -> bool {
+        limit != 0 && self.unsent() > limit
+    }
+
     /// When a byte last moved, or lingering began.
     pub fn active(&self) -> u64 {
         self.active
     }
 
     pub fn is_paused(&self, now: u64) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.paused_until > now)
+        self.paused_until().is_some_and(|until| until > now)
     }
 
     /// The next time at which something is due, and what.
-    pub fn next_due(&self, terms: &Terms<'_>) -> (u64, Due) {
+    pub fn next_due(&self, terms: &Terms<'_>) -> Option<(u64, Due)> {
         let Terms { limits, linger, drain_at } = *terms;
-        let after = |start: u64, limit: Option<Duration>| {
-            limit.map_or(NEVER, |limit| later(start, limit).saturating_add(1))
-        };
-        let mut next = match self.state {
-            State::Closed => return (NEVER, Due::Idle),
-            State::Connecting => (after(self.opened, limits.connect_timeout), Due::Connect),
-            State::Lingering => (self.active.saturating_add(linger), Due::Linger),
-            State::Open | State::Finishing => match &self.outbox {
-                Some(outbox) => (after(outbox.progress, limits.send_timeout), Due::Send),
-                None => (after(self.active, limits.idle_timeout), Due::Idle),
-            },
-        };
-        let mut also = |at: u64, due: Due| {
-            if at < next.0 {
-                next = (at, due);
+        let after = |start: u64, limit: Option<Duration>| Some(later(start, limit?).saturating_add(1));
+        let mut next: Option<(u64, Due)> = None;
+        let mut also = |at: Option<u64>, due: Due| {
+            if let Some(at) = at
+                && next.is_none_or(|(before, _)| at < before)
+            {
+                next = Some((at, due));
             }
         };
+        match self.state {
+            State::Closed => return None,
+            State::Connecting => also(after(self.opened, limits.connect_timeout), Due::Connect),
+            State::Lingering => also(Some(self.active.saturating_add(linger)), Due::Linger),
+            State::Open | State::Finishing => match &self.outbox {
+                Some(outbox) => also(after(outbox.progress, limits.send_timeout), Due::Send),
+                None => also(after(self.active, limits.idle_timeout), Due::Idle),
+            },
+        }
         if self.state == State::Open {
             if let Some(kept) = &self.kept
                 && !self.is_left_unread()
@@ -428,9 +450,7 @@ impl Stream {
             }
             if let Some(rare) = &self.rare {
                 also(rare.deadline, Due::Service);
-                if rare.paused_until != 0 {
-                    also(rare.paused_until, Due::Pause);
-                }
+                also(rare.paused_until, Due::Pause);
             }
         }
         also(drain_at, Due::Drain);
@@ -439,7 +459,7 @@ impl Stream {
 
     /// It is we who do not read it now, so that its message cannot be late.
     fn is_left_unread(&self) -> bool {
-        self.paused_until() != 0 || self.outbox.is_some() || self.latch.is_parked()
+        self.paused_until().is_some() || self.outbox.is_some() || self.latch.is_parked()
     }
 
     /// It is read again: its unfinished message has all its time.

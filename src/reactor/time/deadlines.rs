@@ -2,25 +2,27 @@
 
 use std::io;
 
-use super::timers::NEVER;
+use super::timers::{NEVER, Wake};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
-use crate::reactor::notices::Notice;
 use crate::reactor::tcp::serve::Shown;
 use crate::reactor::tcp::stream::Due;
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 
 impl Reactor {
     pub(crate) fn fire_timers(&mut self) {
         let mut due = Vec::new();
         self.net.timers.take_due(self.net.now, &mut due);
-        for (at, handle) in due {
-            if handle.generation == 0 {
-                self.fire_tick(handle.key, at);
-                continue;
-            }
+        for (at, wake) in due {
+            let handle = match wake {
+                Wake::Service(service) => {
+                    self.fire_tick(service, at);
+                    continue;
+                }
+                Wake::Entry(handle) => handle,
+            };
             match self.net.get(handle) {
                 Some(Entry::Stream(stream)) if stream.armed == at => {
                     stream.armed = NEVER;
@@ -33,11 +35,11 @@ impl Reactor {
         self.net.compact_timers(&self.hosts);
     }
 
-    fn fire_tick(&mut self, host: u32, at: u64) {
-        let slot = &mut self.hosts[host as usize];
-        if slot.tick == at {
-            slot.tick = NEVER;
-            self.call_host(host, Call::Tick);
+    fn fire_tick(&mut self, service: ServiceId, at: u64) {
+        let slot = &mut self.hosts[service];
+        if slot.tick == Some(at) {
+            slot.tick = None;
+            self.call_service(service, Call::Tick);
         } else {
             self.net.timers.dropped_stale();
         }
@@ -47,37 +49,30 @@ impl Reactor {
         let now = self.net.now;
         let draining_since = self.net.draining_since;
         let Some(stream) = self.net.stream(handle) else { return };
-        let (host, session) = (stream.host, stream.session);
-        let (at, due) = stream.next_due(&self.hosts[host as usize].terms(draining_since));
+        let (service, session) = (stream.service, stream.session);
+        let Some((at, due)) = stream.next_due(&self.hosts[service].terms(draining_since)) else { return };
         if at > now {
             return self.net.arm(handle, &self.hosts);
         }
         match due {
             Due::Connect => {
                 let error = io::Error::new(io::ErrorKind::TimedOut, "no answer");
-                self.net.end(handle, CloseReason::NotConnected(error));
+                self.close(handle, CloseReason::NotConnected(error));
             }
-            Due::Linger => self.net.end(handle, CloseReason::ByUs),
-            Due::Drain => self.net.end(handle, CloseReason::ShuttingDown),
-            Due::Send => {
-                let (peer, name) = (stream.peer, &self.hosts[host as usize].name);
-                stream.reset_on_close();
-                let line = format_args!("{name}: {peer} is cut: it takes nothing of its output");
-                self.net.notices.say(Notice::Timeout, now, line);
-                self.net.end(handle, CloseReason::SendTimeout);
-            }
-            Due::Idle => self.part(handle, Farewell::Idle),
-            Due::Message => self.part(handle, Farewell::MessageTimeout),
+            Due::Linger | Due::Drain => self.close(handle, CloseReason::CutOff),
+            Due::Send => self.close(handle, CloseReason::SendTimeout),
+            Due::Idle => self.close(handle, CloseReason::GivenUp(Farewell::Idle)),
+            Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
             Due::Pause => {
-                stream.set_pause(0);
+                stream.set_pause(None);
                 stream.restart_message_clock(now);
                 stream.show_again = stream.kept.is_some();
                 self.net.enqueue(handle);
             }
             Due::Service => {
-                stream.set_deadline(NEVER);
+                stream.set_deadline(None);
                 let kept = stream.kept.as_ref().map_or(Vec::new(), |kept| kept.bytes.clone());
-                let shown = Shown { handle, host, peer: stream.peer, kept: kept.len() };
+                let shown = Shown { handle, service, peer: stream.peer, kept: kept.len() };
                 self.show(shown, &kept, |input| Call::Timeout(session, input));
             }
         }

@@ -1,4 +1,4 @@
-//! Deadlines: a heap of (time, handle) in microseconds since the reactor's start.
+//! Deadlines: a heap of (time, who is woken) in microseconds since the reactor's start.
 //!
 //! Cancelling is lazy. The owner's own deadline is the truth and its entry here
 //! is only a wake-up call: who is woken early arms the later time again. So a
@@ -8,22 +8,33 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::service::ids::Handle;
+use crate::service::ids::{Handle, ServiceId};
 
 /// One second in the reactor's time, which counts microseconds.
 pub(crate) const SECOND: u64 = 1_000_000;
 /// A time that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// Who is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wake {
+    /// A service, for its tick.
+    Service(ServiceId),
+    /// A connection for its next deadline, or a listener that rested.
+    Entry(Handle),
+}
+
+const _: () = assert!(size_of::<(u64, Wake)>() == 16, "an entry of the heap has outgrown two words");
+
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(u64, Handle)>>,
+    heap: BinaryHeap<Reverse<(u64, Wake)>>,
     stale: usize,
 }
 
 impl Timers {
-    pub fn arm(&mut self, at: u64, handle: Handle) {
-        self.heap.push(Reverse((at, handle)));
+    pub fn arm(&mut self, at: u64, wake: Wake) {
+        self.heap.push(Reverse((at, wake)));
     }
 
     /// The earliest wake-up, stale ones included.
@@ -32,13 +43,13 @@ impl Timers {
     }
 
     /// Takes every wake-up due at `now` into `due`.
-    pub fn take_due(&mut self, now: u64, due: &mut Vec<(u64, Handle)>) {
-        while let Some(Reverse((at, handle))) = self.heap.peek().copied() {
+    pub fn take_due(&mut self, now: u64, due: &mut Vec<(u64, Wake)>) {
+        while let Some(Reverse((at, wake))) = self.heap.peek().copied() {
             if at > now {
                 break;
             }
             self.heap.pop();
-            due.push((at, handle));
+            due.push((at, wake));
         }
     }
 
@@ -57,8 +68,8 @@ impl Timers {
         self.heap.len() > 256 && self.stale * 2 > self.heap.len()
     }
 
-    pub fn compact(&mut self, mut is_live: impl FnMut(u64, Handle) -> bool) {
-        self.heap.retain(|Reverse((at, handle))| is_live(*at, *handle));
+    pub fn compact(&mut self, mut is_live: impl FnMut(u64, Wake) -> bool) {
+        self.heap.retain(|Reverse((at, wake))| is_live(*at, *wake));
         self.stale = 0;
     }
 
@@ -72,19 +83,19 @@ impl Timers {
 mod tests {
     use super::*;
 
-    fn handle(key: u32) -> Handle {
-        Handle { generation: key, key }
+    fn service(key: u32) -> Wake {
+        Wake::Service(ServiceId(key))
     }
 
     #[test]
     fn wake_ups_come_in_the_order_of_their_times() {
         let mut timers = Timers::default();
         for (at, key) in [(30, 3), (10, 1), (20, 2), (40, 4)] {
-            timers.arm(at, handle(key));
+            timers.arm(at, service(key));
         }
         let mut due = Vec::new();
         timers.take_due(30, &mut due);
-        assert_eq!(due, [(10, handle(1)), (20, handle(2)), (30, handle(3))]);
+        assert_eq!(due, [(10, service(1)), (20, service(2)), (30, service(3))]);
         assert_eq!(timers.next(), Some(40));
     }
 
@@ -92,13 +103,13 @@ mod tests {
     fn the_heap_is_compacted_when_most_of_it_is_stale() {
         let mut timers = Timers::default();
         for key in 0..1000 {
-            timers.arm(u64::from(key), handle(key));
+            timers.arm(u64::from(key), service(key));
         }
         for _ in 0..501 {
             timers.abandon();
         }
         assert!(timers.is_mostly_stale());
-        timers.compact(|_, handle| handle.key >= 501);
+        timers.compact(|_, wake| wake >= service(501));
         assert_eq!(timers.len(), 499);
         assert!(!timers.is_mostly_stale());
     }

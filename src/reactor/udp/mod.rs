@@ -2,5 +2,6 @@
 
 pub(crate) mod batch;
 pub(crate) mod datagram;
+pub(crate) mod loop_guard;
 pub(crate) mod parcels;
 mod serve;

@@ -67,13 +67,14 @@ mod tests {
     use super::*;
     use crate::reactor::SocketId;
     use crate::service::DatagramPeer;
+    use crate::service::ids::{Generations, Handle};
     use proptest::prelude::*;
 
     fn outgoing(datagrams: &[(u16, usize)]) -> Vec<Outgoing> {
         let mut start = 0;
         let mut list = Vec::new();
         for (port, length) in datagrams {
-            let socket = SocketId(crate::service::ids::Handle::numbered(1));
+            let socket = SocketId(Handle::without_place(Generations::default().next()));
             let to = DatagramPeer { socket, address: ([127, 0, 0, 1], *port).into(), local: None };
             list.push(Outgoing { to, start, end: start + length, is_answer: false });
             start += length;

@@ -2,13 +2,12 @@
 
 use std::io;
 
-use super::datagram;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::{About, Pending};
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::notices::Notice;
 use crate::service::effects::Outgoings;
-use crate::service::ids::{Handle, SocketId};
+use crate::service::ids::{Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
 use crate::system::Arrival;
 
@@ -19,12 +18,12 @@ const WORTH_SENDING: usize = 128 * 1024;
 impl Reactor {
     pub(crate) fn serve_datagrams(&mut self, handle: Handle) {
         let Some(socket) = self.net.datagram(handle) else { return };
-        let host = socket.host;
+        let service = socket.service;
         if let Some(room) = socket.room
-            && self.rooms.is_full(host, room)
+            && self.rooms.is_full(service, room)
         {
             if socket.latch.park() {
-                self.rooms.wait_for_space(host, room, handle);
+                self.rooms.wait_for_space(service, room, handle);
             }
             return;
         }
@@ -35,7 +34,7 @@ impl Reactor {
         let mut receiver = std::mem::take(&mut self.receiver);
         let outcome = receiver.receive(socket);
         if let Err(error) = outcome {
-            self.datagram_error(host, is_connected, error);
+            self.datagram_error(service, is_connected, error);
         }
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
@@ -43,8 +42,8 @@ impl Reactor {
                 // The service closed it at one of those before.
                 break;
             }
-            if is_connected || listens_only || self.may_answer(host, &arrival) {
-                self.serve_arrival(handle, host, &arrival, receiver.message(number));
+            if is_connected || listens_only || self.may_answer(service, &arrival) {
+                self.serve_arrival(handle, service, &arrival, receiver.message(number));
             }
         }
         self.receiver = receiver;
@@ -55,7 +54,7 @@ impl Reactor {
     }
 
     /// Calls the service for each datagram of what arrived at once.
-    fn serve_arrival(&mut self, handle: Handle, host: u32, arrival: &Arrival, message: &[u8]) {
+    fn serve_arrival(&mut self, handle: Handle, service: ServiceId, arrival: &Arrival, message: &[u8]) {
         // An empty datagram is one too.
         let segment = if arrival.segment == 0 { message.len() } else { arrival.segment }.max(1);
         let on = SocketId(handle);
@@ -65,9 +64,9 @@ impl Reactor {
             self.net.statistics.datagrams_received += 1;
             let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
             let call = Call::Datagram { on, from: arrival.from, datagram };
-            let Some(effects) = self.call(host, about, call) else { continue };
+            let Some(effects) = self.call(service, about, call) else { continue };
             let may_have_closed_it = !effects.others.is_empty();
-            self.apply(host, about, effects, &[]);
+            self.apply(service, about, effects, &[]);
             if may_have_closed_it && self.net.datagram(handle).is_none() {
                 return;
             }
@@ -79,20 +78,20 @@ impl Reactor {
 
     /// Counted and bounded, never fatal: the sender of a datagram is no party
     /// to what an ICMP message says. A connected socket learns of it.
-    fn datagram_error(&mut self, host: u32, is_connected: bool, error: io::Error) {
+    fn datagram_error(&mut self, service: ServiceId, is_connected: bool, error: io::Error) {
         self.net.statistics.datagram_errors += 1;
-        log::debug!("{}: a UDP socket reports: {error}", self.hosts[host as usize].name);
+        log::debug!("{}: a UDP socket reports: {error}", self.hosts[service].name);
         if is_connected {
-            self.pending.push_back(Pending::Socket { host, opened: Err(error) });
+            self.pending.push_back(Pending::Socket { service, opened: Err(error) });
         }
     }
 
-    fn may_answer(&mut self, host: u32, arrival: &Arrival) -> bool {
-        if !datagram::would_loop(arrival.from, arrival.to, &self.net.datagram_addresses) {
+    fn may_answer(&mut self, service: ServiceId, arrival: &Arrival) -> bool {
+        if !self.net.loop_guard.would_loop(arrival.from, arrival.to) {
             return true;
         }
         self.net.statistics.datagrams_dropped += 1;
-        let (from, now, name) = (arrival.from, self.net.now, &self.hosts[host as usize].name);
+        let (from, now, name) = (arrival.from, self.net.now, &self.hosts[service].name);
         self.net.notices.say(
             Notice::LoopGuard,
             now,
@@ -117,7 +116,7 @@ impl Reactor {
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
                 let (sent, refusal) = self.sender.send(socket, run, &outgoing.bytes);
                 if let Some(error) = refusal.filter(|_| socket.socket.is_connected()) {
-                    self.pending.push_back(Pending::Socket { host: socket.host, opened: Err(error) });
+                    self.pending.push_back(Pending::Socket { service: socket.service, opened: Err(error) });
                 }
                 self.net.statistics.datagrams_sent += sent as u64;
                 self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
@@ -137,10 +136,10 @@ impl Reactor {
                 return true;
             }
             let Some(socket) = net.datagram(datagram.to.socket.0) else { return false };
-            let slot = &hosts[socket.host as usize];
+            let slot = &hosts[socket.service];
             let source = datagram.to.address.ip();
             let admitted = answer_limit.admits(
-                socket.host,
+                socket.service,
                 source.to_canonical(),
                 slot.limits.datagrams_per_second,
                 *now,

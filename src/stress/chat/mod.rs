@@ -319,7 +319,7 @@ impl Service for Chat {
                 }
                 self.open_more(cx);
             }
-            CloseReason::ShuttingDown => {}
+            CloseReason::ShuttingDown | CloseReason::CutOff => {}
             why => {
                 let now = cx.moment();
                 self.leave(member, end_of_connection(why), now);

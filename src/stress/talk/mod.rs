@@ -252,7 +252,9 @@ impl Service for Talk {
                 self.retry(number, now + RETRY);
             }
             self.open_more(cx);
-        } else if !matches!(why, CloseReason::ShuttingDown) && self.link_of(&session, cx).is_some() {
+        } else if !matches!(why, CloseReason::ShuttingDown | CloseReason::CutOff)
+            && self.link_of(&session, cx).is_some()
+        {
             let error = end_of_connection(why);
             self.ended(number, error.as_deref().map_or(End::Done, End::Failed), cx.moment(), cx);
         }
