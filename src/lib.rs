@@ -45,5 +45,7 @@ pub mod rehearsal;
 pub mod selectors;
 pub mod service;
 pub mod services;
+#[cfg(feature = "simulated")]
+pub mod simulation;
 mod system;
 pub mod wire;

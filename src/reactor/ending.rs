@@ -261,6 +261,8 @@ impl Reactor {
                     slot.per_peer.remove(&peer.ip());
                 }
             }
+            #[cfg(feature = "simulated")]
+            stream.socket.ended(&reason.to_string());
             drop(stream);
             self.retry_listeners();
         }

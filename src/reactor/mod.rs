@@ -4,6 +4,8 @@
 //! (why events are latched), `stream` (how a byte is read and written),
 //! `rooms` (how one message reaches many) and `outbox` (what backpressure is).
 
+#[cfg(feature = "simulated")]
+pub(crate) mod audit;
 mod dispatch;
 mod ending;
 mod keyboard;

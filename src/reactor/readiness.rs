@@ -72,6 +72,11 @@ impl Latch {
         first
     }
 
+    #[cfg(feature = "simulated")]
+    pub fn is_queued(self) -> bool {
+        self.0 & QUEUED != 0
+    }
+
     pub fn dequeue(&mut self) {
         self.0 &= !QUEUED;
     }

@@ -67,6 +67,9 @@ pub(crate) trait Hosted {
     /// The service itself, for a stage that knows its type.
     #[cfg(feature = "simulated")]
     fn as_any(&mut self) -> &mut dyn std::any::Any;
+    /// How many sessions it has.
+    #[cfg(feature = "simulated")]
+    fn sessions(&self) -> usize;
 }
 
 struct Host<S: Service> {
@@ -110,5 +113,10 @@ impl<S: Service + 'static> Hosted for Host<S> {
     #[cfg(feature = "simulated")]
     fn as_any(&mut self) -> &mut dyn std::any::Any {
         &mut self.service
+    }
+
+    #[cfg(feature = "simulated")]
+    fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 }

@@ -260,6 +260,50 @@ impl Rooms {
     }
 }
 
+/// What a room holds between two turns, for the simulation to judge.
+#[cfg(feature = "simulated")]
+pub(crate) struct RoomAudit {
+    pub service: ServiceId,
+    pub room: u16,
+    pub connections: usize,
+    pub peers: usize,
+    pub gathered: usize,
+    /// The number of the first message that is being delivered.
+    pub delivers: Option<u64>,
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+#[cfg(feature = "simulated")]
+impl Rooms {
+    pub fn audit(&self) -> impl Iterator<Item = RoomAudit> {
+        self.rooms.iter().map(|state| RoomAudit {
+            service: state.service,
+            room: state.room.0,
+            connections: state.connections.len(),
+            peers: state.peers.len(),
+            gathered: state.gathered.len(),
+            delivers: state.turn.as_ref().map(|turn| turn.first),
+            messages: state.turn.as_ref().map_or(0, |turn| turn.marks.len()),
+            bytes: state.turn.as_ref().map_or(0, |turn| turn.plain.len()),
+        })
+    }
+
+    /// Every connection that is a member, with the service whose room it is in.
+    pub fn members(&self) -> Vec<(ServiceId, Handle)> {
+        let members = |state: &State| {
+            let service = state.service;
+            state.connections.iter().map(move |member| (service, member.reach)).collect::<Vec<_>>()
+        };
+        self.rooms.iter().flat_map(members).collect()
+    }
+
+    /// Whether a publisher is left unread until the room has sent.
+    pub fn waits(&self, service: ServiceId, room: Room, handle: Handle) -> bool {
+        self.find(service, room).is_some_and(|at| self.rooms[at].waiting.contains(&handle))
+    }
+}
+
 fn insert<T>(members: &mut Vec<Member<T>>, id: Generation, reach: T, since: u64, how: Membership) {
     match members.binary_search_by_key(&id, |member| member.id) {
         Ok(at) => members[at].how = how,

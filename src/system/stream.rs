@@ -139,6 +139,20 @@ impl StreamSocket {
         }
     }
 
+    /// Whether nobody has tried to read it since the last wait.
+    #[cfg(feature = "simulated")]
+    pub fn has_been_ignored(&self) -> bool {
+        matches!(self, StreamSocket::Simulated(socket) if socket.has_been_ignored())
+    }
+
+    /// The loop is through with it, for a reason that whoever runs the world may ask for.
+    #[cfg(feature = "simulated")]
+    pub fn ended(&self, why: &str) {
+        if let StreamSocket::Simulated(socket) = self {
+            socket.ended(why);
+        }
+    }
+
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match (self, registry) {
             (StreamSocket::Kernel(socket), Registry::Kernel(registry)) => {

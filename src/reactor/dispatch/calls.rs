@@ -32,6 +32,14 @@ pub(crate) enum Pending {
     NotConnected { service: ServiceId, session: SessionKey, error: io::Error },
 }
 
+#[cfg(feature = "simulated")]
+impl Pending {
+    /// Whether it is about a session without a connection.
+    pub fn holds_session(&self) -> bool {
+        matches!(self, Pending::NotConnected { .. })
+    }
+}
+
 /// Whom a call is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum About<'a> {

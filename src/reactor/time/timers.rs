@@ -73,7 +73,7 @@ impl Timers {
         self.stale = 0;
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulated"))]
     pub fn len(&self) -> usize {
         self.heap.len()
     }

@@ -20,6 +20,7 @@ mod udp;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -170,6 +171,9 @@ struct State {
     /// Tokens whose sockets are closed, for events that come too late.
     gone: VecDeque<Token>,
     calls: Calls,
+    totals: Totals,
+    /// Why the program under test ended a client's connection, by its address.
+    ends: BTreeMap<SocketAddr, String>,
 }
 
 impl std::fmt::Debug for State {
@@ -186,6 +190,18 @@ pub(crate) struct Calls {
     /// Writes that could take nothing, without a fault being to blame.
     pub futile_writes: u64,
     pub waits: u64,
+}
+
+/// What passed between the program under test and the world.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub accepted: u64,
+    pub read: u64,
+    pub written: u64,
+    pub datagrams_received: u64,
+    pub datagrams_sent: u64,
+    /// Datagrams from one of its sockets to another.
+    pub datagrams_to_itself: u64,
 }
 
 #[derive(Debug, Default)]
@@ -225,6 +241,8 @@ impl World {
             descriptors: 0,
             gone: VecDeque::new(),
             calls: Calls::default(),
+            totals: Totals::default(),
+            ends: BTreeMap::new(),
         })))
     }
 
@@ -297,6 +315,15 @@ impl World {
 
     pub fn calls(&self) -> Calls {
         self.state().calls
+    }
+
+    pub fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    /// Why the program under test ended a client's connection, once it has.
+    pub fn end_of(&self, client: SocketAddr) -> Option<String> {
+        self.state().ends.get(&client).cloned()
     }
 
     /// From now on nothing goes wrong.

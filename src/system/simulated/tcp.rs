@@ -55,6 +55,8 @@ pub(super) struct EndState {
     reset_on_close: bool,
     /// A write was refused or cut short: room is to be announced.
     wants_room: bool,
+    /// The wait after which it was tried to be read last.
+    tried: u64,
 }
 
 impl EndState {
@@ -76,6 +78,7 @@ impl EndState {
             closed: false,
             reset_on_close: false,
             wants_room: false,
+            tried: 0,
         }
     }
 }
@@ -263,6 +266,7 @@ impl State {
         self.end(end).held = true;
         let peer = self.end(end.other()).address;
         self.note("accept", u64::from(connection));
+        self.totals.accepted += 1;
         Ok((end, peer))
     }
 
@@ -270,6 +274,7 @@ impl State {
         let held = self.end(end).held;
         if held {
             self.calls.reads += 1;
+            self.end(end).tried = self.calls.waits;
             self.interruption()?;
         }
         let waiting = self.end(end).incoming.len();
@@ -294,6 +299,7 @@ impl State {
             *place = byte;
         }
         self.note("read", count as u64);
+        self.totals.read += if held { count as u64 } else { 0 };
         self.announce_room(end.other());
         Ok(count)
     }
@@ -327,6 +333,10 @@ impl State {
         if self.end(end.other()).closed {
             // Its kernel answers with RST, which arrives later.
             self.note("write to nobody", total as u64);
+            let peer = self.end(end.other()).address;
+            if held && !self.ends.contains_key(&peer) {
+                self.totals.written += total as u64;
+            }
             self.reset(end);
             return Ok(total);
         }
@@ -345,6 +355,7 @@ impl State {
         if held && count > 0 && self.rng.chance(self.nature.faults.partial_write) {
             count = self.rng.between(1, count);
         }
+        let peer = self.end(end.other()).address;
         let incoming = &mut self.end(end.other()).incoming;
         let mut left = count;
         for slice in slices {
@@ -353,6 +364,9 @@ impl State {
             left -= taken;
         }
         self.note("write", count as u64);
+        if held && !self.ends.contains_key(&peer) {
+            self.totals.written += count as u64;
+        }
         self.announce(Source::End(end.other()));
         if count < total {
             self.end(end).wants_room = true;
@@ -483,6 +497,32 @@ impl Stream {
             Some(Phase::Established) => Ok(state.end(self.end.other()).address),
             _ => Err(ErrorKind::NotConnected.into()),
         }
+    }
+
+    pub fn has_been_ignored(&self) -> bool {
+        let mut state = self.world.state();
+        let wait = state.calls.waits;
+        state.end(self.end).tried < wait
+    }
+
+    /// Notes why the program under test is through with it.
+    pub fn ended(&self, why: &str) {
+        let mut state = self.world.state();
+        let peer = state.end(self.end.other()).address;
+        state.note(why, 0);
+        state.ends.insert(peer, why.to_owned());
+    }
+
+    /// How many bytes the peer can still be sent.
+    pub fn room(&self) -> usize {
+        let mut state = self.world.state();
+        let other = state.end(self.end.other());
+        if other.closed { usize::MAX } else { state.nature.buffer - state.end(self.end.other()).incoming.len() }
+    }
+
+    /// Whether the program under test has accepted it.
+    pub fn is_accepted(&self) -> bool {
+        self.world.state().end(self.end.other()).held
     }
 
     pub fn register(&self, token: Token) -> io::Result<()> {

@@ -116,11 +116,13 @@ impl State {
                     || at.ip().is_unspecified() && !message.to.ip().is_multicast());
             is_here && socket.peer.is_none_or(|peer| peer == message.from)
         };
+        let is_ours = self.datagrams.values().any(|socket| socket.address == message.from);
         let hearers: Vec<u32> =
             self.datagrams.iter().filter(|(_, socket)| hears(socket)).map(|(id, _)| *id).collect();
         if hearers.is_empty() {
             return self.outside.push(message);
         }
+        self.totals.datagrams_to_itself += u64::from(is_ours);
         for id in hearers {
             if let Some(socket) = self.datagrams.get_mut(&id) {
                 let size = message.bytes.len() + OVERHEAD;
@@ -182,6 +184,8 @@ impl State {
                 length += next.bytes.len();
                 segment = first;
             }
+            let datagrams = if segment == 0 { 1 } else { length.div_ceil(segment) };
+            self.totals.datagrams_received += datagrams as u64;
             arrivals.push(Arrival {
                 from: message.from,
                 to: tells.then(|| message.to.ip()),
@@ -224,6 +228,7 @@ impl State {
             for datagram in parcel.apart() {
                 let to = peer.unwrap_or(parcel.to.address);
                 let bytes = bytes[datagram.start..datagram.end].to_vec();
+                self.totals.datagrams_sent += 1;
                 self.transmit(Message { from, to, bytes });
             }
         }

@@ -1,0 +1,185 @@
+//! What must hold of a reactor between two turns, whatever happened: the
+//! simulation asks after each.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::net::Entry;
+use super::tcp::stream::{State, Stream};
+use super::{CALLS_A_TURN, READ_BUFFER, Reactor};
+use crate::service::ids::{Handle, ServiceId};
+use crate::service::rooms::ROOM_CAPACITY;
+
+/// What one callback may add to an output that is blocked already: an answer
+/// to one full read, each byte of which became six (`\uXXXX`), and what a room
+/// delivers in one turn.
+const OUTPUT_PER_TURN: usize = 6 * READ_BUFFER + 4 * ROOM_CAPACITY;
+/// Wake-ups that the timers may hold beyond two per connection.
+const SPARE_WAKE_UPS: usize = 512;
+
+/// Remembers, from one look to the next, who was kept waiting since when.
+#[derive(Debug, Default)]
+pub(crate) struct Auditor {
+    /// Since which turn a connection could have been read and was not.
+    unread_since: BTreeMap<Handle, u64>,
+    /// Since which turn a room delivers what.
+    delivering_since: BTreeMap<(ServiceId, u16, u64), u64>,
+}
+
+impl Auditor {
+    /// Looks at a reactor between two turns. An error is what does not hold.
+    pub fn look(&mut self, reactor: &mut Reactor) -> Result<(), String> {
+        everything_adds_up(reactor)?;
+        everything_is_bounded(reactor)?;
+        nobody_is_forgotten(reactor)?;
+        self.nobody_waits_too_long(reactor)?;
+        self.no_room_takes_too_long(reactor)
+    }
+
+    /// Who is ready is served when the queue before it has been: a pass over
+    /// the queue takes ⌈ready / [`CALLS_A_TURN`]⌉ turns.
+    fn nobody_waits_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
+        let turn = reactor.net.statistics.turns;
+        let patience = reactor.net.ready.len().div_ceil(CALLS_A_TURN) as u64 + 1;
+        let mut waiting = BTreeMap::new();
+        for (handle, stream) in reactor.net.streams() {
+            if is_to_be_read(stream, reactor.net.now) && stream.socket.has_been_ignored() {
+                let since = self.unread_since.get(&handle).copied().unwrap_or(turn);
+                if turn - since > patience {
+                    return Err(format!("{} could be read for {} turns", stream.peer, turn - since));
+                }
+                waiting.insert(handle, since);
+            }
+        }
+        self.unread_since = waiting;
+        Ok(())
+    }
+
+    /// A room of so many members is done after ⌈members / 64⌉ + 1 turns; what
+    /// takes more than a turn's bytes has as many turns more, and other rooms
+    /// take theirs.
+    fn no_room_takes_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
+        let turn = reactor.net.statistics.turns;
+        let mut delivering = BTreeMap::new();
+        for room in reactor.rooms.audit() {
+            let Some(first) = room.delivers else { continue };
+            let key = (room.service, room.room, first);
+            let since = self.delivering_since.get(&key).copied().unwrap_or(turn);
+            let writes = room.connections + room.peers * room.messages.max(1);
+            let bytes = room.bytes * (room.connections + room.peers);
+            let patience = (writes.div_ceil(64) + bytes.div_ceil(1 << 20) + 1) as u64;
+            if turn - since > patience {
+                return Err(format!(
+                    "a room of {} members delivers the same turn for {} turns",
+                    room.connections + room.peers,
+                    turn - since
+                ));
+            }
+            delivering.insert(key, since);
+        }
+        self.delivering_since = delivering;
+        Ok(())
+    }
+}
+
+/// Whether nothing keeps the loop from reading it.
+fn is_to_be_read(stream: &Stream, now: u64) -> bool {
+    stream.latch.is_readable()
+        && matches!(stream.state, State::Open | State::Lingering)
+        && !stream.end_of_input
+        && !stream.holds_back_reading()
+        && !stream.is_paused(now)
+        && !stream.latch.is_parked()
+}
+
+fn everything_adds_up(reactor: &Reactor) -> Result<(), String> {
+    let counted = reactor.net.statistics.connections;
+    let open = reactor.net.streams().count();
+    let by_service: usize = reactor.hosts.iter().map(|slot| slot.connections).sum();
+    if counted != open || by_service != open {
+        return Err(format!("{open} connections are open, {counted} counted, {by_service} by service"));
+    }
+    let unmade = reactor.pending.iter().filter(|pending| pending.holds_session()).count();
+    let sessions: usize = reactor.hosts.iter().filter_map(|slot| slot.service.as_ref()).map(|service| service.sessions()).sum();
+    let without_service =
+        reactor.net.streams().filter(|(_, stream)| reactor.hosts[stream.service].service.is_none()).count();
+    if sessions + without_service != open + unmade {
+        return Err(format!("{sessions} sessions for {open} connections and {unmade} that were not made"));
+    }
+    let mut per_peer: HashMap<(ServiceId, IpAddr), usize> = HashMap::new();
+    for (_, stream) in reactor.net.streams().filter(|(_, stream)| stream.counted_peer) {
+        *per_peer.entry((stream.service, stream.peer.ip())).or_default() += 1;
+    }
+    let counted: usize = reactor.hosts.iter().map(|slot| slot.per_peer.len()).sum();
+    if counted != per_peer.len() {
+        return Err(format!("{counted} addresses are counted, {} have connections", per_peer.len()));
+    }
+    Ok(())
+}
+
+fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
+    for (_, stream) in reactor.net.streams() {
+        let limits = &reactor.hosts[stream.service].limits;
+        let unsent = stream.outbox.as_ref().map_or(0, |outbox| outbox.cost());
+        if limits.output_limit > 0 && unsent > limits.output_limit + OUTPUT_PER_TURN {
+            return Err(format!("{unsent} bytes wait for {}", stream.peer));
+        }
+        let kept = stream.kept.as_ref().map_or(0, |kept| kept.bytes.len());
+        let longest = limits.longest_unread(reactor.longest_input);
+        // Who pauses it may leave a whole read, and what was left before.
+        if kept > longest + READ_BUFFER {
+            return Err(format!("{kept} bytes of {} are left unread", stream.peer));
+        }
+    }
+    for room in reactor.rooms.audit() {
+        if room.gathered > ROOM_CAPACITY + 2 * READ_BUFFER {
+            return Err(format!("a room has gathered {} bytes", room.gathered));
+        }
+    }
+    let wake_ups = reactor.net.timers.len();
+    let most = 2 * (reactor.net.streams().count() + reactor.hosts.iter().count()) + SPARE_WAKE_UPS;
+    if wake_ups > most {
+        return Err(format!("the timers hold {wake_ups} wake-ups, of at most {most}"));
+    }
+    Ok(())
+}
+
+/// What can go on without an event is queued; every deadline has a wake-up;
+/// every member of a room is there.
+fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
+    let now = reactor.net.now;
+    for (handle, stream) in reactor.net.streams() {
+        let name = &reactor.hosts[stream.service].name;
+        if stream.state == State::Closed {
+            return Err(format!("{name}: {} is closed and not reaped", stream.peer));
+        }
+        if is_to_be_read(stream, now) && !stream.latch.is_queued() {
+            return Err(format!("{name}: {} can be read, and nothing will wake it", stream.peer));
+        }
+        if stream.outbox.is_some() && stream.latch.is_writable() && !stream.latch.is_queued() {
+            return Err(format!("{name}: {} can be written to, and nothing will wake it", stream.peer));
+        }
+        if stream.state == State::Finishing && stream.outbox.is_none() && !stream.latch.is_queued() {
+            return Err(format!("{name}: {} has sent everything and does not end", stream.peer));
+        }
+        let terms = reactor.hosts[stream.service].terms(reactor.net.draining_since);
+        if let Some((at, due)) = stream.next_due(&terms)
+            && at < stream.armed
+        {
+            return Err(format!("{name}: {}: {due:?} is due at {at} and armed for {}", stream.peer, stream.armed));
+        }
+        if stream.latch.is_parked() {
+            let waits = stream.room.is_some_and(|room| reactor.rooms.waits(stream.service, room, handle));
+            if !waits {
+                return Err(format!("{name}: {} waits for a room that does not know", stream.peer));
+            }
+        }
+    }
+    for (service, handle) in reactor.rooms.members() {
+        match reactor.net.get(handle) {
+            Some(Entry::Stream(stream)) if stream.service == service => {}
+            _ => return Err("a member of a room is gone".to_owned()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,383 @@
+//! TCP clients: what they say, how they misbehave, and what they must hear.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, IoSlice};
+use std::net::SocketAddr;
+
+use crate::system::simulated::{Rng, Stream};
+
+/// What a client talks to, and by which rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Echo,
+    /// In line mode, kept open.
+    Upper,
+    /// In line mode.
+    Number,
+    /// In chunk mode, values that need no delimiter.
+    Json,
+    Time,
+    Quote,
+    Discard,
+    /// In line mode.
+    Chat,
+    Courier,
+    /// Anything at all, to any service: only the loop must survive it.
+    Noise,
+}
+
+pub(super) const ROLES: [Role; 10] = [
+    Role::Echo,
+    Role::Upper,
+    Role::Number,
+    Role::Json,
+    Role::Time,
+    Role::Quote,
+    Role::Discard,
+    Role::Chat,
+    Role::Courier,
+    Role::Noise,
+];
+
+/// How a client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Everything,
+    ALittle,
+    Nothing,
+}
+
+pub(super) struct Client {
+    pub number: usize,
+    pub role: Role,
+    pub address: SocketAddr,
+    /// `None` once it has closed.
+    socket: Option<Stream>,
+    reading: Reading,
+    /// When it acts next.
+    pub next: u64,
+    pub received: Vec<u8>,
+    /// What must come back for what was sent, where that is known to the byte.
+    expected: Vec<u8>,
+    /// Lines that must come back in any order.
+    answers: BTreeMap<String, u32>,
+    said: u32,
+    pub half_closed: bool,
+    /// The server's end, or a reset, was read.
+    pub ended: Option<End>,
+    /// It left on its own account: nothing more is promised to it.
+    pub left: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    InOrder,
+    Reset,
+}
+
+impl Client {
+    pub fn new(number: usize, role: Role, address: SocketAddr, socket: Stream, rng: &mut Rng) -> Client {
+        let reading = *rng.pick(&[Reading::Everything, Reading::Everything, Reading::ALittle, Reading::Nothing]);
+        Client {
+            number,
+            role,
+            address,
+            socket: Some(socket),
+            reading,
+            next: 0,
+            received: Vec::new(),
+            expected: Vec::new(),
+            answers: BTreeMap::new(),
+            said: 0,
+            half_closed: false,
+            ended: None,
+            left: false,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.socket.is_some() && self.ended.is_none()
+    }
+
+    pub fn is_accepted(&self) -> bool {
+        self.socket.as_ref().is_some_and(Stream::is_accepted)
+    }
+
+    /// One thing that a client does.
+    pub fn act(&mut self, rng: &mut Rng) {
+        match rng.below(100) {
+            0..55 if !self.half_closed => self.speak(rng),
+            0..80 => self.read(rng),
+            80..84 => self.reading = *rng.pick(&[Reading::Everything, Reading::ALittle, Reading::Nothing]),
+            84..88 => self.half_close(),
+            88..90 => self.leave(),
+            90..91 => {
+                if let Some(socket) = &self.socket {
+                    socket.reset_on_close();
+                }
+                self.leave();
+            }
+            _ => {}
+        }
+        if self.reading == Reading::Everything {
+            self.read(rng);
+        }
+    }
+
+    /// From now on it behaves: it reads whatever comes.
+    pub fn behave(&mut self) {
+        self.reading = Reading::Everything;
+    }
+
+    pub fn half_close(&mut self) {
+        if let Some(socket) = &self.socket {
+            // Where it was reset there is nothing to close.
+            let _ = socket.half_close();
+            self.half_closed = true;
+        }
+    }
+
+    pub fn leave(&mut self) {
+        self.left = true;
+        self.socket = None;
+    }
+
+    pub fn read(&mut self, rng: &mut Rng) {
+        let most = match self.reading {
+            Reading::Everything => usize::MAX,
+            Reading::ALittle => rng.between(1, 300),
+            Reading::Nothing => return,
+        };
+        let mut buffer = [0; 4096];
+        let mut count = 0;
+        while let Some(socket) = &self.socket
+            && count < most
+        {
+            let room = buffer.len().min(most - count);
+            match socket.read(&mut buffer[..room]) {
+                Ok(0) => return self.end(End::InOrder),
+                Ok(read) => {
+                    self.received.extend_from_slice(&buffer[..read]);
+                    count += read;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => return self.end(End::Reset),
+            }
+        }
+    }
+
+    fn end(&mut self, how: End) {
+        self.ended.get_or_insert(how);
+        self.socket = None;
+    }
+
+    /// Says something whole, or nothing where it would not fit: a message that
+    /// is cut by a full buffer could be held back for a second and be answered
+    /// as it is.
+    pub fn speak(&mut self, rng: &mut Rng) {
+        let mut words = Vec::new();
+        for _ in 0..*rng.pick(&[1, 1, 2, 5, 30]) {
+            self.compose(rng, &mut words);
+        }
+        self.say(&words);
+    }
+
+    fn compose(&mut self, rng: &mut Rng, words: &mut Vec<u8>) {
+        if self.said == 0 && matches!(self.role, Role::Upper | Role::Number | Role::Chat) && words.is_empty() {
+            // One byte cannot be cut: it settles that lines are spoken.
+            words.push(b'\n');
+        }
+        match self.role {
+            Role::Echo => {
+                let length = *rng.pick(&[1, 5, 64, 1000, 30_000]);
+                words.extend((0..rng.between(1, length)).map(|_| rng.next() as u8));
+            }
+            Role::Upper => words.extend_from_slice(rng.pick(&["abc\n", "\n", "straße 하나\n", "Ab Cd\r\n"]).as_bytes()),
+            Role::Number => words.extend_from_slice(rng.pick(&["1\n", "10\n", "11\n", "\n", " 7 \n", "일\n"]).as_bytes()),
+            Role::Json => words.extend_from_slice(rng.pick(&["[1]", "{}", "[\"a\"]", "[[],[2.50]]"]).as_bytes()),
+            Role::Chat => {
+                let words_of_it = match rng.below(40) {
+                    0 => "/who\n".to_owned(),
+                    1 => format!("/nick n{}\n", self.number),
+                    _ => {
+                        self.said += 1;
+                        format!("{}:{}\n", self.number, self.said)
+                    }
+                };
+                words.extend_from_slice(words_of_it.as_bytes());
+            }
+            Role::Courier => {
+                self.said += 1;
+                // No two of all clients have the same number.
+                let number = self.number * 10_000 + self.said as usize;
+                match rng.below(10) {
+                    0 => words.extend_from_slice(format!("get {}\n", rng.below(40_000)).as_bytes()),
+                    1..5 => words.extend_from_slice(format!("post {number}\n").as_bytes()),
+                    _ => words.extend_from_slice(format!("job {number}\n").as_bytes()),
+                }
+            }
+            Role::Time | Role::Quote | Role::Discard | Role::Noise => {
+                let length = *rng.pick(&[1, 3, 100, 5_000]);
+                words.extend((0..length).map(|_| *rng.pick(b"\n\r[{\"1,x\xEA\xB0\x80/\0 ")));
+            }
+        }
+    }
+
+    fn say(&mut self, words: &[u8]) {
+        let Some(socket) = self.socket.as_ref().filter(|socket| socket.room() >= words.len()) else {
+            return;
+        };
+        if words.is_empty() || socket.write(&[IoSlice::new(words)]).is_err() {
+            return;
+        }
+        self.said = self.said.max(1);
+        match self.role {
+            Role::Echo => self.expected.extend_from_slice(words),
+            Role::Upper | Role::Number => {
+                let text = String::from_utf8_lossy(words).into_owned();
+                for line in text.split_inclusive('\n') {
+                    let line = line.trim_end_matches('\n').trim_end_matches('\r');
+                    let answer = if self.role == Role::Upper { line.to_uppercase() } else { word(line).to_owned() };
+                    self.expected.extend_from_slice(answer.as_bytes());
+                    self.expected.push(b'\n');
+                }
+            }
+            Role::Json => {
+                let text = String::from_utf8_lossy(words);
+                // Python writes a space behind a comma.
+                self.expected.extend_from_slice(text.replace(',', ", ").as_bytes());
+            }
+            Role::Courier => {
+                for line in String::from_utf8_lossy(words).lines() {
+                    let Some((order, number)) = line.split_once(' ') else { continue };
+                    let answer = match order {
+                        "get" => ".".repeat(number.parse().unwrap_or(0)),
+                        order => format!("{number} {order}"),
+                    };
+                    *self.answers.entry(answer).or_default() += 1;
+                }
+            }
+            Role::Time | Role::Quote | Role::Discard | Role::Chat | Role::Noise => {}
+        }
+    }
+
+    /// What it can tell at any time: nothing came that was not asked for.
+    pub fn check(&self) -> Result<(), String> {
+        let farewell = |rest: &[u8]| self.ended.is_some() || rest.iter().all(|byte| *byte != 0);
+        match self.role {
+            Role::Echo | Role::Upper | Role::Number | Role::Json => {
+                let common = self.received.iter().zip(&self.expected).take_while(|(a, b)| a == b).count();
+                let rest = &self.received[common..];
+                // A farewell may follow; then the end does.
+                if common < self.received.len() && (self.role == Role::Echo || !is_farewell(rest) || !farewell(rest)) {
+                    return Err(self.complain(&format!("byte {common} of the answers is wrong")));
+                }
+            }
+            Role::Discard if !self.received.is_empty() => {
+                return Err(self.complain("discard has answered"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What must hold once nothing is under way any more.
+    pub fn check_all(&self, end_of: Option<&str>) -> Result<(), String> {
+        self.check()?;
+        if self.left {
+            return Ok(());
+        }
+        let excuse = end_of.is_some_and(|why| !matches!(why, "closed by the peer" | "closed by us"));
+        match (self.ended, self.role) {
+            // It ended for a reason; then nothing more is promised.
+            (Some(_), _) if excuse => Ok(()),
+            (Some(End::Reset), _) => Err(self.complain(&format!("reset without a reason: {end_of:?}"))),
+            (_, Role::Time) if self.is_accepted() || self.ended.is_some() => match self.received.len() {
+                24 => Ok(()),
+                length => Err(self.complain(&format!("the time came as {length} bytes"))),
+            },
+            (_, Role::Quote) if self.received.is_empty() && self.ended.is_some() => Err(self.complain("no quote came")),
+            (_, Role::Echo | Role::Upper | Role::Number | Role::Json) if self.is_accepted() || self.ended.is_some() => {
+                if self.received == self.expected {
+                    Ok(())
+                } else {
+                    let (came, due) = (self.received.len(), self.expected.len());
+                    Err(self.complain(&format!("{came} of {due} bytes were answered, and it ended: {end_of:?}")))
+                }
+            }
+            (_, Role::Courier) if self.is_accepted() || self.ended.is_some() => self.check_answers(),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_answers(&self) -> Result<(), String> {
+        if self.ended.is_some() {
+            // A half-close ends it in order, and jobs may still be under way.
+            return Ok(());
+        }
+        let mut answers = self.answers.clone();
+        for line in String::from_utf8_lossy(&self.received).lines() {
+            let line = match line.split_once(' ') {
+                Some((number, "done" | "full")) => format!("{number} job"),
+                Some((number, "posted")) => format!("{number} post"),
+                _ => line.to_owned(),
+            };
+            match answers.get_mut(&line) {
+                Some(count) if *count > 0 => *count -= 1,
+                _ => return Err(self.complain(&format!("{:.40} was not asked for, or twice", line))),
+            }
+        }
+        match answers.iter().find(|(_, count)| **count > 0) {
+            Some((answer, _)) => Err(self.complain(&format!("{answer:.40} was never answered"))),
+            None => Ok(()),
+        }
+    }
+
+    /// The lines of a chat that it heard: for each speaker the numbers in the
+    /// order in which they came.
+    pub fn heard(&self) -> Result<BTreeMap<usize, Vec<u32>>, String> {
+        let mut heard: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        let text = String::from_utf8_lossy(&self.received);
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        for line in whole.split('\n') {
+            let line = match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+                Some((_, said)) => said,
+                None => line,
+            };
+            if line.is_empty() || line.starts_with('*') {
+                continue;
+            }
+            let numbers = line.split_once(':').and_then(|(who, what)| Some((who.parse().ok()?, what.parse().ok()?)));
+            let Some((who, what)) = numbers else {
+                return Err(self.complain(&format!("heard {line:?}, which nobody said")));
+            };
+            heard.entry(who).or_default().push(what);
+        }
+        Ok(heard)
+    }
+
+    /// How many numbered lines it has said.
+    pub fn said(&self) -> u32 {
+        self.said
+    }
+
+    pub fn complain(&self, what: &str) -> String {
+        format!("client {} ({:?}, {}): {what}", self.number, self.role, self.address)
+    }
+}
+
+fn is_farewell(rest: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(rest);
+    ["too many connections", "nothing was sent", "the message took", "the line is"]
+        .iter()
+        .any(|words| text.contains(words) || words.starts_with(&*text) || text.starts_with("{\"error"))
+}
+
+fn word(line: &str) -> &'static str {
+    match line.trim_matches([' ', '\t', '\r', '\n', '\x0C']) {
+        "1" => "one",
+        "7" => "seven",
+        "10" => "ten",
+        _ => "Try again",
+    }
+}

@@ -1,0 +1,182 @@
+//! A service that does what the daemon's own services do not: it offloads
+//! jobs, tells other connections, answers in steps, posts to itself, and
+//! connects to the echo service, whose answers it checks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::service::{Answer, CloseReason, ConnectionId, Context, Input, Message, OffloadError, Service};
+
+/// What its connections ask for, a line each: `job N`, `get N`, `post N`.
+pub(super) const NAME: &str = "courier";
+/// Bytes of a long answer that are sent at once.
+const STEP: usize = 8 * 1024;
+
+/// What it found wrong, for the stage to see.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Complaints(Arc<Mutex<Vec<String>>>);
+
+impl Complaints {
+    fn add(&self, what: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    pub fn first(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+}
+
+pub(super) struct Courier {
+    echo: SocketAddr,
+    every: Duration,
+    errands: u32,
+    complaints: Complaints,
+    /// Who asked for the jobs that are not done.
+    jobs: BTreeMap<u32, ConnectionId>,
+}
+
+#[derive(Default)]
+pub(super) struct CourierSession {
+    /// Bytes that are still to be sent of a long answer.
+    left: usize,
+    errand: Option<Errand>,
+}
+
+/// One trip to the echo service.
+struct Errand {
+    goods: Vec<u8>,
+    back: usize,
+}
+
+impl Courier {
+    pub fn new(echo: SocketAddr, every: Duration, complaints: Complaints) -> Courier {
+        Courier { echo, every, errands: 0, complaints, jobs: BTreeMap::new() }
+    }
+
+    fn obey(&mut self, line: &str, session: &mut CourierSession, cx: &mut Context<'_>) {
+        let Some(id) = cx.connection() else { return };
+        let Some((order, number)) = line.split_once(' ') else { return };
+        let Ok(number) = number.parse::<u32>() else { return };
+        match order {
+            "job" => {
+                self.jobs.insert(number, id);
+                cx.offload(move || number);
+            }
+            "get" => {
+                session.left = number as usize;
+                self.go_on(session, cx);
+            }
+            _ => cx.post(NAME, Box::new((id, number))),
+        }
+    }
+
+    fn go_on(&mut self, session: &mut CourierSession, cx: &mut Context<'_>) {
+        let now = session.left.min(STEP);
+        session.left -= now;
+        cx.send(&vec![b'.'; now]);
+        if session.left > 0 {
+            cx.more_to_send();
+        } else {
+            cx.send(b"\n");
+        }
+    }
+}
+
+impl Service for Courier {
+    type Session = CourierSession;
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        cx.set_tick(cx.now() + self.every);
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        cx.connect(self.echo);
+        cx.set_tick(cx.now() + self.every);
+    }
+
+    fn connecting(&mut self, session: &mut CourierSession, _: &mut Context<'_>) {
+        self.errands += 1;
+        let length = (self.errands as usize * 7919) % 60_000 + 1;
+        let goods = (0..length).map(|at| (at as u32).wrapping_mul(self.errands) as u8).collect();
+        session.errand = Some(Errand { goods, back: 0 });
+    }
+
+    fn open(&mut self, session: &mut CourierSession, cx: &mut Context<'_>) {
+        if let Some(errand) = &session.errand {
+            cx.send(&errand.goods);
+        }
+    }
+
+    fn receive(&mut self, session: &mut CourierSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        if let Some(errand) = &mut session.errand {
+            let came = input.unread();
+            if !errand.goods[errand.back..].starts_with(came) {
+                self.complaints.add("an echo brought back something else".to_owned());
+            }
+            errand.back += came.len();
+            input.consume_all();
+            if errand.back >= errand.goods.len() {
+                cx.close();
+            }
+            return;
+        }
+        // A long answer comes first; what was asked meanwhile is left unread.
+        while session.left == 0 {
+            let unread = input.unread();
+            let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return };
+            let line = String::from_utf8_lossy(&unread[..end]).into_owned();
+            input.consume(end + 1);
+            self.obey(&line, session, cx);
+        }
+        cx.pause_until(cx.now() + Duration::from_secs(3600));
+    }
+
+    fn room_to_send(&mut self, session: &mut CourierSession, cx: &mut Context<'_>) {
+        self.go_on(session, cx);
+        if session.left == 0 {
+            // What was left unread is shown again at once.
+            cx.pause_until(cx.now());
+        }
+    }
+
+    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+        let (number, word) = match answer.result {
+            Ok(result) => match result.downcast::<u32>() {
+                Ok(number) => (*number, "done"),
+                Err(_) => return self.complaints.add("a job brought back something else".to_owned()),
+            },
+            // Which one it was is not told: the oldest of this connection.
+            Err(OffloadError::QueueFull) => {
+                let its = self.jobs.iter().find(|(_, id)| Some(**id) == answer.connection);
+                let Some(number) = its.map(|(number, _)| *number) else { return };
+                (number, "full")
+            }
+            Err(OffloadError::Panicked) => return self.complaints.add("a job panicked".to_owned()),
+        };
+        let Some(id) = self.jobs.remove(&number) else {
+            return self.complaints.add(format!("job {number} was answered twice"));
+        };
+        if answer.connection != Some(id) {
+            self.complaints.add(format!("job {number} came back to another connection"));
+        }
+        cx.tell(id, format!("{number} {word}\n").as_bytes());
+    }
+
+    fn message(&mut self, message: Message, cx: &mut Context<'_>) {
+        match message.downcast::<(ConnectionId, u32)>() {
+            Ok(posted) => cx.tell(posted.0, format!("{} posted\n", posted.1).as_bytes()),
+            Err(_) => self.complaints.add("a post brought something else".to_owned()),
+        }
+    }
+
+    fn closed(&mut self, session: CourierSession, why: &CloseReason, _: &mut Context<'_>) {
+        if let Some(errand) = session.errand
+            && matches!(why, CloseReason::ByUs | CloseReason::ByPeer)
+            && errand.back < errand.goods.len()
+        {
+            self.complaints.add(format!("an echo ended after {} of {} bytes: {why}", errand.back, errand.goods.len()));
+        }
+    }
+}

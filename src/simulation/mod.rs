@@ -1,0 +1,103 @@
+//! The whole daemon in a world where everything goes wrong, from a seed.
+//!
+//! A seed draws a world (how large its buffers are, what fails in it and how
+//! often), a configuration, and clients that misbehave. They talk to every
+//! service for a while, then the world calms down and everything that is
+//! promised is checked: after each turn what [`audit`](crate::reactor) looks
+//! at, in the end that every byte was answered or its connection ended for a
+//! reason, that nothing outlives its connection, that a drain ends in time,
+//! and that the statistics add up. One seed always gives the same run.
+//!
+//! ```
+//! let report = onepoll::simulation::run(1).map_err(|violation| violation.to_string())?;
+//! assert_eq!(report.trace, onepoll::simulation::run(1).unwrap().trace);
+//! # Ok::<(), String>(())
+//! ```
+//!
+//! `client` is what a TCP client does and what it must hear, `peer` the same
+//! for UDP, `courier` a service that uses what the daemon's own do not.
+
+mod client;
+mod courier;
+mod peer;
+mod stage;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use stage::Stage;
+
+/// What a run that held came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// A hash of everything that happened.
+    pub trace: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Bytes read from connections and written to them.
+    pub bytes: u64,
+    /// Datagrams received and sent.
+    pub datagrams: u64,
+}
+
+/// What did not hold in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The seed that shows it again.
+    pub seed: u64,
+    /// What did not hold.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}: {}", self.seed, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Runs the simulation of a seed.
+///
+/// # Errors
+/// When something that is promised did not hold; a panic is such a thing.
+pub fn run(seed: u64) -> Result<Report, Violation> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| Stage::new(seed)?.play()));
+    let outcome = outcome.unwrap_or_else(|panic| {
+        let what = panic.downcast_ref::<String>().cloned();
+        let what = what.or_else(|| panic.downcast_ref::<&str>().map(|what| (*what).to_owned()));
+        Err(format!("panicked: {}", what.unwrap_or_else(|| "no reason given".to_owned())))
+    });
+    outcome.map_err(|what| Violation { seed, what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Enough to notice what breaks often; `.ci/run` plays thousands.
+    const SEEDS: u64 = 150;
+
+    #[test]
+    fn what_is_promised_holds_whatever_goes_wrong() {
+        let violations: Vec<String> =
+            (0..SEEDS).filter_map(|seed| run(seed).err()).map(|violation| violation.to_string()).collect();
+        assert!(violations.is_empty(), "{} of {SEEDS}:\n{}", violations.len(), violations.join("\n"));
+    }
+
+    #[test]
+    fn one_seed_is_one_run() {
+        for seed in 0..20 {
+            assert_eq!(run(seed), run(seed), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn seeds_differ() {
+        let traces: std::collections::BTreeSet<u64> =
+            (0..10).filter_map(|seed| run(seed).ok()).map(|report| report.trace).collect();
+        assert_eq!(traces.len(), 10);
+    }
+}

@@ -1,0 +1,420 @@
+//! One run: the world, the daemon in it, its clients, and the order of events.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use super::client::{Client, ROLES, Role};
+use super::courier::{self, Complaints, Courier};
+use super::peer::Peer;
+use super::Report;
+use crate::config::{Config, Overrides};
+use crate::hosting;
+use crate::reactor::Reactor;
+use crate::reactor::audit::Auditor;
+use crate::services::CATALOG;
+use crate::system::simulated::{Faults, Nature, Rng, World};
+
+const SECOND: u64 = 1_000_000;
+const COURIER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7_777);
+/// Turns at one moment of virtual time: more is a loop that spins.
+const TURNS_AT_ONE_MOMENT: u32 = 20_000;
+/// How long well-behaved clients may wait for their answers once nothing goes
+/// wrong any more. An unfinished line is held back for a second.
+const ANSWERED_WITHIN: u64 = 3 * SECOND;
+/// How long after the last client has closed its connection may be known.
+const FORGOTTEN_WITHIN: u64 = SECOND;
+
+pub(super) struct Stage {
+    rng: Rng,
+    world: World,
+    reactor: Reactor,
+    auditor: Auditor,
+    faults: Faults,
+    /// The listeners and UDP sockets of the daemon.
+    sockets: usize,
+    drain_timeout: u64,
+    throttled: bool,
+    complaints: Complaints,
+    clients: Vec<Client>,
+    peers: Vec<Peer>,
+    last_port: u16,
+    moment: (u64, u32),
+}
+
+impl Stage {
+    pub fn new(seed: u64) -> Result<Stage, String> {
+        let mut rng = Rng::new(seed ^ 0x006f_6e65_706f_6c6c);
+        let faults = if rng.chance(200) { Faults::default() } else { Faults::drawn(&mut rng) };
+        let nature = Nature {
+            seed,
+            faults,
+            buffer: *rng.pick(&[200, 4096, 65_536, 1_000_000]),
+            descriptors: *rng.pick(&[60, 100_000, 100_000]),
+            turn: *rng.pick(&[0, 100, 5_000]),
+            delay: *rng.pick(&[0, 1_000, 300_000]),
+        };
+        let world = World::new(nature);
+        // Opening its sockets is not what is tested.
+        world.set_faults(Faults::default());
+        let mut reactor = Reactor::simulated(&world).map_err(|error| error.to_string())?;
+        let (text, drain_timeout, throttled) = configuration(&mut rng);
+        let config = Config::parse(CATALOG, &text, Path::new("simulated.toml"), &Overrides::default())
+            .map_err(|error| format!("{error}\n{text}"))?;
+        reactor.set_max_connections(config.limits.connections);
+        let limits = config.limits.clone();
+        for service in config.services {
+            hosting::host(&mut reactor, service).map_err(|error| error.to_string())?;
+        }
+        let complaints = Complaints::default();
+        let every = Duration::from_millis(rng.between(50, 5_000) as u64);
+        let echo = SocketAddr::from((Ipv4Addr::LOCALHOST, 3333));
+        reactor
+            .host(courier::NAME, Courier::new(echo, every, complaints.clone()))
+            .limits(limits)
+            .tcp(COURIER)
+            .start()
+            .map_err(|error| error.to_string())?;
+        world.set_faults(faults);
+        let sockets = world.open_sockets();
+        Ok(Stage {
+            rng,
+            world,
+            reactor,
+            auditor: Auditor::default(),
+            faults,
+            sockets,
+            drain_timeout,
+            throttled,
+            complaints,
+            clients: Vec::new(),
+            peers: Vec::new(),
+            last_port: 20_000,
+            moment: (0, 0),
+        })
+    }
+
+    pub fn play(mut self) -> Result<Report, String> {
+        self.misbehave()?;
+        if self.rng.chance(300) {
+            self.drain()?;
+        } else {
+            self.calm_down()?;
+            self.say_goodbye()?;
+        }
+        self.add_up()?;
+        let statistics = self.reactor.statistics();
+        Ok(Report {
+            trace: self.world.trace(),
+            turns: statistics.turns,
+            accepted: statistics.accepted,
+            bytes: statistics.bytes_received + statistics.bytes_sent,
+            datagrams: statistics.datagrams_received + statistics.datagrams_sent,
+        })
+    }
+
+    /// Everybody does what comes to mind, for a while.
+    fn misbehave(&mut self) -> Result<(), String> {
+        let steps = self.rng.between(50, 400);
+        let most = self.rng.between(1, 30);
+        for _ in 0..steps {
+            match self.rng.below(10) {
+                0 | 1 if self.clients.iter().filter(|client| client.is_open()).count() < most => self.welcome(),
+                2 => self.throw_datagrams(),
+                _ => self.let_one_act(),
+            }
+            let gap = *self.rng.pick(&[0, 0, 0, 100, 1_000, 50_000, 400_000]);
+            let gap = if self.rng.chance(10) { 20 * SECOND } else { gap };
+            self.turn_for(gap)?;
+        }
+        Ok(())
+    }
+
+    /// A client connects, perhaps from an address that others have used.
+    fn welcome(&mut self) {
+        self.last_port += 1;
+        let address: SocketAddr = match self.rng.below(4) {
+            0 => (Ipv4Addr::new(192, 0, 2, 7), self.last_port).into(),
+            1 => (Ipv4Addr::new(127, 0, 0, 2), self.last_port).into(),
+            _ => (Ipv4Addr::LOCALHOST, self.last_port).into(),
+        };
+        let role = *self.rng.pick(&ROLES);
+        let to = match role {
+            Role::Courier => COURIER,
+            Role::Noise => {
+                let port = *self.rng.pick(&[3333, 12_000, 5_000, 2_500, 9_000, 9_998, 6_009, 6_017]);
+                (Ipv4Addr::LOCALHOST, port).into()
+            }
+            role => (Ipv4Addr::LOCALHOST, port_of(role)).into(),
+        };
+        if let Some(socket) = self.world.call(address, to) {
+            let number = self.clients.len() + 1;
+            self.clients.push(Client::new(number, role, address, socket, &mut self.rng));
+        }
+    }
+
+    fn let_one_act(&mut self) {
+        let open: Vec<usize> = (0..self.clients.len()).filter(|at| self.clients[*at].is_open()).collect();
+        if !open.is_empty() {
+            let at = *self.rng.pick(&open);
+            self.clients[at].act(&mut self.rng);
+        }
+    }
+
+    fn throw_datagrams(&mut self) {
+        if self.peers.is_empty() || self.peers.len() < 12 && self.rng.chance(200) {
+            let forged: [SocketAddr; 4] = [
+                (Ipv4Addr::LOCALHOST, 3333).into(),
+                (Ipv4Addr::new(192, 0, 2, 9), 7).into(),
+                (Ipv4Addr::BROADCAST, 4_000).into(),
+                (Ipv4Addr::new(224, 0, 0, 1), 4_000).into(),
+            ];
+            let is_forged = self.rng.chance(200);
+            let honest = SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + self.peers.len() as u16));
+            let address = if is_forged { *self.rng.pick(&forged) } else { honest };
+            self.peers.push(Peer::new(address, is_forged));
+        }
+        let at = self.rng.below(self.peers.len());
+        let services = ["echo", "upper", "time", "number", "chat", "hello", "discovery", "discard", "quote"];
+        let service = *self.rng.pick(&services);
+        let port = match service {
+            "echo" => 3333,
+            "upper" => 12_000,
+            "time" => 5_000,
+            "number" => 2_500,
+            "chat" => 9_999,
+            "hello" => 20_001,
+            "discovery" => 37_021,
+            "discard" => 6_009,
+            _ => 6_017,
+        };
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        for _ in 0..*self.rng.pick(&[1, 1, 3, 20]) {
+            let datagram = self.peers[at].compose(service, &mut self.rng);
+            self.world.throw_datagram(self.peers[at].address, to, &datagram);
+        }
+    }
+
+    /// Turns the loop until so many microseconds have passed, and looks at it
+    /// after each turn.
+    fn turn_for(&mut self, micros: u64) -> Result<(), String> {
+        let end = self.world.micros() + micros;
+        loop {
+            let left = end.saturating_sub(self.world.micros());
+            self.reactor.turn(Some(Duration::from_micros(left))).map_err(|error| error.to_string())?;
+            self.look()?;
+            if self.world.micros() >= end || self.reactor.has_ended() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), String> {
+        self.auditor.look(&mut self.reactor)?;
+        let now = self.world.micros();
+        self.moment = if self.moment.0 == now { (now, self.moment.1 + 1) } else { (now, 0) };
+        if self.moment.1 > TURNS_AT_ONE_MOMENT {
+            return Err("the loop spins".to_owned());
+        }
+        if self.reactor.statistics().panics > 0 {
+            return Err("a service panicked".to_owned());
+        }
+        if let Some(complaint) = self.complaints.first() {
+            return Err(complaint);
+        }
+        if self.world.totals().datagrams_to_itself > 0 {
+            return Err("the daemon sends datagrams to itself".to_owned());
+        }
+        self.hear_datagrams()
+    }
+
+    fn hear_datagrams(&mut self) -> Result<(), String> {
+        let echo = SocketAddr::from((Ipv4Addr::LOCALHOST, 3333));
+        for message in self.world.take_outside() {
+            let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == message.to) else { continue };
+            if peer.is_forged {
+                return Err(format!("{} was answered, which answers by itself", peer.address));
+            }
+            if message.from == echo {
+                peer.hear_echo(&message.bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn clients_hear(&mut self) -> Result<(), String> {
+        for client in &mut self.clients {
+            client.read(&mut self.rng);
+            client.check()?;
+        }
+        Ok(())
+    }
+
+    /// Nothing goes wrong any more, and everybody reads: what was asked is answered.
+    fn calm_down(&mut self) -> Result<(), String> {
+        self.world.calm_down();
+        self.clients.iter_mut().for_each(Client::behave);
+        let end = self.world.micros() + ANSWERED_WITHIN;
+        while self.world.micros() < end {
+            self.turn_for(SECOND / 50)?;
+            self.clients_hear()?;
+        }
+        for client in &self.clients {
+            client.check_all(self.world.end_of(client.address).as_deref())?;
+        }
+        self.check_the_chat()?;
+        let loses_nothing = self.faults.datagram == 0 && self.faults.send_refused == 0;
+        if loses_nothing {
+            self.peers.iter().filter(|peer| !peer.is_forged).try_for_each(Peer::check_all)?;
+        }
+        Ok(())
+    }
+
+    /// Who speaks in a chat is heard in order and without a gap, and not by itself.
+    fn check_the_chat(&mut self) -> Result<(), String> {
+        let is_there = |client: &&Client| client.role == Role::Chat && client.is_open() && client.is_accepted();
+        for client in self.clients.iter().filter(|client| client.role == Role::Chat) {
+            for (speaker, heard) in client.heard()? {
+                if speaker == client.number {
+                    return Err(client.complain("heard itself"));
+                }
+                if let Some(gap) = heard.windows(2).find(|pair| pair[1] != pair[0] + 1) {
+                    return Err(client.complain(&format!("heard {speaker}:{} and then {}", gap[0], gap[1])));
+                }
+                let last = self.clients.iter().find(|other| other.number == speaker).filter(is_there);
+                if let (Some(speaker), Some(heard), true, false) =
+                    (last, heard.last(), is_there(&client) && !client.half_closed, self.throttled)
+                    && *heard != speaker.said()
+                {
+                    let what = format!("heard {heard} of {} lines of client {}", speaker.said(), speaker.number);
+                    return Err(client.complain(&what));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody closes: soon nothing is known of them any more.
+    fn say_goodbye(&mut self) -> Result<(), String> {
+        for client in &mut self.clients {
+            if client.is_open() && self.rng.chance(500) {
+                client.half_close();
+            }
+        }
+        self.turn_for(SECOND / 10)?;
+        self.clients_hear()?;
+        for client in &mut self.clients {
+            client.leave();
+        }
+        self.world.wake();
+        self.turn_for(FORGOTTEN_WITHIN)?;
+        // The courier's own trips go on; each is over at once.
+        let open = self.world.open_sockets() - self.sockets;
+        if open > 4 {
+            return Err(format!("{open} connections are known a second after their clients have gone"));
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, while everybody goes on.
+    fn drain(&mut self) -> Result<(), String> {
+        let begin = self.world.micros();
+        self.reactor.drain();
+        // A turn that the world takes long for is not the loop's.
+        let slack = 3 * SECOND;
+        while !self.reactor.has_ended() {
+            if self.world.micros() > begin + self.drain_timeout + slack {
+                let open = self.reactor.statistics().connections;
+                return Err(format!("{open} connections are open long after the drain timeout"));
+            }
+            self.let_one_act();
+            if self.rng.chance(300) {
+                self.throw_datagrams();
+            }
+            let gap = *self.rng.pick(&[0, 1_000, 20_000]);
+            self.turn_for(gap)?;
+            self.clients_hear()?;
+        }
+        let open = self.reactor.statistics().connections;
+        if open > 0 {
+            return Err(format!("{open} connections are open after the end"));
+        }
+        Ok(())
+    }
+
+    fn add_up(&mut self) -> Result<(), String> {
+        let (statistics, totals) = (self.reactor.statistics(), self.world.totals());
+        let pairs = [
+            ("bytes received", statistics.bytes_received, totals.read),
+            ("bytes sent", statistics.bytes_sent, totals.written),
+            ("datagrams received", statistics.datagrams_received, totals.datagrams_received),
+            ("datagrams sent", statistics.datagrams_sent, totals.datagrams_sent),
+            ("connections accepted", statistics.accepted + statistics.refused, totals.accepted),
+        ];
+        match pairs.iter().find(|(_, counted, real)| counted != real) {
+            Some((what, counted, real)) => Err(format!("{counted} {what} are counted, {real} were")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn port_of(role: Role) -> u16 {
+    match role {
+        Role::Echo | Role::Noise => 3333,
+        Role::Upper => 12_000,
+        Role::Number => 2_500,
+        Role::Json => 9_000,
+        Role::Time => 5_000,
+        Role::Quote => 6_017,
+        Role::Discard => 6_009,
+        Role::Chat => 9_999,
+        Role::Courier => COURIER.port(),
+    }
+}
+
+/// A configuration with every service, as TOML; its drain timeout, and whether
+/// a chat slows down those who speak much.
+fn configuration(rng: &mut Rng) -> (String, u64, bool) {
+    let drain = rng.between(1, 5) as u64;
+    let throttled = rng.chance(300);
+    let mut text = format!(
+        "[limits]\nidle_timeout = \"{}\"\nmessage_timeout = \"{}\"\nsend_timeout = \"{}\"\n\
+         line_length = {}\noutput_limit = {}\ndrain_timeout = \"{drain}s\"\n\
+         connections = {}\nconnections_per_peer = {}\n",
+        rng.pick(&["3s", "30m", "0"]),
+        rng.pick(&["2s", "10s", "0"]),
+        rng.pick(&["2s", "60s", "0"]),
+        rng.pick(&[64, 1_024, 65_536]),
+        rng.pick(&[1_000, 65_536, 1_048_576]),
+        rng.pick(&[0, 0, 5]),
+        rng.pick(&[0, 0, 3]),
+    );
+    if throttled {
+        text += &format!("messages_per_second = {}\n", rng.between(1, 20));
+    }
+    text += "[services.echo]\ntcp = 3333\nudp = 3333\nend_command = \"\"\n";
+    text += "[services.upper]\ntcp = 12000\nudp = 12000\nkeep_open = true\n";
+    // A second chat, so that noise does not speak in the one that is checked.
+    text += "[services.noise]\nkind = \"chat\"\ntcp = 9998\n";
+    for (name, tcp, udp) in [
+        ("time", 5_000, 5_000),
+        ("number", 2_500, 2_500),
+        ("json", 9_000, 0),
+        ("chat", 9_999, 9_999),
+        ("discard", 6_009, 6_009),
+        ("quote", 6_017, 6_017),
+        ("hello", 0, 20_001),
+        ("beacon", 0, 37_020),
+        ("discovery", 0, 37_021),
+        ("multicast", 0, 5_005),
+    ] {
+        text += &format!("[services.{name}]\n");
+        if tcp > 0 {
+            text += &format!("tcp = {tcp}\n");
+        }
+        if udp > 0 {
+            text += &format!("udp = {udp}\n");
+        }
+    }
+    (text, drain * SECOND, throttled)
+}
