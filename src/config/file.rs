@@ -62,7 +62,7 @@ impl Config {
         }
         if bytes.len() as u64 > LARGEST_FILE {
             let most = super::format_size(LARGEST_FILE as usize);
-            let sentence = format!("larger than {most}, so it is hardly a configuration");
+            let sentence = format!("larger than {most}, which is more than a configuration may have");
             return Err(ConfigError::of_file(file, sentence).into());
         }
         match std::str::from_utf8(&bytes) {

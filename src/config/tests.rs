@@ -186,58 +186,12 @@ fn a_service_that_cannot_be_served_is_refused() {
         ("[services.json]\nudp = 9000", (2, 7), "json speaks only TCP"),
         ("[services.echo]\ntcp = 65536", (2, 7), "65536 is not a port from 0 to 65535"),
         ("[services.echo]\ntcp = -1", (2, 7), "-1 is not a port"),
-        ("[services.json]\ntcp = 1\nvalue_size = 0", (3, 14), "cannot be turned off"),
     ]);
 }
 
 #[test]
-fn a_beacon_needs_an_interval_and_somewhere_to_send() {
-    refused(&[
-        ("[services.beacon]\nudp = 1\ninterval = 0", (3, 12), "would send without end"),
-        ("[services.beacon]\nudp = 1\ninterval = \"0s\"", (3, 12), "would send without end"),
-        ("[services.beacon]\nudp = 0", (2, 7), "cannot be 0"),
-        ("[services.beacon]\nudp = 1\naddress = \"::1\"", (3, 11), "IPv6, which has no broadcast"),
-        ("[services.beacon]\nudp = 1\naddress = \"224.0.0.1\"", (3, 11), "multicast group"),
-        ("[services.beacon]\nudp = 1\naddress = \"0.0.0.0\"", (3, 11), "nobody's address"),
-    ]);
-    let long = format!("[services.beacon]\nudp = 1\nmessage = \"{}\"", "가".repeat(22_000));
-    refused(&[(&long, (3, 11), "66000 bytes do not fit a datagram")]);
-}
-
-#[test]
-fn a_group_and_its_interface_must_agree() {
-    refused(&[
-        ("[services.multicast]\nudp = 1\ngroup = \"10.0.0.1\"", (3, 9), "not a multicast group"),
-        ("[services.multicast]\nudp = 1\ngroup = \"fe80::1\"", (3, 9), "not a multicast group"),
-        (
-            "[services.multicast]\nudp = 1\ninterface = \"::1\"",
-            (3, 13),
-            "224.0.0.255 is IPv4, the interface ::1",
-        ),
-        ("[services.multicast]\nudp = 1\ninterface = \"224.0.0.1\"", (3, 13), "is many hosts"),
-        (
-            "[services.multicast]\nudp = 1\ngroup = \"ff02::114\"",
-            (1, 11),
-            "is IPv6, the interface 127.0.0.1 is IPv4",
-        ),
-    ]);
-    let six = one("bind = \"::1\"\n[services.multicast]\nudp = 5005\ngroup = \"ff02::114\"");
-    assert_eq!(udp(&six), Some("[ff02::114]:5005".parse().unwrap()));
-    assert_eq!(interface(&six), Some("::1".parse().unwrap()));
-}
-
-#[test]
-fn bound_to_ipv6_what_is_ipv4_only_goes_to_the_counterpart() {
-    for (bind, broadcast, joined_on) in [
-        ("::1", "127.255.255.255:2", Some("127.0.0.1")),
-        ("::", "255.255.255.255:2", None),
-        ("2001:db8::1", "255.255.255.255:2", None),
-    ] {
-        let beacon = one(&format!("bind = \"{bind}\"\n[services.beacon]\nudp = 2"));
-        assert_eq!(udp(&beacon), Some(broadcast.parse().unwrap()));
-        let multicast = one(&format!("[services.multicast]\nudp = 1\nbind = \"{bind}\""));
-        assert_eq!(interface(&multicast), joined_on.map(|address| address.parse().unwrap()));
-
+fn every_service_can_be_bound_to_ipv6() {
+    for bind in ["::1", "::", "2001:db8::1"] {
         let overrides = Overrides { bind: Some(bind.parse().unwrap()), ..Overrides::default() };
         let config = built_in(overrides).unwrap();
         assert_eq!(config.services.len(), CATALOG.len());
@@ -329,14 +283,6 @@ fn a_service_inherits_what_it_does_not_set() {
     assert_eq!((echo.limits.connections, echo.limits.idle_timeout), (0, None));
     assert_eq!((echo.socket.nodelay, echo.socket.linger), (false, Some(Duration::ZERO)));
     assert_eq!(echo.socket.receive_buffer, Some(65_536));
-}
-
-#[test]
-fn a_beacon_stays_on_loopback_only_where_it_is_bound_there() {
-    let to = |text: &str| udp(&one(text)).map(|address| address.to_string());
-    assert_eq!(to("[services.beacon]\nudp = 1").as_deref(), Some("127.255.255.255:1"));
-    assert_eq!(to("bind = '0.0.0.0'\n[services.beacon]\nudp = 1").as_deref(), Some("255.255.255.255:1"));
-    assert_eq!(to("[services.beacon]\nudp = 1\naddress = '127.0.0.1'").as_deref(), Some("127.0.0.1:1"));
 }
 
 /// A file whose only table is a service of that kind with all the ports it can have.

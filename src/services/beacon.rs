@@ -128,6 +128,7 @@ impl Service for Beacon {
 mod tests {
     use super::*;
     use crate::rehearsal::Rehearsal;
+    use crate::services::{configured, refused};
 
     const DESTINATION: ([u8; 4], u16) = ([127, 255, 255, 255], 37_020);
 
@@ -186,5 +187,38 @@ mod tests {
         stage.datagrams();
         stage.datagram(([127, 0, 0, 1], 41_000).into(), b"hello");
         assert_eq!(stage.datagrams(), []);
+    }
+
+    #[test]
+    fn it_needs_an_interval_and_somewhere_to_send() {
+        let long = format!("udp = 1\nmessage = \"{}\"", "가".repeat(22_000));
+        refused(
+            &DESCRIPTION,
+            &[
+                ("udp = 1\ninterval = 0", (3, 12), "would send without end"),
+                ("udp = 1\ninterval = \"0s\"", (3, 12), "would send without end"),
+                ("udp = 0", (2, 7), "cannot be 0"),
+                ("udp = 1\naddress = \"::1\"", (3, 11), "IPv6, which has no broadcast"),
+                ("udp = 1\naddress = \"224.0.0.1\"", (3, 11), "multicast group"),
+                ("udp = 1\naddress = \"0.0.0.0\"", (3, 11), "nobody's address"),
+                (&long, (3, 11), "66000 bytes do not fit a datagram"),
+            ],
+        );
+    }
+
+    #[test]
+    fn it_stays_on_loopback_only_where_it_is_bound_there() {
+        for (lines, destination) in [
+            ("udp = 1", "127.255.255.255:1"),
+            ("udp = 1\nbind = \"0.0.0.0\"", "255.255.255.255:1"),
+            ("udp = 1\naddress = \"127.0.0.1\"", "127.0.0.1:1"),
+            ("udp = 1\nbind = \"::1\"", "127.255.255.255:1"),
+            ("udp = 1\nbind = \"::\"", "255.255.255.255:1"),
+            ("udp = 1\nbind = \"2001:db8::1\"", "255.255.255.255:1"),
+        ] {
+            let service = configured(&DESCRIPTION, lines).unwrap();
+            assert_eq!(service.plan.sends_to, Some(destination.parse().unwrap()), "{lines}");
+            assert!(service.socket.broadcast && service.listens_on().is_empty());
+        }
     }
 }

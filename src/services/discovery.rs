@@ -63,6 +63,7 @@ impl Service for Discovery {
 mod tests {
     use super::*;
     use crate::rehearsal::Rehearsal;
+    use crate::services::configured;
 
     #[test]
     fn whoever_looks_is_answered() {
@@ -74,5 +75,15 @@ mod tests {
             stage.datagrams(),
             [(from, "여기".as_bytes().to_vec()), (from, "여기".as_bytes().to_vec())]
         );
+    }
+
+    #[test]
+    fn it_has_a_second_socket_only_on_loopback() {
+        for (bind, sockets) in
+            [("127.0.0.1", 2), ("127.255.255.255", 1), ("0.0.0.0", 1), ("192.0.2.1", 1), ("::1", 1)]
+        {
+            let service = configured(&DESCRIPTION, &format!("udp = 1\nbind = \"{bind}\"")).unwrap();
+            assert_eq!(service.listens_on().len(), sockets, "{bind}");
+        }
     }
 }

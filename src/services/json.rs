@@ -163,6 +163,7 @@ mod tests {
     use super::*;
     use crate::rehearsal::{Rehearsal, splits};
     use crate::service::Limits;
+    use crate::services::refused;
     use proptest::prelude::*;
 
     const MIB: usize = 1 << 20;
@@ -317,5 +318,10 @@ mod tests {
             };
             prop_assert_eq!(talk(splits(text.as_bytes(), &cuts)), talk(vec![text.as_bytes()]));
         }
+    }
+
+    #[test]
+    fn the_size_of_a_value_cannot_be_turned_off() {
+        refused(&DESCRIPTION, &[("tcp = 1\nvalue_size = 0", (3, 14), "cannot be turned off")]);
     }
 }

@@ -20,8 +20,12 @@ pub mod time;
 pub mod upper;
 
 use std::net::Ipv4Addr;
+#[cfg(test)]
+use std::path::Path;
 
 use crate::config::Description;
+#[cfg(test)]
+use crate::config::{Config, Overrides, ServiceConfig};
 
 /// Every service, in the order in which people read about them.
 pub static CATALOG: &[&Description] = &[
@@ -41,6 +45,26 @@ pub static CATALOG: &[&Description] = &[
 
 /// The broadcast address of 127.0.0.0/8.
 const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
+
+/// The service that the lines of a table ask for, or what is wrong with them:
+/// how a service tests its keys.
+#[cfg(test)]
+fn configured(kind: &'static Description, lines: &str) -> Result<ServiceConfig, String> {
+    let text = format!("[services.{}]\n{lines}\n", kind.name);
+    let config = Config::parse(&[kind], &text, Path::new("lab.toml"), &Overrides::default());
+    config.map(|mut config| config.services.remove(0)).map_err(|errors| errors.to_string())
+}
+
+/// Each list of lines is refused once, at that line and column, with that in the sentence.
+#[cfg(test)]
+fn refused(kind: &'static Description, cases: &[(&str, (usize, usize), &str)]) {
+    for (lines, (line, column), part) in cases {
+        let error = configured(kind, lines).expect_err(lines);
+        assert!(error.starts_with(&format!("lab.toml:{line}:{column}: ")), "{lines}\n{error}");
+        assert!(error.contains(part), "{lines}\n{error}");
+        assert_eq!(error.matches("lab.toml:").count(), 1, "{lines}\n{error}");
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -48,7 +48,7 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
             "the group {group} is {ours}, the interface {interface} is {theirs}; \
              set group or interface (which is the bind address unless set) so that they agree"
         );
-        settings.refuse("interface", &why);
+        settings.refuse(INTERFACE.name, &why);
     }
     let named = Some(interface).filter(|interface| !interface.is_unspecified());
     let multicast = Some(service::Multicast { group, interface: named, join: true });
@@ -115,6 +115,7 @@ impl Service for Multicast {
 mod tests {
     use super::*;
     use crate::rehearsal::Rehearsal;
+    use crate::services::{configured, refused};
 
     #[test]
     fn every_datagram_is_acknowledged_to_its_sender() {
@@ -123,5 +124,37 @@ mod tests {
         stage.datagram(one, "모두에게".as_bytes());
         stage.datagram(other, b"");
         assert_eq!(stage.datagrams(), [(one, b"ACK".to_vec()), (other, b"ACK".to_vec())]);
+    }
+
+    #[test]
+    fn a_group_and_its_interface_must_agree() {
+        refused(
+            &DESCRIPTION,
+            &[
+                ("udp = 1\ngroup = \"10.0.0.1\"", (3, 9), "not a multicast group"),
+                ("udp = 1\ngroup = \"fe80::1\"", (3, 9), "not a multicast group"),
+                ("udp = 1\ninterface = \"::1\"", (3, 13), "224.0.0.255 is IPv4, the interface ::1"),
+                ("udp = 1\ninterface = \"224.0.0.1\"", (3, 13), "is many hosts"),
+                ("udp = 1\ngroup = \"ff02::114\"", (1, 11), "is IPv6, the interface 127.0.0.1 is IPv4"),
+            ],
+        );
+    }
+
+    #[test]
+    fn it_joins_on_the_interface_of_the_bind_address_or_its_ipv4_counterpart() {
+        for (lines, address, interface) in [
+            ("", "224.0.0.255:1", Some("127.0.0.1")),
+            ("bind = \"::1\"", "224.0.0.255:1", Some("127.0.0.1")),
+            ("bind = \"::\"", "224.0.0.255:1", None),
+            ("bind = \"2001:db8::1\"", "224.0.0.255:1", None),
+            ("bind = \"::1\"\ngroup = \"ff02::114\"", "[ff02::114]:1", Some("::1")),
+            ("group = \"ff02::114\"\ninterface = \"fe80::1\"", "[ff02::114]:1", Some("fe80::1")),
+        ] {
+            let service = configured(&DESCRIPTION, &format!("udp = 1\n{lines}")).unwrap();
+            let socket = &service.plan.udp[0];
+            assert_eq!(socket.bind, address.parse().unwrap(), "{lines}");
+            let interface = interface.map(|interface| interface.parse().unwrap());
+            assert_eq!(socket.multicast.unwrap().interface, interface, "{lines}");
+        }
     }
 }

@@ -104,9 +104,8 @@ impl Service for Quote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Overrides};
     use crate::rehearsal::Rehearsal;
-    use std::path::Path;
+    use crate::services::refused;
     use std::time::Duration;
 
     /// 9 hours east of UTC, at a number of seconds since 1970.
@@ -141,20 +140,16 @@ mod tests {
 
     #[test]
     fn a_list_that_cannot_be_told_is_refused_where_it_stands() {
-        let long = "가".repeat(19);
-        for (list, part) in [
-            ("[]".into(), "nothing to tell"),
-            ("\"하나\"".into(), "expected a list"),
-            ("[\"하나\", 2]".into(), "quote 2: expected a string, not an integer"),
-            ("[\"하나\", \"\"]".into(), "quote 2 is empty"),
-            (format!("[\n\"하나\",\n\"{long}\"]"), "quote 2 has 57 bytes; give it at most 56"),
-        ] {
-            let text = format!("[services.quote]\ntcp = 1\nquotes = {list}");
-            let catalog = [&DESCRIPTION];
-            let errors = Config::parse(&catalog, &text, Path::new("lab.toml"), &Overrides::default());
-            let errors = errors.expect_err(&text).to_string();
-            assert!(errors.starts_with("lab.toml:3:10: quotes: "), "{errors}");
-            assert!(errors.contains(part), "{errors}");
-        }
+        let long = format!("tcp = 1\nquotes = [\n\"하나\",\n\"{}\"]", "가".repeat(19));
+        refused(
+            &DESCRIPTION,
+            &[
+                ("tcp = 1\nquotes = []", (3, 10), "nothing to tell"),
+                ("tcp = 1\nquotes = \"하나\"", (3, 10), "expected a list"),
+                ("tcp = 1\nquotes = [\"하나\", 2]", (3, 10), "quote 2: expected a string, not an integer"),
+                ("tcp = 1\nquotes = [\"하나\", \"\"]", (3, 10), "quote 2 is empty"),
+                (&long, (3, 10), "quote 2 has 57 bytes; give it at most 56"),
+            ],
+        );
     }
 }

@@ -121,11 +121,10 @@ fn a_port_for_a_service_that_is_not_served_is_an_error() {
 }
 
 #[test]
-fn a_link_local_address_is_an_interface_of_a_group_and_nothing_to_bind_to() {
+fn a_link_local_address_is_nothing_to_bind_to() {
     let overrides = Overrides { bind: Some("fe80::1".parse().unwrap()), ..Overrides::default() };
     let error = built_in(overrides).unwrap_err().to_string();
     assert!(error.starts_with("--bind: fe80::1 is link-local"), "{error}");
-    one("[services.multicast]\nudp = 5005\ngroup = \"ff02::114\"\ninterface = \"fe80::1\"");
 }
 
 #[test]
@@ -172,13 +171,6 @@ b          beacon     udp        to 127.255.255.255:9
 Only programs on this machine can reach these services.
 ";
     assert_eq!(describe(&parse(text).unwrap()), expected);
-}
-
-#[test]
-fn discovery_has_a_second_socket_only_on_loopback() {
-    let sockets =
-        |bind: &str| one(&format!("[services.discovery]\nudp = 1\nbind = '{bind}'")).listens_on().len();
-    assert_eq!(["127.0.0.1", "127.255.255.255", "0.0.0.0", "192.0.2.1", "::1"].map(sockets), [2, 1, 1, 1, 1]);
 }
 
 #[test]
