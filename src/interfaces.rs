@@ -162,8 +162,7 @@ mod tests {
 
     fn lan(name: &str, network: [u8; 3], v6: &[&str]) -> Interface {
         let [a, b, c] = network;
-        let own =
-            V4Address { address: [a, b, c, 10].into(), broadcast: Some(Ipv4Addr::new(a, b, c, 255)) };
+        let own = V4Address { address: [a, b, c, 10].into(), broadcast: Some(Ipv4Addr::new(a, b, c, 255)) };
         let v6 = v6.iter().map(|address| address.parse().unwrap()).collect();
         Interface { name: name.into(), index: 2, is_loopback: false, v4: vec![own], v6 }
     }
