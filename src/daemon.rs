@@ -1,5 +1,6 @@
 //! `onepoll serve`: from the command line to a running reactor.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use onepoll::config::{self, Config, ConfigErrors, Overrides, PortOverride};
 use onepoll::hosting;
+use onepoll::interfaces::{in_place_of, interfaces_up};
 use onepoll::reactor::Reactor;
 use onepoll::service::Bound;
 use onepoll::services::CATALOG;
@@ -64,8 +66,20 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
         // What is more than possible for all is more than possible for one.
         lowered(&format!("{}: ", service.name), service.limits.connections, possible, descriptors);
         let (name, kind) = (service.name.clone(), service.kind.name);
-        let sockets = hosting::host(&mut reactor, service).map_err(Failure::at_run_time)?;
+        let sockets = match hosting::host(&mut reactor, service) {
+            Ok(sockets) => sockets,
+            Err(error) if error.is_about_joining() => {
+                log::warn!(
+                    "{error}. The other services are served; for this one, set interface in [services.{name}] to the address of a network that is up"
+                );
+                continue;
+            }
+            Err(error) => return Err(Failure::at_run_time(error)),
+        };
         served.extend(sockets.into_iter().map(|bound| Served { name: name.clone(), kind, bound }));
+    }
+    if served.is_empty() {
+        return Err(Failure::at_run_time("nothing is left to serve"));
     }
     log_table(&served, &reachable);
     if arguments.announce {
@@ -137,8 +151,21 @@ fn log_table(served: &[Served], reachable: &[String]) {
         let kind = if name == kind { String::new() } else { format!("  (kind {kind})") };
         log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), bound.address);
     }
-    for sentence in reachable {
+    for sentence in reachable.iter().chain(&addresses_to_type(served)) {
         log::info!("{sentence}");
+    }
+}
+
+/// Which addresses stand behind the wildcard ones of the table.
+fn addresses_to_type(served: &[Served]) -> Vec<String> {
+    let addresses = served.iter().map(|line| line.bound.address.ip());
+    let wildcards: BTreeSet<_> = addresses.filter(IpAddr::is_unspecified).collect();
+    if wildcards.is_empty() {
+        return Vec::new();
+    }
+    match interfaces_up() {
+        Ok(interfaces) => wildcards.into_iter().map(|wildcard| in_place_of(wildcard, &interfaces)).collect(),
+        Err(error) => vec![format!("The addresses of this machine cannot be listed: {error}.")],
     }
 }
 

@@ -126,6 +126,14 @@ impl fmt::Display for BindError {
     }
 }
 
+impl BindError {
+    /// Whether what failed is a multicast group that the network, as it is now,
+    /// does not allow to join. All else may well be served.
+    pub fn is_about_joining(&self) -> bool {
+        self.address.ip().is_multicast() && self.source.kind() != io::ErrorKind::AddrInUse
+    }
+}
+
 impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
