@@ -19,8 +19,6 @@ pub mod quote;
 pub mod time;
 pub mod upper;
 
-use std::net::Ipv4Addr;
-
 use crate::config::Description;
 
 /// Every service, in the order in which people read about them.
@@ -38,9 +36,6 @@ pub static CATALOG: &[&Description] = &[
     &discard::DESCRIPTION,
     &quote::DESCRIPTION,
 ];
-
-/// The broadcast address of 127.0.0.0/8.
-const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 #[cfg(test)]
 mod tests {
