@@ -57,7 +57,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let descriptors = raise_descriptor_limit();
     let config = load(arguments).map_err(Failure::usage)?;
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
-    signals::watch(&mut reactor).map_err(Failure::at_run_time)?;
+    signals::watch_as_daemon(&mut reactor).map_err(Failure::at_run_time)?;
     let possible = possible_connections(descriptors);
     reactor.set_max_connections(lowered("", config.limits.connections, possible, descriptors));
     let reachable = config::reachable(&config);

@@ -10,6 +10,7 @@ mod keyboard;
 mod net;
 mod notices;
 mod readiness;
+mod signals;
 mod tcp;
 mod time;
 mod token;
@@ -187,15 +188,6 @@ impl Reactor {
         self.max_connections = connections;
     }
 
-    /// Ends in order at SIGTERM or SIGINT, and at once at the second one.
-    ///
-    /// # Errors
-    /// When the system gives no signal pipe.
-    pub fn watch_signals(&mut self) -> io::Result<()> {
-        use nix::libc::{SIGINT, SIGTERM};
-        self.system.watch_signals(&[SIGINT, SIGTERM])
-    }
-
     /// Hosts a service under a name: the builder gives it its sockets.
     pub fn host<S: Service + 'static>(&mut self, name: &str, service: S) -> HostBuilder<'_> {
         self.host_any(name, AnyService::new(service))
@@ -353,7 +345,7 @@ impl Reactor {
             }
         }
         if signalled {
-            self.system.take_signals().into_iter().for_each(|_| self.drain());
+            self.heed_signals();
         }
     }
 
