@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use onepoll::config::{self, Config, ConfigErrors, Overrides, PortOverride};
 use onepoll::hosting;
@@ -16,7 +17,7 @@ use onepoll::service::Bound;
 use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
-use crate::{Failure, output, signals};
+use crate::{Failure, logging, output, signals};
 
 /// Descriptors kept free for what is not a connection: files, sockets opened
 /// later, the spare one for turning clients away.
@@ -53,7 +54,7 @@ struct Served {
 
 /// Serves until it is told to end.
 pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
-    start_log(arguments.verbose);
+    logging::start(if arguments.verbose { LevelFilter::Debug } else { LevelFilter::Info });
     let descriptors = raise_descriptor_limit();
     let config = load(arguments).map_err(Failure::usage)?;
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
@@ -106,12 +107,6 @@ pub fn read_config(file: &Path, overrides: &Overrides) -> Result<Config, ConfigE
         return Config::read(CATALOG, io::stdin().lock(), Path::new("standard input"), overrides);
     }
     Config::load(CATALOG, file, overrides)
-}
-
-fn start_log(verbose: bool) {
-    let level = if verbose { "debug" } else { "info" };
-    let environment = env_logger::Env::default().default_filter_or(level);
-    env_logger::Builder::from_env(environment).format_target(false).init();
 }
 
 /// Raises the soft limit on open descriptors to the hard one, and says what it is.

@@ -4,6 +4,7 @@
 
 mod client;
 mod daemon;
+mod logging;
 mod output;
 mod signals;
 mod stress;

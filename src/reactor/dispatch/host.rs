@@ -226,7 +226,7 @@ impl<'r> HostBuilder<'r> {
         let mut failure = None;
         for listener in listeners {
             let address = listener.address;
-            log::debug!("{name}: TCP {address}: {}", listener.socket.granted());
+            log::trace!("{name}: TCP {address}: {}", listener.socket.granted());
             match reactor.net.insert(Entry::Listener(Box::new(listener))) {
                 Ok(handle) => handles.push(handle),
                 Err(error) => failure = Some(failed(Transport::Tcp, address, error)),
@@ -235,7 +235,7 @@ impl<'r> HostBuilder<'r> {
         }
         for datagram in datagrams {
             let address = datagram.socket.address();
-            log::debug!("{name}: UDP {address}: {}", datagram.socket.granted());
+            log::trace!("{name}: UDP {address}: {}", datagram.socket.granted());
             match reactor.net.insert(Entry::Datagram(Box::new(datagram))) {
                 Ok(handle) => {
                     handles.push(handle);
