@@ -30,6 +30,7 @@ use tcp::listener;
 use time::alarm::Alarm;
 use time::timers::Wake;
 use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
+use udp::conversations::Conversations;
 use udp::datagram;
 
 pub use crate::service::{
@@ -80,6 +81,7 @@ pub struct Reactor {
     receiver: DatagramReceiver,
     sender: DatagramSender,
     answer_limit: datagram::AnswerLimit,
+    conversations: Conversations,
     pending: VecDeque<Pending>,
     spare: listener::Spare,
     buffer: Vec<u8>,
@@ -169,6 +171,7 @@ impl Reactor {
             receiver: DatagramReceiver::default(),
             sender: DatagramSender::default(),
             answer_limit: datagram::AnswerLimit::default(),
+            conversations: Conversations::default(),
             pending: VecDeque::new(),
             spare: listener::Spare::new(&system),
             system,
@@ -223,6 +226,7 @@ impl Reactor {
         while !self.has_ended() {
             self.turn(None).map_err(RunError::Poll)?;
         }
+        self.end_conversations();
         self.net.notices.finish();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Service(why)))
     }
@@ -277,7 +281,7 @@ impl Reactor {
     }
 
     fn wait_for_events(&mut self, at_most: Option<Duration>) -> io::Result<()> {
-        let timeout = match self.net.timers.next() {
+        let timeout = match self.next_wake() {
             _ if self.has_work() => Some(Duration::ZERO),
             None => at_most,
             Some(at) => {
@@ -288,6 +292,10 @@ impl Reactor {
             }
         };
         self.system.wait(timeout)
+    }
+
+    fn next_wake(&self) -> Option<u64> {
+        [self.net.timers.next(), self.conversations.sweep_at].into_iter().flatten().min()
     }
 
     /// What [`Context::system_time`](crate::service::Context::system_time) says
