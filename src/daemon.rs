@@ -40,7 +40,7 @@ pub struct ServeArgs {
     /// Print one line of JSON with the addresses on standard output
     #[arg(long)]
     announce: bool,
-    /// Log each connection's start and end (RUST_LOG, where it is set, decides instead)
+    /// Log each connection's and UDP conversation's start and end (RUST_LOG, if it is set, decides instead)
     #[arg(short, long)]
     verbose: bool,
 }

@@ -34,7 +34,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or Ctrl-C
+    /// Serve until SIGTERM, SIGHUP or Ctrl-C
     Serve(ServeArgs),
     /// Check a config file, or print one
     #[command(subcommand)]
