@@ -11,13 +11,12 @@ use std::thread;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 use nix::sched::{CloneFlags, unshare};
+use onepoll::services::CATALOG;
 use socket2::SockRef;
 use support::{Daemon, PATIENCE, connect, read_exactly};
 
 const LAN: [&str; 2] = ["lan", "192.0.2.10/24"];
 const OTHER_LAN: [&str; 2] = ["other", "198.51.100.10/24"];
-/// The services and transports of a daemon at its defaults.
-const SOCKETS: usize = 15;
 const BEACON_PORT: u16 = 37020;
 const DISCOVERY_PORT: u16 = 37021;
 const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 255), 5005);
@@ -115,18 +114,26 @@ fn echoes(at: &str) {
     assert_eq!(read_exactly(&client, 6), "안녕".as_bytes());
 }
 
-fn sockets(daemon: &Daemon) -> usize {
-    ["echo", "upper", "time", "number", "json", "chat", "hello", "beacon", "discovery", "multicast"]
-        .into_iter()
-        .map(|name| daemon.addresses(name, "tcp").len() + daemon.addresses(name, "udp").len())
-        .sum()
+/// The services that a daemon serves, once per transport.
+fn served(daemon: &Daemon) -> Vec<String> {
+    let sockets = CATALOG.iter().flat_map(|kind| [(kind.name, "tcp"), (kind.name, "udp")]);
+    let sockets = sockets.filter(|(name, transport)| !daemon.addresses(name, transport).is_empty());
+    sockets.map(|(name, transport)| format!("{name}/{transport}")).collect()
+}
+
+/// All that the catalog has.
+fn everything() -> Vec<String> {
+    let transports =
+        CATALOG.iter().flat_map(|kind| [(kind.name, "tcp", kind.tcp), (kind.name, "udp", kind.udp)]);
+    let transports = transports.filter(|(_, _, port)| port.is_some());
+    transports.map(|(name, transport, _)| format!("{name}/{transport}")).collect()
 }
 
 fn lan_without_default_route() {
     ip("link set lo up");
     attach(LAN);
     let (daemon, log) = Daemon::logged("lan", EVERYWHERE);
-    assert_eq!(sockets(&daemon), SOCKETS);
+    assert_eq!(served(&daemon), everything());
     echoes("192.0.2.10");
     heard_in_group("192.0.2.10");
     let (answer, by) = ask("192.0.2.10", (Ipv4Addr::new(192, 0, 2, 255), DISCOVERY_PORT));
@@ -167,7 +174,7 @@ fn beacon_on_one_of_two_networks() {
     attach(OTHER_LAN);
     let all = listener("0.0.0.0", BEACON_PORT);
     let daemon = Daemon::start(&["--bind", "198.51.100.10"]);
-    assert_eq!(sockets(&daemon), SOCKETS);
+    assert_eq!(served(&daemon), everything());
     for _ in 0..2 {
         let (message, by) = receive(&all);
         assert_eq!((message.as_str(), by.ip().to_string().as_str()), ("broadcast message", "198.51.100.10"));
@@ -178,7 +185,7 @@ fn beacon_on_one_of_two_networks() {
 fn loopback_alone() {
     ip("link set lo up");
     let (daemon, log) = Daemon::logged("loopback-alone", EVERYWHERE);
-    assert_eq!(sockets(&daemon), SOCKETS);
+    assert_eq!(served(&daemon), everything());
     echoes("127.0.0.1");
     heard_in_group("127.0.0.1");
     assert_eq!(receive(&listener("127.255.255.255", BEACON_PORT)).0, "broadcast message");
@@ -187,7 +194,8 @@ fn loopback_alone() {
 
 fn no_interface() {
     let (daemon, log) = Daemon::logged("no-network", EVERYWHERE);
-    assert_eq!(sockets(&daemon), SOCKETS - 1);
+    let all_but_one = everything().into_iter().filter(|socket| socket != "multicast/udp");
+    assert_eq!(served(&daemon), all_but_one.collect::<Vec<_>>());
     log.line_with(&["WARN", "224.0.0.255:5005", "no network interface is up", "set interface"]);
     ip("link set lo up");
     echoes("127.0.0.1");
