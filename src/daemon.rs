@@ -151,7 +151,7 @@ fn log_table(served: &[Served], reachable: &[String]) {
     }
 }
 
-/// Which addresses stand behind the wildcard ones of the table.
+/// What to type in place of the wildcard addresses in the table.
 fn addresses_to_type(served: &[Served]) -> Vec<String> {
     let addresses = served.iter().map(|line| line.bound.address.ip());
     let wildcards: BTreeSet<_> = addresses.filter(IpAddr::is_unspecified).collect();

@@ -43,13 +43,13 @@ impl Interface {
         }
     }
 
-    /// The addresses by which other machines can reach it, of `family`'s family;
-    /// `::` stands for both. An IPv6 address of one link is left out: it means
-    /// nothing without the name of an interface on the other machine.
-    fn reachable_at(&self, family: IpAddr) -> impl Iterator<Item = IpAddr> {
+    /// The addresses at which other machines reach a socket bound to `wildcard`; the
+    /// wildcard of IPv6 stands for both families. Link-local addresses are left out:
+    /// they mean nothing without the name of an interface on the other machine.
+    fn reachable_at(&self, wildcard: IpAddr) -> impl Iterator<Item = IpAddr> {
         let v4 = self.v4.iter().map(|own| IpAddr::V4(own.address));
         let v6 = self.v6.iter().filter(|own| !own.is_unicast_link_local()).map(|own| IpAddr::V6(*own));
-        v4.chain(v6.filter(move |_| family.is_ipv6()))
+        v4.chain(v6.filter(move |_| wildcard.is_ipv6()))
     }
 }
 
@@ -105,11 +105,11 @@ fn broadcast(entry: &InterfaceAddress, address: Ipv4Addr) -> Option<Ipv4Addr> {
     listed.filter(|listed| *listed != address).or_else(derived)
 }
 
-/// Where to send what everybody on the attached networks is to hear: the
-/// broadcast address of each, and that of loopback if there is no other network.
+/// The addresses that reach everybody on the attached networks: the broadcast
+/// address of each, or that of loopback if there is no network.
 ///
-/// 255.255.255.255 goes out on one interface, that of the default route, and
-/// nowhere on a machine that has none.
+/// A datagram to 255.255.255.255 leaves on one interface only, the one with the
+/// default route, and is refused on a machine without such a route.
 ///
 /// # Errors
 /// As [`interfaces_up`].
@@ -128,7 +128,7 @@ fn broadcast_addresses_of(interfaces: &[Interface]) -> Vec<Ipv4Addr> {
     addresses
 }
 
-/// Says which addresses to type for a service that is bound to a wildcard address.
+/// Says what to type to reach a service that is bound to a wildcard address.
 pub fn in_place_of(wildcard: IpAddr, interfaces: &[Interface]) -> String {
     let others = interfaces.iter().filter(|interface| !interface.is_loopback);
     let addresses: Vec<String> = others
@@ -137,7 +137,9 @@ pub fn in_place_of(wildcard: IpAddr, interfaces: &[Interface]) -> String {
         })
         .collect();
     match &addresses[..] {
-        [] => format!("This machine has no network address yet: {wildcard} is only reachable from itself."),
+        [] => format!(
+            "This machine has no network address yet, so {wildcard} can be reached from this machine only."
+        ),
         [only] => format!("From other machines, type {only} in place of {wildcard}."),
         [most @ .., last] => {
             format!("From other machines, type {} or {last} in place of {wildcard}.", most.join(", "))

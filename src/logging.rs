@@ -9,11 +9,12 @@ use log::{LevelFilter, Record};
 
 use crate::output;
 
-/// Whose lines there are: of this program, and of the crates in it that log.
+/// What can be named in RUST_LOG: this program, and the crates in it that log.
 const SOURCES: [&str; 2] = ["onepoll", "mio"];
 
-/// Starts the log at a level, or as RUST_LOG says. What is wrong with RUST_LOG is
-/// said, and changes nothing: a word that it does not know would silence all else.
+/// Starts the log at a level, or as RUST_LOG says. A RUST_LOG that is wrong is
+/// reported and ignored: taken for the name of a source, a misspelt level would
+/// silence everything else.
 pub fn start(level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
     builder.parse_write_style(&env::var("RUST_LOG_STYLE").unwrap_or_default());
@@ -29,7 +30,7 @@ pub fn start(level: LevelFilter) {
     builder.format(write_line).init();
 }
 
-/// What RUST_LOG asks for; `None` where it asks for nothing.
+/// What RUST_LOG asks for; `None` if it asks for nothing.
 fn wanted() -> Result<Option<String>, String> {
     match env::var("RUST_LOG") {
         Ok(filters) => check(&filters).map(|()| (!is_empty(&filters)).then_some(filters)),
@@ -42,8 +43,8 @@ fn is_empty(filters: &str) -> bool {
     filters.split(',').all(|filter| filter.trim().is_empty())
 }
 
-/// Whether each of the filters is a level, a source, or SOURCE=LEVEL. Behind a
-/// slash stands what a line has to contain, which can be anything.
+/// Checks that each of the filters is a level, a source, or SOURCE=LEVEL. After a
+/// slash comes what a line has to contain, which can be anything.
 fn check(filters: &str) -> Result<(), String> {
     let filters = filters.split('/').next().unwrap_or_default();
     for filter in filters.split(',').map(str::trim).filter(|filter| !filter.is_empty()) {
@@ -72,7 +73,7 @@ fn is_level(word: &str) -> bool {
     word.parse::<LevelFilter>().is_ok()
 }
 
-/// Writes a line with the local time, as RFC 3339 has it, to the millisecond.
+/// Writes a line with the local time in the format of RFC 3339, to the millisecond.
 fn write_line(to: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let time = Zoned::now();
     let (level, style) = (record.level(), to.default_level_style(record.level()));

@@ -3,8 +3,8 @@
 //!
 //! A handler outlives the reactor that it was installed for. Without this, a
 //! program whose loop is over, but which still waits for the reader of a pipe,
-//! could be ended by nothing but SIGKILL. SIGHUP
-//! needs no such care: only the daemon takes it, which ends with its loop.
+//! could be ended by nothing but SIGKILL. SIGHUP needs
+//! no such care: only the daemon takes it, and the daemon ends with its loop.
 
 use std::io;
 use std::sync::Once;

@@ -107,7 +107,20 @@ fn a_second_sighup_cuts_nothing_off() {
     daemon.signal(Signal::SIGHUP);
     eventually("the first signal arrived", || TcpStream::connect(daemon.tcp("echo")).is_err());
     daemon.signal(Signal::SIGHUP);
-    assert!(!read_to_end(&stream).is_empty(), "what is under way comes, and then the end");
+    assert!(!read_to_end(&stream).is_empty(), "what is in flight comes, and then the end");
+    assert_eq!(daemon.wait().0.code(), Some(0));
+}
+
+#[test]
+fn sigterm_and_sighup_at_once_cut_nothing_off() {
+    let config = "[limits]\ndrain_timeout = 0\nsend_timeout = 0\n[services.echo]\ntcp = 0\n";
+    let mut daemon = Daemon::with_config("sigterm-sighup", config);
+    let (stream, _) = fill(&daemon);
+    // It sees both when it goes on.
+    for signal in [Signal::SIGSTOP, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
+        daemon.signal(signal);
+    }
+    assert!(!read_to_end(&stream).is_empty(), "what is in flight comes, and then the end");
     assert_eq!(daemon.wait().0.code(), Some(0));
 }
 
@@ -132,9 +145,11 @@ fn a_daemon_that_was_started_with_nohup_outlives_its_terminal() {
     command.args([env!("CARGO_BIN_EXE_onepoll"), "serve", "--announce"]).args(ECHO).stderr(log.writer());
     let mut daemon = Daemon::spawn(command);
     daemon.signal(Signal::SIGHUP);
-    // Signals are heeded in the order of their numbers, so that this one comes later.
-    daemon.signal(Signal::SIGUSR1);
-    log.line_with(&["SIGUSR1"]);
+    // Signals that come at once have no order, but the last of these comes later.
+    for (signal, name) in [(Signal::SIGUSR1, "SIGUSR1"), (Signal::SIGUSR2, "SIGUSR2")] {
+        daemon.signal(signal);
+        log.line_with(&[name]);
+    }
     let client = connect(daemon.tcp("echo"));
     (&client).write_all(b"x").unwrap();
     assert_eq!(read_exactly(&client, 1), b"x");

@@ -20,9 +20,9 @@ impl Reactor {
     /// As [`Reactor::watch_signals`], for a program without a user in front of
     /// it: SIGHUP ends it in order too, SIGUSR1 and SIGUSR2 are logged and ignored.
     ///
-    /// A SIGHUP after another signal changes nothing, and so cuts nothing off:
-    /// shells and service managers send several in a row. One that was ignored
-    /// when the program started stays ignored, which is what nohup(1) is for.
+    /// SIGHUP changes nothing if the end has begun: shells and service managers
+    /// send several signals in a row. If it was ignored when the program started,
+    /// it stays ignored, which is what nohup(1) is for.
     ///
     /// # Errors
     /// As [`Reactor::watch_signals`].
@@ -34,9 +34,12 @@ impl Reactor {
         self.system.watch_signals(&signals)
     }
 
-    /// Does what the signals ask for that came since it was called last.
+    /// Does what the signals ask for that came since the last call.
     pub(crate) fn heed_signals(&mut self) {
-        for signal in self.system.take_signals() {
+        let mut signals = self.system.take_signals();
+        // Those that came at once have no order. As the last, SIGHUP cuts nothing off.
+        signals.sort_by_key(|signal| *signal == SIGHUP);
+        for signal in signals {
             match signal {
                 SIGUSR1 => log::info!("SIGUSR1 is ignored: it means nothing to this program"),
                 SIGUSR2 => log::info!("SIGUSR2 is ignored: it means nothing to this program"),
@@ -47,8 +50,8 @@ impl Reactor {
     }
 }
 
-/// Whether this program was started with a signal ignored (proc_pid_status(5));
-/// where nothing tells, it was not.
+/// Whether this program was started with a signal ignored (proc_pid_status(5)).
+/// On a system that does not tell, it was not.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().find_map(|line| line.strip_prefix("SigIgn:")).is_some_and(|mask| in_mask(mask, signal))

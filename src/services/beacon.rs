@@ -88,8 +88,8 @@ fn source(bind: IpAddr, destination: SocketAddr) -> IpAddr {
     }
 }
 
-/// How long a list of the attached networks is used: a machine may get its
-/// address only after the daemon has started.
+/// How often the attached networks are listed: a machine may get its address only
+/// after the daemon has started.
 const LIST_NETWORKS_EVERY: Duration = Duration::from_secs(5);
 
 /// Lists the broadcast address of each attached network.
@@ -151,7 +151,7 @@ impl Networks {
             return;
         }
         self.listed = Some(now);
-        // Those of last time will do: the kernel has run out of something.
+        // If the kernel is out of memory or descriptors, the last list has to do.
         if let Ok(addresses) = (self.list)() {
             self.addresses = addresses;
         }

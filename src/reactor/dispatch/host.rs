@@ -127,8 +127,8 @@ impl fmt::Display for BindError {
 }
 
 impl BindError {
-    /// Whether what failed is a multicast group that the network, as it is now,
-    /// does not allow to join. All else may well be served.
+    /// Whether the error is that a multicast group cannot be joined, as the network
+    /// is now. Other sockets are not affected.
     pub fn is_about_joining(&self) -> bool {
         self.address.ip().is_multicast() && self.source.kind() != io::ErrorKind::AddrInUse
     }

@@ -1,8 +1,8 @@
-//! Datagram conversations, for the log at debug: one peer and one service, from
-//! the first datagram until none has come or gone for a while.
+//! UDP conversations, for the log: one peer and one service, from the first
+//! datagram until there has been none for a while.
 //!
-//! UDP has neither a start nor an end to log. With the log at debug a datagram
-//! costs one look into a table, otherwise nothing.
+//! UDP has neither a start nor an end that could be logged. If the log is at
+//! debug, a datagram costs one lookup in a table; otherwise it costs nothing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,13 +14,13 @@ use crate::reactor::time::timers::{NEVER, SECOND};
 use crate::service::effects::Outgoing;
 use crate::service::ids::ServiceId;
 
-/// A conversation ends when nothing was said for this long: the time that
-/// routers remember one for (nf_conntrack_udp_timeout).
+/// A conversation ends if there was no datagram for this long, which is how long
+/// Linux remembers one when it forwards (nf_conntrack_udp_timeout).
 const QUIET: u64 = 30 * SECOND;
-/// The least time between two looks for quiet ones, since each goes through all.
+/// The least time between two searches for quiet ones, since each goes through all.
 const SWEEP: u64 = SECOND;
-/// Conversations at once: many classes, and about half a megabyte. Sources can be
-/// forged, so this bounds the lines that they cause: two each in [`QUIET`].
+/// How many are followed at once, in about half a megabyte. Anybody can forge
+/// sources, so this also bounds the lines in the log: two for each per [`QUIET`].
 const MOST: usize = 4096;
 
 type Key = (ServiceId, SocketAddr);
@@ -42,10 +42,10 @@ struct Traffic {
 #[derive(Debug, Default)]
 pub(crate) struct Conversations {
     table: HashMap<Key, Conversation>,
-    /// When to look for quiet ones again; `None` while there are no conversations.
+    /// When to search for quiet ones; `None` while there are no conversations.
     pub sweep_at: Option<u64>,
-    /// Datagrams of conversations that found the table full, since the last sweep.
-    untold: u64,
+    /// Datagrams that found the table full since the last search.
+    not_followed: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +54,7 @@ enum Way {
     Out,
 }
 
-/// Whether conversations are followed: what [`Conversations`] does is then logged.
+/// Whether conversations are followed, which is for nothing but the log.
 #[inline(always)]
 pub(crate) fn are_logged() -> bool {
     log::log_enabled!(log::Level::Debug)
@@ -90,7 +90,7 @@ impl Reactor {
         self.conversations.sweep_at.get_or_insert(now + QUIET);
     }
 
-    /// Logs the conversations that have become quiet, if it is time to look for them.
+    /// Logs the conversations that have become quiet, if it is time to search for them.
     pub(crate) fn sweep_conversations(&mut self) {
         let now = self.net.now;
         if self.conversations.sweep_at.is_none_or(|at| at > now) {
@@ -113,24 +113,24 @@ impl Reactor {
             let name = &self.hosts[*service].name;
             log::debug!("{name}: the UDP conversation with {peer} is over: {conversation}");
         }
-        let untold = std::mem::take(&mut self.conversations.untold);
-        if untold > 0 {
+        let not_followed = std::mem::take(&mut self.conversations.not_followed);
+        if not_followed > 0 {
             log::debug!(
-                "{untold} more datagrams were in UDP conversations over the {MOST} that are followed at once"
+                "{not_followed} more datagrams were in UDP conversations over the {MOST} that are followed at once"
             );
         }
     }
 }
 
 impl Conversations {
-    /// Counts what was said; true if that begins a conversation.
+    /// Counts some traffic. True if a conversation begins with it.
     fn note(&mut self, way: Way, key: Key, traffic: Traffic, now: u64) -> bool {
         let is_full = self.table.len() >= MOST;
         let mut begins = false;
         let conversation = match self.table.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(_) if is_full => {
-                self.untold += traffic.datagrams;
+                self.not_followed += traffic.datagrams;
                 return false;
             }
             Entry::Vacant(entry) => {
@@ -148,7 +148,7 @@ impl Conversations {
         begins
     }
 
-    /// Takes out those in which nothing was said after `time`, the oldest first.
+    /// Takes out those without a datagram after `time`, the oldest first.
     fn take_silent_since(&mut self, time: u64) -> Vec<(Key, Conversation)> {
         let is_silent = |_: &Key, conversation: &mut Conversation| conversation.last <= time;
         let mut silent: Vec<_> = self.table.extract_if(is_silent).collect();
@@ -217,9 +217,9 @@ mod tests {
         for port in 0..1000 {
             assert!(!conversations.note(Way::In, key(MOST as u16 + port), traffic(2, 9), 0));
         }
-        assert_eq!((conversations.table.len(), conversations.untold), (MOST, 2000));
+        assert_eq!((conversations.table.len(), conversations.not_followed), (MOST, 2000));
         assert!(!conversations.note(Way::In, key(7), traffic(1, 1), 1), "those within it go on");
-        assert_eq!(conversations.untold, 2000);
+        assert_eq!(conversations.not_followed, 2000);
     }
 
     struct Silent;

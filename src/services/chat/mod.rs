@@ -283,7 +283,7 @@ fn membership(lines: bool) -> Membership {
     Membership { overflow: Overflow::Disconnect, lines }
 }
 
-/// Says in the log what becomes of the member whose flood begins.
+/// Logs what happens to a member that begins to send too much.
 fn report_flood(outcome: &str, cx: &mut Context<'_>) {
     let rate = cx.limits().messages_per_second.per_second;
     if let Some(peer) = cx.peer() {

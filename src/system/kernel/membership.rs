@@ -1,4 +1,4 @@
-//! Joining a multicast group on every network at once.
+//! Joining a multicast group on every network.
 
 use std::io;
 use std::net::IpAddr;
@@ -7,15 +7,15 @@ use socket2::{InterfaceIndexOrAddress, Socket};
 
 use crate::interfaces::{Interface, interfaces_up};
 
-/// Joins a group on every interface that is up. Loopback is one of them: it has
-/// no multicast flag, and works all the same.
+/// Joins a group on every interface that is up, loopback included: it lacks the
+/// multicast flag, and works all the same.
 ///
-/// To leave the choice to the kernel would mean one interface, that of the route
-/// to the group, and an error on a machine without a default route.
+/// Left to choose, the kernel would take one interface, the one with the route to
+/// the group, and fail on a machine without a default route.
 pub(super) fn join_everywhere(socket: &Socket, group: IpAddr) -> io::Result<()> {
     let mut interfaces = interfaces_up()?;
-    // The kernel bounds the memberships of a socket (igmp_max_memberships, 20),
-    // and a machine with containers has many interfaces without an address.
+    // The kernel limits the memberships per socket (igmp_max_memberships, 20), and
+    // a machine with containers has many interfaces without an address.
     interfaces.sort_by_key(|interface| !can_answer(interface, group));
     let mut failures = Vec::new();
     for interface in &interfaces {
@@ -28,12 +28,12 @@ pub(super) fn join_everywhere(socket: &Socket, group: IpAddr) -> io::Result<()> 
         let none_is_up = || io::Error::new(io::ErrorKind::NotFound, "no network interface is up");
         return Err(failures.into_iter().next().map_or_else(none_is_up, |(_, error)| error));
     }
-    // Nobody can be answered on an interface without an address, so nobody misses those.
+    // Without an address the server could answer nobody there anyway.
     failures.retain(|(interface, _)| can_answer(interface, group));
     if let Some((_, error)) = failures.first() {
         let names: Vec<_> = failures.iter().map(|(interface, _)| interface.name.as_str()).collect();
         log::warn!(
-            "the group {group} is not heard on {}: it cannot be joined there ({error}); to hear it on one of them, set interface to the address of that one",
+            "the group {group} cannot be joined on {} ({error}), so nothing sent to it there arrives; to use one of these interfaces, set interface to its address",
             names.join(", ")
         );
     }
