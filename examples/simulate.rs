@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(violation) => {
             println!("{violation}");
-            println!("again: cargo run --release --features simulated --example simulate -- --seed {}", violation.seed);
+            println!(
+                "again: cargo run --release --features simulated --example simulate -- --seed {}",
+                violation.seed
+            );
             ExitCode::FAILURE
         }
     }

@@ -1,20 +1,23 @@
 //! `onepoll serve`: from the command line to a running reactor.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use onepoll::config::{self, Config, ConfigErrors, Overrides, PortOverride};
 use onepoll::hosting;
+use onepoll::interfaces::{in_place_of, interfaces_up};
 use onepoll::reactor::Reactor;
 use onepoll::service::Bound;
 use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
-use crate::{Failure, output, signals};
+use crate::{Failure, logging, output, signals};
 
 /// Descriptors kept free for what is not a connection: files, sockets opened
 /// later, the spare one for turning clients away.
@@ -37,7 +40,7 @@ pub struct ServeArgs {
     /// Print one line of JSON with the addresses on standard output
     #[arg(long)]
     announce: bool,
-    /// Log each connection's start and end (RUST_LOG, where it is set, decides instead)
+    /// Log each connection's and UDP conversation's start and end (RUST_LOG, if it is set, decides instead)
     #[arg(short, long)]
     verbose: bool,
 }
@@ -51,11 +54,11 @@ struct Served {
 
 /// Serves until it is told to end.
 pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
-    start_log(arguments.verbose);
+    logging::start(if arguments.verbose { LevelFilter::Debug } else { LevelFilter::Info });
     let descriptors = raise_descriptor_limit();
     let config = load(arguments).map_err(Failure::usage)?;
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
-    signals::watch(&mut reactor).map_err(Failure::at_run_time)?;
+    signals::watch_as_daemon(&mut reactor).map_err(Failure::at_run_time)?;
     let possible = possible_connections(descriptors);
     reactor.set_max_connections(lowered("", config.limits.connections, possible, descriptors));
     let reachable = config::reachable(&config);
@@ -64,8 +67,20 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
         // What is more than possible for all is more than possible for one.
         lowered(&format!("{}: ", service.name), service.limits.connections, possible, descriptors);
         let (name, kind) = (service.name.clone(), service.kind.name);
-        let sockets = hosting::host(&mut reactor, service).map_err(Failure::at_run_time)?;
+        let sockets = match hosting::host(&mut reactor, service) {
+            Ok(sockets) => sockets,
+            Err(error) if error.is_about_joining() => {
+                log::warn!(
+                    "{error}. The other services are served; for this one, set interface in [services.{name}] to the address of a network that is up"
+                );
+                continue;
+            }
+            Err(error) => return Err(Failure::at_run_time(error)),
+        };
         served.extend(sockets.into_iter().map(|bound| Served { name: name.clone(), kind, bound }));
+    }
+    if served.is_empty() {
+        return Err(Failure::at_run_time("nothing is left to serve"));
     }
     log_table(&served, &reachable);
     if arguments.announce {
@@ -92,12 +107,6 @@ pub fn read_config(file: &Path, overrides: &Overrides) -> Result<Config, ConfigE
         return Config::read(CATALOG, io::stdin().lock(), Path::new("standard input"), overrides);
     }
     Config::load(CATALOG, file, overrides)
-}
-
-fn start_log(verbose: bool) {
-    let level = if verbose { "debug" } else { "info" };
-    let environment = env_logger::Env::default().default_filter_or(level);
-    env_logger::Builder::from_env(environment).format_target(false).init();
 }
 
 /// Raises the soft limit on open descriptors to the hard one, and says what it is.
@@ -137,8 +146,21 @@ fn log_table(served: &[Served], reachable: &[String]) {
         let kind = if name == kind { String::new() } else { format!("  (kind {kind})") };
         log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), bound.address);
     }
-    for sentence in reachable {
+    for sentence in reachable.iter().chain(&addresses_to_type(served)) {
         log::info!("{sentence}");
+    }
+}
+
+/// What to type in place of the wildcard addresses in the table.
+fn addresses_to_type(served: &[Served]) -> Vec<String> {
+    let addresses = served.iter().map(|line| line.bound.address.ip());
+    let wildcards: BTreeSet<_> = addresses.filter(IpAddr::is_unspecified).collect();
+    if wildcards.is_empty() {
+        return Vec::new();
+    }
+    match interfaces_up() {
+        Ok(interfaces) => wildcards.into_iter().map(|wildcard| in_place_of(wildcard, &interfaces)).collect(),
+        Err(error) => vec![format!("The addresses of this machine cannot be listed: {error}.")],
     }
 }
 

@@ -39,6 +39,7 @@
 
 pub mod config;
 pub mod hosting;
+pub mod interfaces;
 pub mod reactor;
 #[cfg(feature = "simulated")]
 pub mod rehearsal;

@@ -4,6 +4,7 @@
 
 mod client;
 mod daemon;
+mod logging;
 mod output;
 mod signals;
 mod stress;
@@ -33,7 +34,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or Ctrl-C
+    /// Serve until SIGTERM, SIGHUP or Ctrl-C
     Serve(ServeArgs),
     /// Check a config file, or print one
     #[command(subcommand)]

@@ -1,14 +1,15 @@
-//! How the daemon ends: SIGTERM and SIGINT drain, and a second signal does not
-//! wait.
+//! How the daemon ends: SIGTERM, SIGINT and SIGHUP drain, and a second SIGTERM
+//! does not wait.
 
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Daemon, connect, eventually, read_exactly, read_to_end};
+use support::{Daemon, Log, connect, eventually, read_exactly, read_to_end};
 
 const ECHO: &[&str] = &["--only", "echo", "--port", "echo=0"];
 
@@ -35,8 +36,8 @@ fn fill(daemon: &Daemon) -> (TcpStream, usize) {
 }
 
 #[test]
-fn sigterm_and_sigint_end_an_idle_daemon_at_once_with_status_0() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+fn sigterm_sigint_and_sighup_end_an_idle_daemon_at_once_with_status_0() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut daemon = Daemon::start(ECHO);
         let idle = connect(daemon.tcp("echo"));
         (&idle).write_all(b"x").unwrap();
@@ -94,6 +95,64 @@ fn a_second_signal_does_not_wait() {
     daemon.signal(Signal::SIGTERM);
     eventually("the first signal arrived", || TcpStream::connect(daemon.tcp("echo")).is_err());
     assert!(daemon.process.try_wait().unwrap().is_none(), "without a limit it waits");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().0.code(), Some(0));
+}
+
+#[test]
+fn a_second_sighup_cuts_nothing_off() {
+    let config = "[limits]\ndrain_timeout = 0\nsend_timeout = 0\n[services.echo]\ntcp = 0\n";
+    let mut daemon = Daemon::with_config("second-sighup", config);
+    let (stream, _) = fill(&daemon);
+    daemon.signal(Signal::SIGHUP);
+    eventually("the first signal arrived", || TcpStream::connect(daemon.tcp("echo")).is_err());
+    daemon.signal(Signal::SIGHUP);
+    assert!(!read_to_end(&stream).is_empty(), "what is in flight comes, and then the end");
+    assert_eq!(daemon.wait().0.code(), Some(0));
+}
+
+#[test]
+fn sigterm_and_sighup_at_once_cut_nothing_off() {
+    let config = "[limits]\ndrain_timeout = 0\nsend_timeout = 0\n[services.echo]\ntcp = 0\n";
+    let mut daemon = Daemon::with_config("sigterm-sighup", config);
+    let (stream, _) = fill(&daemon);
+    // It sees both when it goes on.
+    for signal in [Signal::SIGSTOP, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
+        daemon.signal(signal);
+    }
+    assert!(!read_to_end(&stream).is_empty(), "what is in flight comes, and then the end");
+    assert_eq!(daemon.wait().0.code(), Some(0));
+}
+
+#[test]
+fn sigusr1_and_sigusr2_are_logged_and_ignored() {
+    let (mut daemon, log) = Daemon::logged("sigusr", ECHO);
+    for (signal, name) in [(Signal::SIGUSR1, "SIGUSR1"), (Signal::SIGUSR2, "SIGUSR2")] {
+        daemon.signal(signal);
+        log.line_with(&[name, "ignored"]);
+    }
+    let client = connect(daemon.tcp("echo"));
+    (&client).write_all(b"x").unwrap();
+    assert_eq!(read_exactly(&client, 1), b"x");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().0.code(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_was_started_with_nohup_outlives_its_terminal() {
+    let log = Log::new("nohup");
+    let mut command = Command::new("nohup");
+    command.args([env!("CARGO_BIN_EXE_onepoll"), "serve", "--announce"]).args(ECHO).stderr(log.writer());
+    let mut daemon = Daemon::spawn(command);
+    daemon.signal(Signal::SIGHUP);
+    // Signals that come at once have no order, but the last of these comes later.
+    for (signal, name) in [(Signal::SIGUSR1, "SIGUSR1"), (Signal::SIGUSR2, "SIGUSR2")] {
+        daemon.signal(signal);
+        log.line_with(&[name]);
+    }
+    let client = connect(daemon.tcp("echo"));
+    (&client).write_all(b"x").unwrap();
+    assert_eq!(read_exactly(&client, 1), b"x");
     daemon.signal(Signal::SIGTERM);
     assert_eq!(daemon.wait().0.code(), Some(0));
 }

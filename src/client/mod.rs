@@ -21,11 +21,12 @@ use std::io;
 use std::time::Duration;
 
 use clap::Subcommand;
+use log::LevelFilter;
 use onepoll::config::{UnitError, format_duration, parse_duration};
 use onepoll::reactor::{Limits, Reactor, RunError, SocketOptions};
 use onepoll::service::Service;
 
-use crate::signals;
+use crate::{logging, signals};
 
 /// The client commands.
 #[derive(Debug, Subcommand)]
@@ -91,7 +92,7 @@ impl std::error::Error for ClientError {}
 /// One sentence for the user, which belongs to exit status 1.
 pub fn run(command: ClientCommand) -> Result<(), ClientError> {
     // The reactor's notices are for who runs a daemon, unless RUST_LOG asks for them.
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    logging::start(LevelFilter::Error);
     let outcome = match command {
         ClientCommand::Echo(arguments) => ask::run(ask::Question::Echo, arguments),
         ClientCommand::Upper(arguments) => ask::run(ask::Question::Upper, arguments),

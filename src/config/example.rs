@@ -31,7 +31,8 @@ bind = "127.0.0.1"
 const SOCKET_HEAD: &str = r##"
 # Socket options for every service, each also for a service's table, where one
 # that makes no sense for its transport is an error. Here they apply where they
-# make sense. What the kernel made of them is in the log at debug.
+# make sense. What the kernel made of them is in the log with
+# RUST_LOG=onepoll=trace.
 #
 # SO_RCVTIMEO and SO_SNDTIMEO are missing on purpose: they bound how long a
 # blocking call waits, and this daemon has none. They are idle_timeout and

@@ -100,7 +100,8 @@ fn everything_adds_up(reactor: &Reactor) -> Result<(), String> {
         return Err(format!("{open} connections are open, {counted} counted, {by_service} by service"));
     }
     let unmade = reactor.pending.iter().filter(|pending| pending.holds_session()).count();
-    let sessions: usize = reactor.hosts.iter().filter_map(|slot| slot.service.as_ref()).map(|service| service.sessions()).sum();
+    let sessions: usize =
+        reactor.hosts.iter().filter_map(|slot| slot.service.as_ref()).map(|service| service.sessions()).sum();
     let without_service =
         reactor.net.streams().filter(|(_, stream)| reactor.hosts[stream.service].service.is_none()).count();
     if sessions + without_service != open + unmade {
@@ -166,7 +167,10 @@ fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
         if let Some((at, due)) = stream.next_due(&terms)
             && at < stream.armed
         {
-            return Err(format!("{name}: {}: {due:?} is due at {at} and armed for {}", stream.peer, stream.armed));
+            return Err(format!(
+                "{name}: {}: {due:?} is due at {at} and armed for {}",
+                stream.peer, stream.armed
+            ));
         }
         if stream.latch.is_parked() {
             let waits = stream.room.is_some_and(|room| reactor.rooms.waits(stream.service, room, handle));

@@ -12,6 +12,7 @@ mod keyboard;
 mod net;
 mod notices;
 mod readiness;
+mod signals;
 mod tcp;
 mod time;
 mod token;
@@ -31,6 +32,7 @@ use tcp::listener;
 use time::alarm::Alarm;
 use time::timers::Wake;
 use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
+use udp::conversations::Conversations;
 use udp::datagram;
 
 pub use crate::service::{
@@ -81,6 +83,7 @@ pub struct Reactor {
     receiver: DatagramReceiver,
     sender: DatagramSender,
     answer_limit: datagram::AnswerLimit,
+    conversations: Conversations,
     pending: VecDeque<Pending>,
     spare: listener::Spare,
     buffer: Vec<u8>,
@@ -170,6 +173,7 @@ impl Reactor {
             receiver: DatagramReceiver::default(),
             sender: DatagramSender::default(),
             answer_limit: datagram::AnswerLimit::default(),
+            conversations: Conversations::default(),
             pending: VecDeque::new(),
             spare: listener::Spare::new(&system),
             system,
@@ -187,15 +191,6 @@ impl Reactor {
     /// Bounds the connections of all services together; 0 is no bound.
     pub fn set_max_connections(&mut self, connections: usize) {
         self.max_connections = connections;
-    }
-
-    /// Ends in order at SIGTERM or SIGINT, and at once at the second one.
-    ///
-    /// # Errors
-    /// When the system gives no signal pipe.
-    pub fn watch_signals(&mut self) -> io::Result<()> {
-        use nix::libc::{SIGINT, SIGTERM};
-        self.system.watch_signals(&[SIGINT, SIGTERM])
     }
 
     /// Hosts a service under a name: the builder gives it its sockets.
@@ -233,6 +228,7 @@ impl Reactor {
         while !self.has_ended() {
             self.turn(None).map_err(RunError::Poll)?;
         }
+        self.end_conversations();
         self.net.notices.finish();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Service(why)))
     }
@@ -287,7 +283,7 @@ impl Reactor {
     }
 
     fn wait_for_events(&mut self, at_most: Option<Duration>) -> io::Result<()> {
-        let timeout = match self.net.timers.next() {
+        let timeout = match self.next_wake() {
             _ if self.has_work() => Some(Duration::ZERO),
             None => at_most,
             Some(at) => {
@@ -298,6 +294,10 @@ impl Reactor {
             }
         };
         self.system.wait(timeout)
+    }
+
+    fn next_wake(&self) -> Option<u64> {
+        [self.net.timers.next(), self.conversations.sweep_at].into_iter().flatten().min()
     }
 
     /// What [`Context::system_time`](crate::service::Context::system_time) says
@@ -355,7 +355,7 @@ impl Reactor {
             }
         }
         if signalled {
-            self.system.take_signals().into_iter().for_each(|_| self.drain());
+            self.heed_signals();
         }
     }
 

@@ -24,7 +24,8 @@ pub struct DatagramSpec {
 pub struct Multicast {
     /// The group's address.
     pub group: IpAddr,
-    /// The address of the interface to use; the kernel chooses if `None`.
+    /// The address of the interface to use. `None` joins on every interface that
+    /// is up; the kernel chooses which one to send from.
     pub interface: Option<IpAddr>,
     /// Join the group. The kernel leaves it when the socket closes.
     pub join: bool,

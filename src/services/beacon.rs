@@ -4,9 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::LOOPBACK_BROADCAST;
 use crate::config::values::{self, Read, Toml};
 use crate::config::{Description, Key, Plan, Settings, Value};
+use crate::interfaces::{LOOPBACK_BROADCAST, broadcast_addresses};
 use crate::service::{Context, DatagramPeer, DatagramSpec, Service, SocketId};
 
 /// What the catalog says about it.
@@ -30,7 +30,8 @@ const ADDRESS: Key = Key {
     name: "address",
     value: Value::Sample(r#""127.255.255.255""#),
     about: "Where it sends to: a broadcast address or one host. Without: 127.255.255.255 where it is \
-            bound to loopback (::1 too), else 255.255.255.255.",
+            bound to loopback (::1 too), else 255.255.255.255, which bound to 0.0.0.0 or :: stands \
+            for the broadcast address of each network.",
 };
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
@@ -43,10 +44,15 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     }
     settings.socket.broadcast = true;
     let destination = SocketAddr::from((address, settings.udp.unwrap_or(0)));
+    let source = source(settings.bind, destination);
+    let mut beacon = Beacon::new(message, interval, destination);
+    if source.is_unspecified() {
+        beacon = beacon.on_every_network(broadcast_addresses);
+    }
     Plan {
-        udp: vec![DatagramSpec::bound((source(settings.bind, destination), 0).into())],
+        udp: vec![DatagramSpec::bound((source, 0).into())],
         sends_to: Some(destination),
-        ..Plan::without_sockets(Beacon::new(message, interval, destination))
+        ..Plan::without_sockets(beacon)
     }
 }
 
@@ -82,21 +88,73 @@ fn source(bind: IpAddr, destination: SocketAddr) -> IpAddr {
     }
 }
 
+/// How often the attached networks are listed: a machine may get its address only
+/// after the daemon has started.
+const LIST_NETWORKS_EVERY: Duration = Duration::from_secs(5);
+
+/// Lists the broadcast address of each attached network.
+pub type ListNetworks = fn() -> io::Result<Vec<Ipv4Addr>>;
+
 /// The beacon service: one socket that only sends.
 #[derive(Debug)]
 pub struct Beacon {
     message: String,
     interval: Duration,
     destination: SocketAddr,
+    networks: Option<Networks>,
     socket: Option<SocketId>,
     /// When the next datagram is due.
     due: Option<Instant>,
 }
 
+/// What 255.255.255.255 stands for.
+#[derive(Debug)]
+struct Networks {
+    list: ListNetworks,
+    addresses: Vec<Ipv4Addr>,
+    listed: Option<Instant>,
+}
+
 impl Beacon {
     /// A beacon that sends a message to `destination` at an interval, which must not be zero.
     pub fn new(message: String, interval: Duration, destination: SocketAddr) -> Beacon {
-        Beacon { message, interval, destination, socket: None, due: None }
+        Beacon { message, interval, destination, networks: None, socket: None, due: None }
+    }
+
+    /// Sends what goes to 255.255.255.255 to each network's own broadcast
+    /// address instead, which needs no default route and reaches them all.
+    pub fn on_every_network(self, list: ListNetworks) -> Beacon {
+        let is_for_all = self.destination.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let networks = is_for_all.then(|| Networks { list, addresses: Vec::new(), listed: None });
+        Beacon { networks, ..self }
+    }
+
+    fn send(&mut self, socket: SocketId, cx: &mut Context<'_>) {
+        let Beacon { message, destination, networks, .. } = self;
+        let mut send_to = |address| {
+            cx.send_to_peer(DatagramPeer { socket, address, local: None }, message.as_bytes());
+        };
+        match networks {
+            None => send_to(*destination),
+            Some(networks) => {
+                for address in &networks.addresses {
+                    send_to(SocketAddr::new((*address).into(), destination.port()));
+                }
+            }
+        }
+    }
+}
+
+impl Networks {
+    fn refresh(&mut self, now: Instant) {
+        if self.listed.is_some_and(|listed| now.duration_since(listed) < LIST_NETWORKS_EVERY) {
+            return;
+        }
+        self.listed = Some(now);
+        // If the kernel is out of memory or descriptors, the last list has to do.
+        if let Ok(addresses) = (self.list)() {
+            self.addresses = addresses;
+        }
     }
 }
 
@@ -113,8 +171,10 @@ impl Service for Beacon {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let Some(socket) = self.socket else { return };
-        let to = DatagramPeer { socket, address: self.destination, local: None };
-        cx.send_to_peer(to, self.message.as_bytes());
+        if let Some(networks) = &mut self.networks {
+            networks.refresh(cx.now());
+        }
+        self.send(socket, cx);
         // By the schedule, so that lateness does not add up. After a long
         // sleep what was missed is left out.
         let next = self.due.unwrap_or(cx.now()) + self.interval;
@@ -129,11 +189,16 @@ mod tests {
     use super::*;
     use crate::rehearsal::Rehearsal;
     use crate::services::{configured, refused};
+    use std::cell::RefCell;
 
     const DESTINATION: ([u8; 4], u16) = ([127, 255, 255, 255], 37_020);
 
+    fn every_second(destination: SocketAddr) -> Beacon {
+        Beacon::new("broadcast message".into(), Duration::from_secs(1), destination)
+    }
+
     fn stage() -> Rehearsal<Beacon> {
-        Rehearsal::new(Beacon::new("broadcast message".into(), Duration::from_secs(1), DESTINATION.into()))
+        Rehearsal::new(every_second(DESTINATION.into()))
     }
 
     #[test]
@@ -220,5 +285,32 @@ mod tests {
             assert_eq!(service.plan.sends_to, Some(destination.parse().unwrap()), "{lines}");
             assert!(service.socket.broadcast && service.listens_on().is_empty());
         }
+    }
+
+    #[test]
+    fn each_attached_network_is_sent_to_at_its_own_address_also_one_that_comes_later() {
+        // A test runs in a thread of its own.
+        thread_local!(static ATTACHED: RefCell<Vec<Ipv4Addr>> = const { RefCell::new(Vec::new()) });
+        let attach = |addresses: &[[u8; 4]]| {
+            ATTACHED.set(addresses.iter().map(|address| Ipv4Addr::from(*address)).collect());
+        };
+        let beacon = every_second((Ipv4Addr::BROADCAST, 37_020).into());
+        attach(&[[192, 0, 2, 255]]);
+        let mut stage = Rehearsal::new(beacon.on_every_network(|| Ok(ATTACHED.with_borrow(Clone::clone))));
+        let mut hears = |after: Duration| {
+            stage.pass(after);
+            stage.datagrams().into_iter().map(|(to, _)| to.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(hears(Duration::ZERO), ["192.0.2.255:37020"]);
+        attach(&[[192, 0, 2, 255], [198, 51, 100, 255]]);
+        assert_eq!(hears(Duration::from_secs(5)).last().unwrap(), "198.51.100.255:37020");
+    }
+
+    #[test]
+    fn one_network_that_is_named_is_the_only_one() {
+        let beacon = every_second(DESTINATION.into());
+        let mut stage = Rehearsal::new(beacon.on_every_network(|| panic!("nobody has to list them")));
+        stage.pass(Duration::ZERO);
+        assert_eq!(stage.datagrams(), [(DESTINATION.into(), b"broadcast message".to_vec())]);
     }
 }

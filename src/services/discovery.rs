@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::LOOPBACK_BROADCAST;
 use crate::config::{Description, Key, Plan, Settings, Value, values};
+use crate::interfaces::LOOPBACK_BROADCAST;
 use crate::service::{Context, DatagramSpec, Service, SocketId};
 
 /// What the catalog says about it.

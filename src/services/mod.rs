@@ -19,7 +19,6 @@ pub mod quote;
 pub mod time;
 pub mod upper;
 
-use std::net::Ipv4Addr;
 #[cfg(test)]
 use std::path::Path;
 
@@ -42,9 +41,6 @@ pub static CATALOG: &[&Description] = &[
     &discard::DESCRIPTION,
     &quote::DESCRIPTION,
 ];
-
-/// The broadcast address of 127.0.0.0/8.
-const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
 /// The service that the lines of a table ask for, or what is wrong with them:
 /// how a service tests its keys.

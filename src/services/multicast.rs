@@ -27,8 +27,8 @@ const INTERFACE: Key = Key {
     name: "interface",
     value: Value::Sample(r#""127.0.0.1""#),
     about: "The address of the interface on which it joins. Without: the bind address; where that is \
-            IPv6 and the group IPv4, 127.0.0.1 for ::1, else 0.0.0.0, which leaves the choice to the \
-            system.",
+            IPv6 and the group IPv4, 127.0.0.1 for ::1, else 0.0.0.0, which stands for every \
+            interface that is up.",
 };
 
 const MESSAGE: Key = Key {

@@ -77,7 +77,8 @@ pub(super) enum End {
 
 impl Client {
     pub fn new(number: usize, role: Role, address: SocketAddr, socket: Stream, rng: &mut Rng) -> Client {
-        let reading = *rng.pick(&[Reading::Everything, Reading::Everything, Reading::ALittle, Reading::Nothing]);
+        let reading =
+            *rng.pick(&[Reading::Everything, Reading::Everything, Reading::ALittle, Reading::Nothing]);
         Client {
             number,
             role,
@@ -183,7 +184,8 @@ impl Client {
     }
 
     fn compose(&mut self, rng: &mut Rng, words: &mut Vec<u8>) {
-        if self.said == 0 && matches!(self.role, Role::Upper | Role::Number | Role::Chat) && words.is_empty() {
+        if self.said == 0 && matches!(self.role, Role::Upper | Role::Number | Role::Chat) && words.is_empty()
+        {
             // One byte cannot be cut: it settles that lines are spoken.
             words.push(b'\n');
         }
@@ -192,9 +194,15 @@ impl Client {
                 let length = *rng.pick(&[1, 5, 64, 1000, 30_000]);
                 words.extend((0..rng.between(1, length)).map(|_| rng.next() as u8));
             }
-            Role::Upper => words.extend_from_slice(rng.pick(&["abc\n", "\n", "straße 하나\n", "Ab Cd\r\n"]).as_bytes()),
-            Role::Number => words.extend_from_slice(rng.pick(&["1\n", "10\n", "11\n", "\n", " 7 \n", "일\n"]).as_bytes()),
-            Role::Json => words.extend_from_slice(rng.pick(&["[1]", "{}", "[\"a\"]", "[[],[2.50]]"]).as_bytes()),
+            Role::Upper => {
+                words.extend_from_slice(rng.pick(&["abc\n", "\n", "straße 하나\n", "Ab Cd\r\n"]).as_bytes())
+            }
+            Role::Number => {
+                words.extend_from_slice(rng.pick(&["1\n", "10\n", "11\n", "\n", " 7 \n", "일\n"]).as_bytes())
+            }
+            Role::Json => {
+                words.extend_from_slice(rng.pick(&["[1]", "{}", "[\"a\"]", "[[],[2.50]]"]).as_bytes())
+            }
             Role::Chat => {
                 let words_of_it = match rng.below(40) {
                     0 => "/who\n".to_owned(),
@@ -237,7 +245,8 @@ impl Client {
                 let text = String::from_utf8_lossy(words).into_owned();
                 for line in text.split_inclusive('\n') {
                     let line = line.trim_end_matches('\n').trim_end_matches('\r');
-                    let answer = if self.role == Role::Upper { line.to_uppercase() } else { word(line).to_owned() };
+                    let answer =
+                        if self.role == Role::Upper { line.to_uppercase() } else { word(line).to_owned() };
                     self.expected.extend_from_slice(answer.as_bytes());
                     self.expected.push(b'\n');
                 }
@@ -269,7 +278,9 @@ impl Client {
                 let common = self.received.iter().zip(&self.expected).take_while(|(a, b)| a == b).count();
                 let rest = &self.received[common..];
                 // A farewell may follow; then the end does.
-                if common < self.received.len() && (self.role == Role::Echo || !is_farewell(rest) || !farewell(rest)) {
+                if common < self.received.len()
+                    && (self.role == Role::Echo || !is_farewell(rest) || !farewell(rest))
+                {
                     return Err(self.complain(&format!("byte {common} of the answers is wrong")));
                 }
             }
@@ -296,13 +307,18 @@ impl Client {
                 24 => Ok(()),
                 length => Err(self.complain(&format!("the time came as {length} bytes"))),
             },
-            (_, Role::Quote) if self.received.is_empty() && self.ended.is_some() => Err(self.complain("no quote came")),
-            (_, Role::Echo | Role::Upper | Role::Number | Role::Json) if self.is_accepted() || self.ended.is_some() => {
+            (_, Role::Quote) if self.received.is_empty() && self.ended.is_some() => {
+                Err(self.complain("no quote came"))
+            }
+            (_, Role::Echo | Role::Upper | Role::Number | Role::Json)
+                if self.is_accepted() || self.ended.is_some() =>
+            {
                 if self.received == self.expected {
                     Ok(())
                 } else {
                     let (came, due) = (self.received.len(), self.expected.len());
-                    Err(self.complain(&format!("{came} of {due} bytes were answered, and it ended: {end_of:?}")))
+                    Err(self
+                        .complain(&format!("{came} of {due} bytes were answered, and it ended: {end_of:?}")))
                 }
             }
             (_, Role::Courier) if self.is_accepted() || self.ended.is_some() => self.check_answers(),
@@ -347,7 +363,8 @@ impl Client {
             if line.is_empty() || line.starts_with('*') {
                 continue;
             }
-            let numbers = line.split_once(':').and_then(|(who, what)| Some((who.parse().ok()?, what.parse().ok()?)));
+            let numbers =
+                line.split_once(':').and_then(|(who, what)| Some((who.parse().ok()?, what.parse().ok()?)));
             let Some((who, what)) = numbers else {
                 return Err(self.complain(&format!("heard {line:?}, which nobody said")));
             };

@@ -176,7 +176,11 @@ impl Service for Courier {
             && matches!(why, CloseReason::ByUs | CloseReason::ByPeer)
             && errand.back < errand.goods.len()
         {
-            self.complaints.add(format!("an echo ended after {} of {} bytes: {why}", errand.back, errand.goods.len()));
+            self.complaints.add(format!(
+                "an echo ended after {} of {} bytes: {why}",
+                errand.back,
+                errand.goods.len()
+            ));
         }
     }
 }

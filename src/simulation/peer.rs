@@ -42,16 +42,20 @@ impl Peer {
                 *count -= 1;
                 Ok(())
             }
-            None => Err(format!("{} got an echo of {} bytes that it never sent", self.address, datagram.len())),
+            None => {
+                Err(format!("{} got an echo of {} bytes that it never sent", self.address, datagram.len()))
+            }
         }
     }
 
     /// Where no datagram is ever lost or doubled, each came back once.
     pub fn check_all(&self) -> Result<(), String> {
         match self.sent.iter().find(|(_, count)| **count != 0) {
-            Some((datagram, count)) => {
-                Err(format!("{}: of its datagrams of {} bytes {count} more went than came back", self.address, datagram.len()))
-            }
+            Some((datagram, count)) => Err(format!(
+                "{}: of its datagrams of {} bytes {count} more went than came back",
+                self.address,
+                datagram.len()
+            )),
             None => Ok(()),
         }
     }

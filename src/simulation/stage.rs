@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use super::Report;
 use super::client::{Client, ROLES, Role};
 use super::courier::{self, Complaints, Courier};
 use super::peer::Peer;
-use super::Report;
 use crate::config::{Config, Overrides};
 use crate::hosting;
 use crate::reactor::Reactor;
@@ -119,7 +119,9 @@ impl Stage {
         let most = self.rng.between(1, 30);
         for _ in 0..steps {
             match self.rng.below(10) {
-                0 | 1 if self.clients.iter().filter(|client| client.is_open()).count() < most => self.welcome(),
+                0 | 1 if self.clients.iter().filter(|client| client.is_open()).count() < most => {
+                    self.welcome()
+                }
                 2 => self.throw_datagrams(),
                 _ => self.let_one_act(),
             }
@@ -272,7 +274,8 @@ impl Stage {
 
     /// Who speaks in a chat is heard in order and without a gap, and not by itself.
     fn check_the_chat(&mut self) -> Result<(), String> {
-        let is_there = |client: &&Client| client.role == Role::Chat && client.is_open() && client.is_accepted();
+        let is_there =
+            |client: &&Client| client.role == Role::Chat && client.is_open() && client.is_accepted();
         for client in self.clients.iter().filter(|client| client.role == Role::Chat) {
             for (speaker, heard) in client.heard()? {
                 if speaker == client.number {
@@ -286,7 +289,8 @@ impl Stage {
                     (last, heard.last(), is_there(&client) && !client.half_closed, self.throttled)
                     && *heard != speaker.said()
                 {
-                    let what = format!("heard {heard} of {} lines of client {}", speaker.said(), speaker.number);
+                    let what =
+                        format!("heard {heard} of {} lines of client {}", speaker.said(), speaker.number);
                     return Err(client.complain(&what));
                 }
             }

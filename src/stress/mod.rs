@@ -29,6 +29,7 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use onepoll::reactor::{Limits, Rate, Reactor, SocketOptions};
 use onepoll::service::Service;
@@ -46,7 +47,7 @@ use run::Run;
 use talk::{Script, Style, Talk};
 
 use crate::client::target::{Route, cause};
-use crate::{Failure, output, signals};
+use crate::{Failure, logging, output, signals};
 
 /// The exit status if a `--fail-if` condition holds.
 const CONDITION_HOLDS: u8 = 3;
@@ -55,7 +56,7 @@ const OTHER_DESCRIPTORS: u64 = 32;
 
 /// Runs a scenario, or compares two runs.
 pub fn run(command: StressCommand) -> Result<(), Failure> {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    logging::start(LevelFilter::Error);
     if let StressCommand::Compare { a, b } = &command {
         let text = compare::compare(a, b).map_err(Failure::usage)?;
         return output::print(&text).map_err(|error| Failure::at_run_time(unprinted(&error)));

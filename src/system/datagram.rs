@@ -27,6 +27,13 @@ pub(crate) struct Arrival {
     pub segment: usize,
 }
 
+impl Arrival {
+    /// How many datagrams it is. An empty one is one too.
+    pub fn datagrams(&self) -> usize {
+        if self.segment == 0 { 1 } else { self.length.div_ceil(self.segment).max(1) }
+    }
+}
+
 /// What is sent at once: a datagram, or several of one size that lie behind
 /// each other in memory, which the kernel cuts apart again (UDP_SEGMENT, udp(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -83,6 +83,20 @@ impl Daemon {
         Daemon::start(&["--config", &file])
     }
 
+    /// Starts it with its log in a file for this test alone.
+    pub fn logged(name: &str, arguments: &[&str]) -> (Daemon, Log) {
+        Daemon::logged_with(name, arguments, &[])
+    }
+
+    /// As [`Daemon::logged`], with environment variables.
+    pub fn logged_with(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (Daemon, Log) {
+        let log = Log::new(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+        command.args(["serve", "--announce"]).args(arguments).env_remove("RUST_LOG");
+        command.envs(variables.iter().copied()).stderr(log.writer());
+        (Daemon::spawn(command), log)
+    }
+
     pub fn spawn(mut command: Command) -> Daemon {
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
@@ -145,6 +159,36 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// What a program wrote to standard error, in a file for this test alone.
+pub struct Log(std::path::PathBuf);
+
+impl Log {
+    pub fn new(name: &str) -> Log {
+        let file = format!("{name}-{}.log", std::process::id());
+        Log(std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(file))
+    }
+
+    /// An empty file for it.
+    pub fn writer(&self) -> std::fs::File {
+        std::fs::File::create(&self.0).unwrap()
+    }
+
+    /// All that was written so far.
+    pub fn text(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap()
+    }
+
+    /// Waits for a line that holds all these words, and returns it.
+    pub fn line_with(&self, words: &[&str]) -> String {
+        let find = || {
+            let is_it = |line: &&str| words.iter().all(|word| line.contains(word));
+            self.text().lines().find(is_it).map(str::to_owned)
+        };
+        eventually(&format!("a line of the log says {words:?}"), || find().is_some());
+        find().unwrap()
     }
 }
 

@@ -126,6 +126,14 @@ impl fmt::Display for BindError {
     }
 }
 
+impl BindError {
+    /// Whether the error is that a multicast group cannot be joined, as the network
+    /// is now. Other sockets are not affected.
+    pub fn is_about_joining(&self) -> bool {
+        self.address.ip().is_multicast() && self.source.kind() != io::ErrorKind::AddrInUse
+    }
+}
+
 impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
@@ -218,7 +226,7 @@ impl<'r> HostBuilder<'r> {
         let mut failure = None;
         for listener in listeners {
             let address = listener.address;
-            log::debug!("{name}: TCP {address}: {}", listener.socket.granted());
+            log::trace!("{name}: TCP {address}: {}", listener.socket.granted());
             match reactor.net.insert(Entry::Listener(Box::new(listener))) {
                 Ok(handle) => handles.push(handle),
                 Err(error) => failure = Some(failed(Transport::Tcp, address, error)),
@@ -227,7 +235,7 @@ impl<'r> HostBuilder<'r> {
         }
         for datagram in datagrams {
             let address = datagram.socket.address();
-            log::debug!("{name}: UDP {address}: {}", datagram.socket.granted());
+            log::trace!("{name}: UDP {address}: {}", datagram.socket.granted());
             match reactor.net.insert(Entry::Datagram(Box::new(datagram))) {
                 Ok(handle) => {
                     handles.push(handle);

@@ -33,6 +33,7 @@ impl Reactor {
             }
         }
         self.net.compact_timers(&self.hosts);
+        self.sweep_conversations();
     }
 
     fn fire_tick(&mut self, service: ServiceId, at: u64) {

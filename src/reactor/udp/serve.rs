@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::conversations;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::{About, Pending};
 use crate::reactor::dispatch::host::Call;
@@ -36,6 +37,7 @@ impl Reactor {
         if let Err(error) = outcome {
             self.datagram_error(service, is_connected, error);
         }
+        let is_logged = conversations::are_logged();
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
             if self.net.datagram(handle).is_none() {
@@ -43,6 +45,9 @@ impl Reactor {
                 break;
             }
             if is_connected || listens_only || self.may_answer(service, &arrival) {
+                if is_logged {
+                    self.note_received(service, arrival.from, arrival.datagrams(), arrival.length);
+                }
                 self.serve_arrival(handle, service, &arrival, receiver.message(number));
             }
         }
@@ -55,12 +60,11 @@ impl Reactor {
 
     /// Calls the service for each datagram of what arrived at once.
     fn serve_arrival(&mut self, handle: Handle, service: ServiceId, arrival: &Arrival, message: &[u8]) {
-        // An empty datagram is one too.
-        let segment = if arrival.segment == 0 { message.len() } else { arrival.segment }.max(1);
+        let segment = if arrival.segment == 0 { message.len() } else { arrival.segment };
         let on = SocketId(handle);
         let peer = DatagramPeer { socket: on, address: arrival.from, local: arrival.to };
         let about = About::Datagram(&peer);
-        for number in 0..message.len().div_ceil(segment).max(1) {
+        for number in 0..arrival.datagrams() {
             self.net.statistics.datagrams_received += 1;
             let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
             let call = Call::Datagram { on, from: arrival.from, datagram };
@@ -109,10 +113,14 @@ impl Reactor {
         }
         let mut outgoing = std::mem::take(&mut self.outgoing);
         self.limit_answers(&mut outgoing);
+        let is_logged = conversations::are_logged();
         let mut start = 0;
         while start < outgoing.list.len() {
             let run = outgoing.next_run(start);
             start += run.len();
+            if is_logged {
+                self.note_sent(run);
+            }
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
                 let (sent, refusal) = self.sender.send(socket, run, &outgoing.bytes);
                 if let Some(error) = refusal.filter(|_| socket.socket.is_connected()) {

@@ -106,7 +106,10 @@ impl Chat {
             if Circle::is_throttled(cx) && session.conversation.has_next(input, cx) {
                 match self.circle.may_speak(&mut session.person, cx) {
                     Verdict::Admitted => {}
-                    Verdict::Refused(until) => {
+                    Verdict::Refused { until, begins } => {
+                        if begins {
+                            report_flood("is read more slowly", cx);
+                        }
                         session.conversation.release(cx);
                         return cx.pause_until(until);
                     }
@@ -239,7 +242,8 @@ impl Service for Chat {
             Verdict::Admitted => {
                 self.circle.hear(&mut peer.person, datagram, datagram, cx);
             }
-            Verdict::Refused(_) => {}
+            Verdict::Refused { begins: true, .. } => report_flood("loses messages", cx),
+            Verdict::Refused { begins: false, .. } => {}
             Verdict::Flooding => {
                 say(&flooded(cx), cx);
                 self.remove(key, SENDS_TOO_MUCH, cx);
@@ -279,11 +283,19 @@ fn membership(lines: bool) -> Membership {
     Membership { overflow: Overflow::Disconnect, lines }
 }
 
+/// Logs what happens to a member that begins to send too much.
+fn report_flood(outcome: &str, cx: &mut Context<'_>) {
+    let rate = cx.limits().messages_per_second.per_second;
+    if let Some(peer) = cx.peer() {
+        cx.report(format!("{peer} {outcome}: it sends more than {rate} messages per second"));
+    }
+}
+
 /// What a member is told that is dropped for its flood.
 fn flooded(cx: &mut Context<'_>) -> String {
     let rate = cx.limits().messages_per_second.per_second;
     if let Some(peer) = cx.peer() {
-        cx.report(format!("{peer} is dropped: it sent more than {rate} messages a second for 10 s"));
+        cx.report(format!("{peer} is dropped: it sent more than {rate} messages per second for 10 s"));
     }
     format!("* you are dropped: you send more than {rate} messages a second\n")
 }

@@ -29,8 +29,11 @@ struct Flood {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Admitted,
-    /// Not before this time.
-    Refused(Instant),
+    /// Not before this time. The first refusal after a quiet time begins a flood.
+    Refused {
+        until: Instant,
+        begins: bool,
+    },
     /// The member has been refused for too long.
     Flooding,
 }
@@ -45,16 +48,15 @@ impl Throttle {
         if self.bucket.take(rate, now) {
             return Verdict::Admitted;
         }
-        let flood = match self.flood {
-            Some(flood) if now.duration_since(flood.last) <= BREAK => Flood { last: now, ..flood },
-            _ => Flood { since: now, last: now },
-        };
+        let going_on = self.flood.filter(|flood| now.duration_since(flood.last) <= BREAK);
+        let flood = Flood { since: going_on.map_or(now, |flood| flood.since), last: now };
         self.flood = Some(flood);
         if flood.last.duration_since(flood.since) >= PATIENCE {
             return Verdict::Flooding;
         }
         // A millisecond at least: what is missing can be too little to measure.
-        Verdict::Refused(self.bucket.next_token(rate).max(now + Duration::from_millis(1)))
+        let until = self.bucket.next_token(rate).max(now + Duration::from_millis(1));
+        Verdict::Refused { until, begins: going_on.is_none() }
     }
 }
 
@@ -69,7 +71,7 @@ mod tests {
         let start = Instant::now();
         let mut throttle = Throttle::new(RATE, start);
         assert!((0..5).all(|_| throttle.ask(RATE, start) == Verdict::Admitted));
-        let Verdict::Refused(until) = throttle.ask(RATE, start) else { panic!() };
+        let Verdict::Refused { until, begins: true } = throttle.ask(RATE, start) else { panic!() };
         assert!(until > start && until <= start + Duration::from_millis(101));
         assert_eq!(throttle.ask(RATE, until + Duration::from_millis(1)), Verdict::Admitted);
     }
@@ -88,6 +90,19 @@ mod tests {
         let again = start + Duration::from_secs(12);
         let after = flood(&mut throttle, again, 15).unwrap();
         assert!(after >= PATIENCE && after < PATIENCE + Duration::from_secs(1), "{after:?}");
+    }
+
+    #[test]
+    fn a_flood_begins_once_and_again_after_a_break() {
+        let start = Instant::now();
+        let mut throttle = Throttle::new(RATE, start);
+        let mut beginnings = |from: Instant| {
+            let asked = (0..100).map(|_| throttle.ask(RATE, from));
+            asked.filter(|verdict| matches!(verdict, Verdict::Refused { begins: true, .. })).count()
+        };
+        assert_eq!(beginnings(start), 1);
+        assert_eq!(beginnings(start + BREAK), 0);
+        assert_eq!(beginnings(start + BREAK * 2 + Duration::from_millis(1)), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! not set.
 
 mod datagram;
+mod membership;
 #[cfg(target_os = "linux")]
 mod mmsg;
 #[cfg(not(target_os = "linux"))]

@@ -1,10 +1,12 @@
 //! Multicast groups on interfaces.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::Socket;
 
+use super::membership::join_everywhere;
+use crate::interfaces::interfaces_up;
 use crate::service::{Multicast, SocketOptions};
 
 /// Joins the group, if that is asked for, and sends to it on its interface.
@@ -17,9 +19,12 @@ pub(super) fn apply(multicast: &Multicast, socket: &Socket, options: &SocketOpti
                 None => Ipv4Addr::UNSPECIFIED,
             };
             if multicast.join {
-                socket
-                    .join_multicast_v4(&group, &interface)
-                    .map_err(|error| no_interface(error, interface))?;
+                match multicast.interface {
+                    None => join_everywhere(socket, multicast.group)?,
+                    Some(_) => socket
+                        .join_multicast_v4(&group, &interface)
+                        .map_err(|error| no_interface(error, interface))?,
+                }
                 // Else the groups that other sockets joined are heard too.
                 #[cfg(target_os = "linux")]
                 socket.set_multicast_all_v4(false)?;
@@ -32,7 +37,10 @@ pub(super) fn apply(multicast: &Multicast, socket: &Socket, options: &SocketOpti
         (IpAddr::V6(group), interface) => {
             let index = interface_index_v6(interface)?;
             if multicast.join {
-                socket.join_multicast_v6(&group, index)?;
+                match multicast.interface {
+                    None => join_everywhere(socket, multicast.group)?,
+                    Some(_) => socket.join_multicast_v6(&group, index)?,
+                }
                 #[cfg(target_os = "linux")]
                 socket.set_multicast_all_v6(false)?;
             }
@@ -71,6 +79,12 @@ fn interface_index_v6(interface: Option<IpAddr>) -> io::Result<u32> {
 /// A group of one link is bound together with its interface (RFC 4007).
 pub(super) fn with_scope(bind: SocketAddr, multicast: Option<Multicast>) -> io::Result<SocketAddr> {
     match (bind, multicast) {
+        (SocketAddr::V6(v6), Some(Multicast { interface: None, .. })) if is_of_one_link(*v6.ip()) => {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "this group is one of a single link, so an interface has to be named",
+            ))
+        }
         (SocketAddr::V6(mut v6), Some(multicast)) if v6.ip().is_multicast() => {
             v6.set_scope_id(interface_index_v6(multicast.interface)?);
             Ok(v6.into())
@@ -79,19 +93,17 @@ pub(super) fn with_scope(bind: SocketAddr, multicast: Option<Multicast>) -> io::
     }
 }
 
+/// Whether it is a group of one link, or of one interface (RFC 4291, 2.7).
+fn is_of_one_link(group: Ipv6Addr) -> bool {
+    group.is_multicast() && matches!(group.segments()[0] & 0xf, 1 | 2)
+}
+
 /// The index of the interface that has this address.
 fn interface_index(address: IpAddr) -> io::Result<u32> {
-    let has_address = |interface: &nix::ifaddrs::InterfaceAddress| {
-        let storage = interface.address.as_ref()?;
-        Some(IpAddr::V6(storage.as_sockaddr_in6()?.ip()) == address)
+    let interface = interfaces_up()?.into_iter().find(|interface| interface.has(address));
+    let missing = || {
+        let sentence = format!("no interface of this machine has the address {address}");
+        io::Error::new(io::ErrorKind::NotFound, sentence)
     };
-    for interface in nix::ifaddrs::getifaddrs()? {
-        if has_address(&interface) == Some(true) {
-            return Ok(nix::net::if_::if_nametoindex(interface.interface_name.as_str())?);
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("no interface of this machine has the address {address}"),
-    ))
+    interface.map(|interface| interface.index).ok_or_else(missing)
 }

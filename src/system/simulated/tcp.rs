@@ -517,7 +517,11 @@ impl Stream {
     pub fn room(&self) -> usize {
         let mut state = self.world.state();
         let other = state.end(self.end.other());
-        if other.closed { usize::MAX } else { state.nature.buffer - state.end(self.end.other()).incoming.len() }
+        if other.closed {
+            usize::MAX
+        } else {
+            state.nature.buffer - state.end(self.end.other()).incoming.len()
+        }
     }
 
     /// Whether the program under test has accepted it.

@@ -1,0 +1,211 @@
+//! The daemon on networks of each shape: one without a default route, two at
+//! once, none at all. Each test has a network namespace of its own, which needs
+//! root and `ip`. Without them the tests are reported as ignored.
+
+mod support;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Command, ExitCode};
+use std::thread;
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use nix::sched::{CloneFlags, unshare};
+use onepoll::services::CATALOG;
+use socket2::SockRef;
+use support::{Daemon, PATIENCE, connect, read_exactly};
+
+const LAN: [&str; 2] = ["lan", "192.0.2.10/24"];
+const OTHER_LAN: [&str; 2] = ["other", "198.51.100.10/24"];
+const BEACON_PORT: u16 = 37020;
+const DISCOVERY_PORT: u16 = 37021;
+const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 255), 5005);
+const EVERYWHERE: &[&str] = &["--bind", "0.0.0.0"];
+
+fn main() -> ExitCode {
+    let tests: [(&str, fn()); 7] = [
+        ("without_a_default_route_every_service_is_served", lan_without_default_route),
+        ("a_beacon_reaches_each_of_two_networks", beacon_on_two_networks),
+        ("a_group_is_heard_on_each_of_two_networks_and_on_loopback", group_on_two_networks),
+        ("a_beacon_bound_to_one_network_stays_there", beacon_on_one_of_two_networks),
+        ("with_loopback_alone_every_service_is_served", loopback_alone),
+        ("with_no_interface_up_all_but_the_group_is_served", no_interface),
+        ("a_beacon_finds_a_network_that_comes_later", network_that_comes_later),
+    ];
+    let obstacle = obstacle();
+    let trials = tests.map(|(name, test)| {
+        let obstacle = obstacle.clone();
+        Trial::ignorable_test(name, move || match obstacle {
+            Some(why) => Ok(Completion::ignored_with(why)),
+            None => {
+                in_namespace(test);
+                Ok(Completion::Completed)
+            }
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+}
+
+/// What stands in the way of a network namespace, if anything.
+fn obstacle() -> Option<String> {
+    if Command::new("ip").arg("-Version").output().is_err() {
+        return Some("it needs the command ip (Debian's package iproute2)".into());
+    }
+    // The thread takes the namespace with it.
+    let tried = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join().unwrap();
+    tried.err().map(|error| format!("it needs a network namespace, which only root can make: {error}"))
+}
+
+/// Runs a test in a thread that has its own network, which the programs that it
+/// starts share. No interface of it is up yet.
+fn in_namespace(test: fn()) {
+    let run = move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        test();
+    };
+    if let Err(panic) = thread::spawn(run).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(words: &str) {
+    let ended = Command::new("ip").args(words.split(' ')).output().unwrap();
+    assert!(ended.status.success(), "ip {words}: {}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// Attaches a network, at the other end of which nobody is.
+fn attach([name, address]: [&str; 2]) {
+    ip(&format!("link add {name} type veth peer name {name}-far"));
+    ip(&format!("address add {address} dev {name}"));
+    ip(&format!("link set {name} up"));
+    ip(&format!("link set {name}-far up"));
+}
+
+/// A socket that hears what is sent to this address.
+fn listener(address: &str, port: u16) -> UdpSocket {
+    let socket = UdpSocket::bind((address, port)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn receive(socket: &UdpSocket) -> (String, SocketAddr) {
+    let mut bytes = [0; 100];
+    let (length, from) = socket.recv_from(&mut bytes).unwrap();
+    (String::from_utf8_lossy(&bytes[..length]).into_owned(), from)
+}
+
+/// What is answered to a datagram from this address of ours.
+fn ask(from: &str, to: (Ipv4Addr, u16)) -> (String, SocketAddr) {
+    let socket = listener(from, 0);
+    socket.set_broadcast(true).unwrap();
+    SockRef::from(&socket).set_multicast_if_v4(&from.parse().unwrap()).unwrap();
+    socket.send_to("안녕".as_bytes(), to).unwrap();
+    receive(&socket)
+}
+
+fn heard_in_group(from: &str) {
+    let (answer, by) = ask(from, GROUP);
+    assert_eq!((answer.as_str(), by), ("ACK", SocketAddr::new(from.parse().unwrap(), GROUP.1)));
+}
+
+fn echoes(at: &str) {
+    let client = connect(SocketAddr::new(at.parse().unwrap(), 3333));
+    (&client).write_all("안녕".as_bytes()).unwrap();
+    assert_eq!(read_exactly(&client, 6), "안녕".as_bytes());
+}
+
+/// The services that a daemon serves, once per transport.
+fn served(daemon: &Daemon) -> Vec<String> {
+    let sockets = CATALOG.iter().flat_map(|kind| [(kind.name, "tcp"), (kind.name, "udp")]);
+    let sockets = sockets.filter(|(name, transport)| !daemon.addresses(name, transport).is_empty());
+    sockets.map(|(name, transport)| format!("{name}/{transport}")).collect()
+}
+
+/// All that the catalog has.
+fn everything() -> Vec<String> {
+    let transports =
+        CATALOG.iter().flat_map(|kind| [(kind.name, "tcp", kind.tcp), (kind.name, "udp", kind.udp)]);
+    let transports = transports.filter(|(_, _, port)| port.is_some());
+    transports.map(|(name, transport, _)| format!("{name}/{transport}")).collect()
+}
+
+fn lan_without_default_route() {
+    ip("link set lo up");
+    attach(LAN);
+    let (daemon, log) = Daemon::logged("lan", EVERYWHERE);
+    assert_eq!(served(&daemon), everything());
+    echoes("192.0.2.10");
+    heard_in_group("192.0.2.10");
+    let (answer, by) = ask("192.0.2.10", (Ipv4Addr::new(192, 0, 2, 255), DISCOVERY_PORT));
+    assert_eq!((answer.as_str(), by.to_string().as_str()), ("receive message", "192.0.2.10:37021"));
+    assert_eq!(receive(&listener("0.0.0.0", BEACON_PORT)).0, "broadcast message");
+    log.line_with(&["type 192.0.2.10 (lan) in place of 0.0.0.0"]);
+    assert!(!log.text().contains("WARN"), "{}", log.text());
+}
+
+fn beacon_on_two_networks() {
+    ip("link set lo up");
+    attach(LAN);
+    attach(OTHER_LAN);
+    let networks = [listener("192.0.2.255", BEACON_PORT), listener("198.51.100.255", BEACON_PORT)];
+    let (_daemon, log) = Daemon::logged("two-lans", EVERYWHERE);
+    for (network, from) in networks.iter().zip(["192.0.2.10", "198.51.100.10"]) {
+        let (message, by) = receive(network);
+        assert_eq!((message.as_str(), by.ip().to_string().as_str()), ("broadcast message", from));
+    }
+    log.line_with(&["type 192.0.2.10 (lan) or 198.51.100.10 (other) in place of 0.0.0.0"]);
+}
+
+fn group_on_two_networks() {
+    ip("link set lo up");
+    attach(LAN);
+    attach(OTHER_LAN);
+    // It would be the kernel's only choice.
+    ip("route add default dev lan");
+    let _daemon = Daemon::start(EVERYWHERE);
+    for address in ["192.0.2.10", "198.51.100.10", "127.0.0.1"] {
+        heard_in_group(address);
+    }
+}
+
+fn beacon_on_one_of_two_networks() {
+    ip("link set lo up");
+    attach(LAN);
+    attach(OTHER_LAN);
+    let all = listener("0.0.0.0", BEACON_PORT);
+    let daemon = Daemon::start(&["--bind", "198.51.100.10"]);
+    assert_eq!(served(&daemon), everything());
+    for _ in 0..2 {
+        let (message, by) = receive(&all);
+        assert_eq!((message.as_str(), by.ip().to_string().as_str()), ("broadcast message", "198.51.100.10"));
+    }
+    heard_in_group("198.51.100.10");
+}
+
+fn loopback_alone() {
+    ip("link set lo up");
+    let (daemon, log) = Daemon::logged("loopback-alone", EVERYWHERE);
+    assert_eq!(served(&daemon), everything());
+    echoes("127.0.0.1");
+    heard_in_group("127.0.0.1");
+    assert_eq!(receive(&listener("127.255.255.255", BEACON_PORT)).0, "broadcast message");
+    log.line_with(&["This machine has no network address yet"]);
+}
+
+fn no_interface() {
+    let (daemon, log) = Daemon::logged("no-network", EVERYWHERE);
+    let all_but_one = everything().into_iter().filter(|socket| socket != "multicast/udp");
+    assert_eq!(served(&daemon), all_but_one.collect::<Vec<_>>());
+    log.line_with(&["WARN", "224.0.0.255:5005", "no network interface is up", "set interface"]);
+    ip("link set lo up");
+    echoes("127.0.0.1");
+}
+
+fn network_that_comes_later() {
+    ip("link set lo up");
+    let _daemon = Daemon::start(EVERYWHERE);
+    assert_eq!(receive(&listener("127.255.255.255", BEACON_PORT)).0, "broadcast message");
+    attach(LAN);
+    let (message, by) = receive(&listener("192.0.2.255", BEACON_PORT));
+    assert_eq!((message.as_str(), by.ip().to_string().as_str()), ("broadcast message", "192.0.2.10"));
+}
