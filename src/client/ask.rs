@@ -21,7 +21,7 @@ use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 use super::asked::Asked;
 use super::json_values::{JsonArgument, parse_argument};
 use super::messages::{Messages, Next};
-use super::screen::{print_answer, prompt};
+use super::screen::{Prompt, counted, print_answer};
 use super::target::{Route, Target};
 use super::{ClientError, Timeout, parse_timeout, run_service};
 
@@ -157,7 +157,7 @@ pub fn run(question: Question, arguments: AskArgs) -> Result<(), ClientError> {
         reached: false,
         answers: 0,
         asked: None,
-        prompted: false,
+        prompt: Prompt::default(),
     };
     run_service("client", client, SocketOptions::default())
 }
@@ -176,7 +176,7 @@ struct Ask {
     answers: u64,
     /// The message that waits for its answer.
     asked: Option<Asked>,
-    prompted: bool,
+    prompt: Prompt,
 }
 
 /// The way to the server.
@@ -196,7 +196,7 @@ impl Ask {
         if self.asked.is_none() {
             match self.messages.next(cx) {
                 Next::Message(message) => self.asked = Some(Asked::new(self.question, message)),
-                Next::NotYet => return self.invite(),
+                Next::NotYet => return self.prompt.show(),
                 Next::End => match self.messages.take_end_word() {
                     // The course's echo server takes it as the end, too.
                     Some(word) if self.question == Question::Echo && word == b"/end" => {
@@ -210,12 +210,6 @@ impl Ask {
             Link::Down => self.reach(self.route.current(), cx),
             Link::Opening => {}
             Link::Connection(_) | Link::Socket(_) => self.ask(cx),
-        }
-    }
-
-    fn invite(&mut self) {
-        if !std::mem::replace(&mut self.prompted, true) {
-            prompt();
         }
     }
 
@@ -276,7 +270,9 @@ impl Ask {
 
     /// What comes between two messages is no answer, and not lost either.
     fn hear_unasked(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
-        if matches!(self.question, Question::Number | Question::Json) && bytes.trim_ascii().is_empty() {
+        if matches!(self.question, Question::Upper | Question::Number | Question::Json)
+            && bytes.trim_ascii().is_empty()
+        {
             // The line end of the last answer, which was whole without it.
             return;
         }
@@ -289,7 +285,6 @@ impl Ask {
     fn conclude(&mut self, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
         self.answers += 1;
-        self.prompted = false;
         cx.clear_tick();
         if !print_answer(&asked.answer, cx) {
             return;
@@ -303,11 +298,11 @@ impl Ask {
     /// The answer ends before it is whole: prints what there is of it.
     fn give_up(&mut self, why: &str, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
-        let length = asked.answer.len();
-        if length == 0 {
+        if asked.answer.is_empty() {
             cx.fail(format!("{} {why}; look at what the server itself reports", self.route));
         } else if print_answer(&asked.answer, cx) {
-            cx.fail(format!("{} {why} after {length} bytes of its answer, which may be cut", self.route));
+            let came = counted(asked.answer.len(), "byte");
+            cx.fail(format!("{} {why} after {came} of its answer, which may be cut", self.route));
         }
     }
 
@@ -413,7 +408,9 @@ impl Service for Ask {
     }
 
     fn keyboard(&mut self, typed: Option<&[u8]>, cx: &mut Context<'_>) {
-        self.prompted = false;
+        if typed.is_some() {
+            self.prompt.answered();
+        }
         self.messages.typed(typed, cx);
         if self.asked.is_none() {
             self.go_on(cx);

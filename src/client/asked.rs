@@ -4,14 +4,19 @@
 //! shows its own end, that is what counts; only where it does not has it ended
 //! when nothing came for a while.
 
+use onepoll::wire::answers::{number_word, upper_case};
 use onepoll::wire::json::{JsonStep, JsonStream, Pending};
 use onepoll::wire::text::strip_line_end;
 
 use super::ask::Question;
+use super::screen::{counted, visible_line};
 
 /// What a number server says.
 const WORDS: [&str; 11] =
     ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "Try again"];
+
+/// Characters of a text that a sentence quotes.
+const LONGEST_EXCERPT: usize = 40;
 
 /// A message on its way, and what came back so far.
 ///
@@ -33,10 +38,10 @@ pub struct Asked {
 enum Expected {
     /// The message comes back.
     Echo,
-    /// This comes back, if the server knows the same letters as this program.
+    /// The message in upper case.
     Upper(Vec<u8>),
-    /// One of [`WORDS`].
-    Word,
+    /// This one of [`WORDS`].
+    Word(&'static [u8]),
     /// One value.
     Json { stream: JsonStream, found: Found },
     /// Nothing.
@@ -55,8 +60,12 @@ impl Asked {
     pub fn new(question: Question, message: Vec<u8>) -> Asked {
         let expected = match question {
             Question::Echo => Expected::Echo,
-            Question::Upper => Expected::Upper(upper_case(&message)),
-            Question::Number => Expected::Word,
+            Question::Upper => {
+                let mut expected = Vec::new();
+                upper_case(&message, &mut expected);
+                Expected::Upper(expected)
+            }
+            Question::Number => Expected::Word(number_word(&message)),
             Question::Json => Expected::Json { stream: JsonStream::default(), found: Found::Nothing },
             Question::Time | Question::Hello => Expected::Anything,
         };
@@ -66,7 +75,7 @@ impl Asked {
     /// Takes in some of the answer.
     pub fn hear(&mut self, mut bytes: &[u8]) {
         self.was_quiet = false;
-        if self.answer.is_empty() && matches!(self.expected, Expected::Word | Expected::Json { .. }) {
+        if self.answer.is_empty() && matches!(self.expected, Expected::Word(_) | Expected::Json { .. }) {
             // A line end that comes late belongs to the answer before.
             bytes = bytes.trim_ascii_start();
         }
@@ -88,7 +97,7 @@ impl Asked {
         match &self.expected {
             Expected::Echo => self.answer == self.message,
             Expected::Upper(expected) => self.answer == *expected,
-            Expected::Word => {
+            Expected::Word(_) => {
                 let word = strip_line_end(&self.answer);
                 WORDS.iter().any(|known| known.as_bytes() == word)
             }
@@ -102,7 +111,7 @@ impl Asked {
         match &self.expected {
             Expected::Echo => is_beginning(&self.answer, &self.message),
             Expected::Upper(expected) => is_beginning(&self.answer, expected),
-            Expected::Word => WORDS.iter().any(|known| is_beginning(&self.answer, known.as_bytes())),
+            Expected::Word(_) => WORDS.iter().any(|known| is_beginning(&self.answer, known.as_bytes())),
             // A bare number does not show its end.
             Expected::Json { stream, found } => {
                 *found == Found::Nothing && stream.pending() != Pending::Number
@@ -113,38 +122,62 @@ impl Asked {
 
     /// What is wrong with an answer after which nothing more comes.
     pub fn flaw(&self) -> Option<String> {
-        let (came, sent) = (self.answer.len(), self.message.len());
+        let came = counted(self.answer.len(), "byte");
+        // A server may end its answers with a line end.
+        let answer = strip_line_end(&self.answer);
         match &self.expected {
             Expected::Echo if self.answer != self.message => Some(format!(
-                "sent {came} bytes that differ from the {sent} bytes it was sent: it is no echo server"
+                "sent {came} that differ from the {} it was sent: it is no echo server",
+                counted(self.message.len(), "byte")
             )),
-            Expected::Upper(_) => {
-                // A server with other tables answers something else, as in
-                // another version of Unicode; but none has fewer characters.
-                let came = String::from_utf8_lossy(&self.answer).chars().count();
-                let sent = self.message.utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum();
-                (self.must_go_on() || came < sent).then(|| {
-                    format!("answered {came} characters to {sent}, so that some are missing: send shorter messages")
-                })
+            Expected::Upper(expected) if self.answer != *expected && answer != expected.as_slice() => {
+                Some(self.upper_flaw(expected))
             }
-            Expected::Word | Expected::Json { .. } if self.must_go_on() => {
-                Some(format!("ended after {came} bytes of its answer, which is cut"))
+            Expected::Word(_) | Expected::Json { .. } if self.must_go_on() => {
+                Some(format!("ended after {came} of its answer, which is cut"))
+            }
+            Expected::Word(word) if answer != *word => Some(format!(
+                "answered \"{}\" to \"{}\", where \"{}\" is right: it is no number server",
+                excerpt(answer),
+                excerpt(&self.message),
+                String::from_utf8_lossy(word),
+            )),
+            Expected::Json { found: Found::NoJson, .. } => {
+                Some(format!("answered {came} that are not JSON: it is no json server"))
             }
             _ => None,
         }
+    }
+
+    fn upper_flaw(&self, expected: &[u8]) -> String {
+        let came = String::from_utf8_lossy(&self.answer).chars().count();
+        let sent = self.message.utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum();
+        // No letter becomes fewer in upper case.
+        if is_beginning(&self.answer, expected) || came < sent {
+            let came = counted(came, "character");
+            format!("answered {came} to {sent}, so that some are missing: send shorter messages")
+        } else {
+            format!(
+                "answered \"{}\", where \"{}\" is right: it is no upper server",
+                excerpt(&self.answer),
+                excerpt(expected)
+            )
+        }
+    }
+}
+
+/// As much of a text as a sentence can quote.
+fn excerpt(text: &[u8]) -> String {
+    let text = visible_line(text);
+    match text.char_indices().nth(LONGEST_EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
 /// Whether `all` has more than `answer`, which it begins with.
 fn is_beginning(answer: &[u8], all: &[u8]) -> bool {
     answer.len() < all.len() && all.starts_with(answer)
-}
-
-/// What an upper server makes of a message: bytes that are not UTF-8 stay.
-fn upper_case(message: &[u8]) -> Vec<u8> {
-    let upper =
-        |chunk: std::str::Utf8Chunk<'_>| [chunk.valid().to_uppercase().as_bytes(), chunk.invalid()].concat();
-    message.utf8_chunks().flat_map(upper).collect()
 }
 
 #[cfg(test)]
@@ -174,19 +207,43 @@ mod tests {
     }
 
     #[test]
-    fn only_upper_case_that_lacks_characters_is_flawed() {
+    fn an_upper_answer_is_cut_or_wrong_unless_it_is_what_python_answers() {
         let flaw = |message: &str, answer: &[u8]| asked(Question::Upper, message, answer).flaw();
         assert_eq!(flaw("straße", "STRASSE".as_bytes()), None);
-        // Of a server that knows only ASCII, or other letters, or adds a line end.
-        assert_eq!(flaw("straße", "STRAßE".as_bytes()), None);
-        assert_eq!(flaw("ꟊa", "ꟊA".as_bytes()), None);
-        assert_eq!(flaw("a", b"A\n"), None);
         // ı and ſ take two bytes, I and S one.
         assert_eq!(flaw("ıſ", b"IS"), None);
+        assert_eq!(flaw("a", b"A\n"), None, "a line end is forgiven");
         for cut in ["STRASS".as_bytes(), b"STRA", b"stra", "가".as_bytes()] {
-            assert!(flaw("straße", cut).is_some(), "{cut:?}");
+            assert!(flaw("straße", cut).unwrap().contains("missing"), "{cut:?}");
         }
-        assert!(flaw("안녕", &"안녕".as_bytes()[..5]).is_some());
+        assert!(flaw("안녕", &"안녕".as_bytes()[..5]).unwrap().contains("missing"));
+        for wrong in ["straße", "STRAßE", "STRASSE!", "안녕하세요 여러분"] {
+            let said = flaw("straße", wrong.as_bytes()).unwrap();
+            assert!(said.contains(&format!("{wrong:?}")) && said.contains("\"STRASSE\" is right"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_number_answer_is_the_word_for_that_number_or_wrong() {
+        let flaw = |message: &str, answer: &str| asked(Question::Number, message, answer).flaw();
+        for (message, answer) in
+            [("7", "seven"), (" 10 ", "ten\r\n"), ("0", "Try again"), ("일곱", "Try again\n")]
+        {
+            assert_eq!(flaw(message, answer), None, "{message}");
+        }
+        for (message, answer) in
+            [("7", "six"), ("7", "Try again"), ("11", "one"), ("7", "일곱"), ("7", "Seven")]
+        {
+            let said = flaw(message, answer).unwrap();
+            assert!(said.contains(&format!("answered {answer:?} to {message:?}")), "{said}");
+        }
+        assert!(flaw("7", "sev").unwrap().contains("after 3 bytes of its answer, which is cut"));
+    }
+
+    #[test]
+    fn a_long_answer_is_quoted_in_part() {
+        let said = asked(Question::Number, "7", "가".repeat(1000)).flaw().unwrap();
+        assert!(said.contains(&format!("answered \"{}…\"", "가".repeat(LONGEST_EXCERPT))), "{said}");
     }
 
     #[test]
@@ -201,7 +258,7 @@ mod tests {
         }
         // Nobody knows where another server's word ends.
         let other = asked(Question::Number, "7", "일곱");
-        assert!(!other.is_whole() && !other.must_go_on() && other.flaw().is_none());
+        assert!(!other.is_whole() && !other.must_go_on());
     }
 
     #[test]
@@ -214,6 +271,8 @@ mod tests {
         for open in ["1", "no json"] {
             assert!(!json(open).must_go_on() && !json(open).is_whole(), "{open}");
         }
+        assert_eq!(json("1").flaw(), None);
+        assert!(json("no json").flaw().unwrap().contains("7 bytes that are not JSON"));
     }
 
     #[test]

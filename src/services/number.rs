@@ -5,27 +5,11 @@ use std::net::SocketAddr;
 use super::conversation::{self, Conversation, Heard};
 use crate::reactor::SocketId;
 use crate::service::{Context, Farewell, Input, Service};
+use crate::wire::answers::number_word;
 
 /// The number service. A connection stays open, answer after answer.
 #[derive(Debug)]
 pub struct Number;
-
-/// Space and a line end round the number are forgiven.
-fn word(message: &[u8]) -> &'static [u8] {
-    match message.trim_ascii() {
-        b"1" => b"one",
-        b"2" => b"two",
-        b"3" => b"three",
-        b"4" => b"four",
-        b"5" => b"five",
-        b"6" => b"six",
-        b"7" => b"seven",
-        b"8" => b"eight",
-        b"9" => b"nine",
-        b"10" => b"ten",
-        _ => b"Try again",
-    }
-}
 
 /// One connection of the number service.
 #[derive(Debug, Default)]
@@ -33,7 +17,7 @@ pub struct NumberSession(Conversation);
 
 impl NumberSession {
     fn answer(&self, message: &[u8], cx: &mut Context<'_>) {
-        cx.send(word(message));
+        cx.send(number_word(message));
         cx.send(self.0.terminator());
     }
 
@@ -66,7 +50,7 @@ impl Service for Number {
     }
 
     fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
-        cx.send_to(on, from, word(datagram));
+        cx.send_to(on, from, number_word(datagram));
     }
 
     fn farewell(&self, why: Farewell) -> String {

@@ -6,6 +6,7 @@ use super::conversation::{self, Conversation, Heard};
 use crate::config::UpperConfig;
 use crate::reactor::SocketId;
 use crate::service::{Context, Farewell, Input, Service};
+use crate::wire::answers::upper_case;
 use crate::wire::text::Mode;
 
 /// The upper service. It answers one message and closes, or every message if
@@ -14,15 +15,6 @@ use crate::wire::text::Mode;
 pub struct Upper {
     keep_open: bool,
     answer: Vec<u8>,
-}
-
-/// Appends `text` in upper case, by Unicode's full mapping (ß becomes SS), as
-/// Python's `str.upper` does. What is not UTF-8 passes as it is.
-fn upper_case(text: &[u8], out: &mut Vec<u8>) {
-    for chunk in text.utf8_chunks() {
-        out.extend_from_slice(chunk.valid().to_uppercase().as_bytes());
-        out.extend_from_slice(chunk.invalid());
-    }
 }
 
 /// One connection of the upper service.

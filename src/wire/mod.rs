@@ -8,6 +8,10 @@
 //!
 //! - [`text`]: messages of people and of simple programs, as chunks or lines.
 //! - [`json`]: JSON values, one after the other.
+//!
+//! [`answers`] holds what a service answers to a message where a client can
+//! know it beforehand.
 
+pub mod answers;
 pub mod json;
 pub mod text;
