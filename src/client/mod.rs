@@ -10,6 +10,7 @@ mod asked;
 mod broadcast;
 mod chat;
 mod discover;
+mod interfaces;
 mod json_values;
 mod messages;
 mod multicast;

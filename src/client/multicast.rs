@@ -10,6 +10,7 @@ use onepoll::reactor::{DatagramSpec, Multicast, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
 use super::broadcast::not_bound;
+use super::interfaces::multicast_interfaces;
 use super::screen::{print_line, remark};
 use super::target::{any_address, cause};
 use super::{ClientError, Timeout, parse_time_to_gather, run_service};
@@ -37,7 +38,7 @@ pub struct SendArgs {
     /// How many routers it may pass, and one (the system's default is 1: this network only)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     ttl: Option<u32>,
-    /// The address of the interface to send from; 127.0.0.1 stays on this machine
+    /// The address of the interface to send from; 127.0.0.1 stays on this machine [default: the network and this machine]
     #[arg(long, value_name = "IP")]
     interface: Option<IpAddr>,
     /// How long to wait for answers
@@ -74,7 +75,16 @@ pub fn run(command: MulticastCommand) -> Result<(), ClientError> {
     match command {
         MulticastCommand::Send(SendArgs { group, message, ttl, interface, timeout }) => {
             let message = message.into_vec();
-            let client = Send { group, message, interface, timeout, answers: 0, is_unsent: false };
+            let client = Send {
+                group,
+                message,
+                interface,
+                timeout,
+                unopened: 0,
+                sent: 0,
+                answers: 0,
+                is_unsent: false,
+            };
             run_service("multicast", client, SocketOptions { ttl, ..SocketOptions::default() })
         }
         MulticastCommand::Listen(ListenArgs { group, interface, ack }) => {
@@ -106,14 +116,19 @@ struct Send {
     message: Vec<u8>,
     interface: Option<IpAddr>,
     timeout: Timeout,
+    /// Sockets that were asked for, one for each interface.
+    unopened: usize,
+    /// Those that were opened, and sent from.
+    sent: usize,
     answers: u64,
     /// The message did not go out.
     is_unsent: bool,
 }
 
 impl Send {
-    fn open_socket(&self, spec: DatagramSpec, cx: &mut Context<'_>) {
-        let multicast = Multicast { group: self.group.ip(), interface: self.interface, join: false };
+    fn open_socket(&mut self, spec: DatagramSpec, interface: Option<IpAddr>, cx: &mut Context<'_>) {
+        self.unopened += 1;
+        let multicast = Multicast { group: self.group.ip(), interface, join: false };
         cx.open_socket(DatagramSpec { multicast: Some(multicast), ..spec });
     }
 }
@@ -128,10 +143,17 @@ impl Service for Send {
                 "the message to {group} has {length} bytes, too long for one datagram: send at most {LARGEST_DATAGRAM}"
             ));
         }
-        self.open_socket(DatagramSpec::bound(any_address(group.ip())), cx);
+        let interfaces = match self.interface {
+            Some(interface) => vec![Some(interface)],
+            None => multicast_interfaces(group),
+        };
+        for interface in interfaces {
+            self.open_socket(DatagramSpec::bound(any_address(group.ip())), interface, cx);
+        }
     }
 
     fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        self.unopened = self.unopened.saturating_sub(1);
         match opened {
             Ok(_) if self.is_unsent => {
                 cx.fail(format!(
@@ -140,9 +162,12 @@ impl Service for Send {
                 ));
             }
             Ok(socket) => {
+                self.sent += 1;
                 cx.send_to(socket, self.group, &self.message);
                 cx.set_tick(cx.now() + self.timeout.0);
             }
+            // One interface that fails does not stop the others.
+            Err(_) if !self.is_unsent && (self.unopened > 0 || self.sent > 0) => {}
             Err(error) => {
                 let sentence = no_interface(self.group, self.interface, &error).unwrap_or_else(|| {
                     let (group, cause) = (self.group, cause(&error));
@@ -160,13 +185,13 @@ impl Service for Send {
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
-        let Send { group, timeout, .. } = self;
+        let Send { group, timeout, .. } = *self;
         if self.answers > 0 {
             cx.stop();
         } else if cx.statistics().datagrams_sent == 0 {
             // Only a socket that knows its one peer is told why.
             self.is_unsent = true;
-            self.open_socket(DatagramSpec::connected(self.group), cx);
+            self.open_socket(DatagramSpec::connected(self.group), self.interface, cx);
         } else {
             cx.fail(format!(
                 "nobody in {group} answered within {timeout}: check that a member listens, and --interface"
