@@ -1,26 +1,36 @@
 //! `onepoll chat`: keyboard and socket on one Poll.
 //!
-//! What is typed goes out as one `send` a line, without the line end, as the
+//! What is typed goes out as one `send` per line, without the line end, as the
 //! course's programs do it. TCP keeps no boundaries between messages, so two
 //! lines of a script that were sent at once would arrive as one message (and a
-//! "bye" behind it would be read as text): lines go out a moment apart.
+//! "bye" behind it would be read as text): lines go out a moment apart. With
+//! `--nick` the lines keep their ends, and with `--udp` each is a datagram.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use onepoll::reactor::{ConnectionId, SocketOptions};
+use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 use onepoll::wire::text::incomplete_suffix;
 
+use super::console::Console;
+use super::editor::Event;
 use super::messages::{Messages, Next};
-use super::screen::print_between;
-use super::target::{Route, Target};
+use super::screen::{counted, print_between};
+use super::target::{LARGEST_DATAGRAM, Route, Target};
 use super::{ClientError, run_service};
 
 /// Between two messages: enough for a server to read them one by one.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long the rest of a cut character is awaited.
+/// How long the rest of a cut character or line is awaited.
 const HOLD_BACK: Duration = Duration::from_secs(1);
+/// Bytes of a line that are held back; what comes of a longer one is shown.
+const LONGEST_HELD: usize = 8 * 1024;
+/// A server forgets a UDP member that says nothing (onepoll after half an hour).
+const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The command line of `chat`.
 #[derive(Debug, Args)]
@@ -28,6 +38,12 @@ pub struct ChatArgs {
     /// Put [NAME] in front of each message, as the course's programs do
     #[arg(long, value_parser = parse_name)]
     name: Option<String>,
+    /// Ask the server for a nick, which it puts in front of each message itself; needs a server that knows /nick
+    #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with = "name")]
+    nick: Option<String>,
+    /// Talk over UDP instead of TCP
+    #[arg(long)]
+    udp: bool,
     /// The server; an IPv6 address stands in brackets, as in [::1]:9999
     #[arg(value_name = "HOST:PORT")]
     target: Target,
@@ -36,7 +52,7 @@ pub struct ChatArgs {
 fn parse_name(text: &str) -> Result<String, &'static str> {
     let breaks_lines = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if text.is_empty() {
-        Err("the name is empty; leave --name out to have none")
+        Err("the name is empty; leave the option out to have none")
     } else if text.chars().any(breaks_lines) {
         Err("a name has no control characters and no line ends")
     } else {
@@ -53,27 +69,64 @@ fn is_command(message: &[u8]) -> bool {
 
 /// Chats until the user leaves or the server closes.
 pub fn run(arguments: ChatArgs) -> Result<(), ClientError> {
-    let prefix = match arguments.name {
-        Some(name) => format!("[{name}] ").into_bytes(),
-        None => Vec::new(),
-    };
+    let ChatArgs { name, nick, udp, target } = arguments;
     let client = Chat {
-        route: Route::new(arguments.target),
-        prefix,
+        route: Route::new(target),
+        manner: match (udp, &nick) {
+            (true, _) => Manner::Datagrams,
+            (false, Some(_)) => Manner::Lines,
+            (false, None) => Manner::Chunks,
+        },
+        prefix: name.as_ref().map(|name| format!("[{name}] ").into_bytes()).unwrap_or_default(),
+        name: name.or(nick.clone()),
+        nick,
+        introduction: VecDeque::new(),
         messages: Messages::from_keyboard(),
-        server: None,
+        console: None,
+        link: None,
+        joined: false,
+        was_heard: false,
+        spoke_at: None,
         may_end: false,
         has_left: false,
     };
     run_service("chat", client, SocketOptions::default())
 }
 
+/// How a message is told from the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// By the time between them.
+    Chunks,
+    /// By line ends.
+    Lines,
+    /// By the datagram that it is.
+    Datagrams,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Connection(ConnectionId),
+    Socket(SocketId, SocketAddr),
+}
+
 struct Chat {
     route: Route,
+    manner: Manner,
     /// What stands in front of each message.
     prefix: Vec<u8>,
+    name: Option<String>,
+    nick: Option<String>,
+    /// What is said before anything that is typed.
+    introduction: VecDeque<Vec<u8>>,
     messages: Messages,
-    server: Option<ConnectionId>,
+    /// The terminal, if a person sits there.
+    console: Option<Console>,
+    link: Option<Link>,
+    joined: bool,
+    /// The server sent something.
+    was_heard: bool,
+    spoke_at: Option<Instant>,
     /// `/quit` was said: a server that knows it closes, and that is no failure.
     may_end: bool,
     /// `bye` is said, and the loop ends once it has gone out.
@@ -81,29 +134,142 @@ struct Chat {
 }
 
 impl Chat {
+    fn reach(&self, address: SocketAddr, cx: &mut Context<'_>) {
+        match self.manner {
+            Manner::Chunks | Manner::Lines => cx.connect(address),
+            Manner::Datagrams => cx.open_socket(DatagramSpec::connected(address)),
+        }
+    }
+
+    fn not_reached(&mut self, error: &io::Error, cx: &mut Context<'_>) {
+        match self.route.next() {
+            Some(address) => self.reach(address, cx),
+            None => cx.fail(self.route.unreachable(error)),
+        }
+    }
+
+    fn has_reached(&mut self, link: Link, cx: &mut Context<'_>) {
+        self.link = Some(link);
+        self.introduction.clear();
+        if self.manner == Manner::Datagrams {
+            // Its first datagram makes a member, and an empty one says nothing.
+            self.introduction.push_back(Vec::new());
+        }
+        if let Some(nick) = &self.nick {
+            self.introduction.extend([format!("/nick {nick}").into_bytes(), b"/who".to_vec()]);
+        }
+        if !std::mem::replace(&mut self.joined, true) {
+            self.console = Console::open();
+            self.welcome(cx);
+            self.messages.start(cx);
+        }
+        self.go_on(cx);
+    }
+
+    fn welcome(&mut self, cx: &mut Context<'_>) {
+        let Some(console) = &mut self.console else { return };
+        let name = self.name.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+        let text = format!("onepoll: in the chat at {}{name}; bye or Ctrl-D leaves", self.route);
+        console.show(text.as_bytes());
+        // If nobody sees it, the client ends by itself.
+        let _ = console.draw(cx);
+    }
+
     fn go_on(&mut self, cx: &mut Context<'_>) {
-        let Some(server) = self.server else { return };
-        if self.has_left {
+        if self.link.is_none() || self.has_left {
             return;
+        }
+        if let Some(words) = self.introduction.pop_front() {
+            return self.say(&words, cx);
         }
         match self.messages.next(cx) {
             Next::Message(message) => {
                 let prefix = if is_command(&message) { &[] } else { self.prefix.as_slice() };
-                cx.tell(server, &[prefix, &message].concat());
-                self.may_end = message.trim_ascii_end() == b"/quit";
-                // Until then nothing else is typed: what waits keeps standard
-                // input unread, and only asking for the next message reads on.
-                cx.set_tick(cx.now() + PAUSE);
+                self.say(&[prefix, &message].concat(), cx);
+                let word = message.trim_ascii_end();
+                self.may_end = word == b"/quit";
+                if self.manner == Manner::Datagrams && matches!(word, b"/quit" | b"quit") {
+                    // Nothing tells that a UDP member has left.
+                    self.leave(cx);
+                }
+            }
+            Next::NotYet if self.manner == Manner::Datagrams => {
+                cx.set_tick(self.spoke_at.unwrap_or(cx.now()) + SILENCE);
             }
             Next::NotYet => {}
             Next::End => {
-                cx.tell(server, b"bye");
-                // The server may close before what is unsent has gone out, which
-                // is no failure any more.
-                self.has_left = true;
-                cx.stop();
+                self.say(b"bye", cx);
+                self.leave(cx);
             }
         }
+    }
+
+    /// Ends the loop once what was said has gone out. The server may close
+    /// before, which is no failure any more.
+    fn leave(&mut self, cx: &mut Context<'_>) {
+        self.has_left = true;
+        cx.stop();
+    }
+
+    fn say(&mut self, message: &[u8], cx: &mut Context<'_>) {
+        match (self.manner, self.link) {
+            (Manner::Lines, Some(Link::Connection(server))) => cx.tell(server, &[message, b"\n"].concat()),
+            (_, Some(Link::Connection(server))) => cx.tell(server, message),
+            (_, Some(Link::Socket(..))) if message.len() > LARGEST_DATAGRAM => {
+                let length = counted(message.len(), "byte");
+                let said = format!(
+                    "onepoll: not sent, {length} are too long for one datagram: send at most {LARGEST_DATAGRAM} bytes"
+                );
+                self.show(said.as_bytes(), cx);
+            }
+            (_, Some(Link::Socket(socket, server))) => cx.send_to(socket, server, message),
+            (_, None) => {}
+        }
+        self.spoke_at = Some(cx.now());
+        // Until then nothing else is typed: what waits keeps standard input
+        // unread, and only asking for the next message reads on.
+        cx.set_tick(cx.now() + PAUSE);
+    }
+
+    fn hear(&mut self, text: &[u8], cx: &mut Context<'_>) {
+        self.was_heard = true;
+        if !text.is_empty() {
+            self.show(text, cx);
+        }
+    }
+
+    /// If nobody reads it any more, the client ends by itself.
+    fn show(&mut self, text: &[u8], cx: &mut Context<'_>) {
+        let _ = match &mut self.console {
+            Some(console) => {
+                console.show(text);
+                console.draw(cx)
+            }
+            None => print_between(text, cx),
+        };
+    }
+
+    /// How much of what came is no whole character, or no whole line, yet.
+    fn unfinished(&self, bytes: &[u8]) -> usize {
+        let line = bytes.iter().rev().take_while(|byte| **byte != b'\n').count();
+        if self.manner == Manner::Lines && line <= LONGEST_HELD { line } else { incomplete_suffix(bytes) }
+    }
+
+    fn type_on_console(&mut self, typed: &[u8], cx: &mut Context<'_>) {
+        let Some(console) = &mut self.console else { return };
+        for event in console.typed(typed) {
+            match &event {
+                _ if self.messages.have_ended() => break,
+                Event::Line(line) if line.is_empty() => {}
+                Event::Line(line) => {
+                    console.commit(line);
+                    self.messages.typed(Some(format!("{line}\n").as_bytes()), cx);
+                }
+                Event::End => self.messages.typed(None, cx),
+                event => console.obey(event, cx),
+            }
+        }
+        let _ = console.draw(cx);
     }
 
     fn ended(&self, how: &str, cx: &mut Context<'_>) {
@@ -126,36 +292,32 @@ impl Service for Chat {
 
     fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
         match self.route.found(answer) {
-            Ok(first) => cx.connect(first),
+            Ok(first) => self.reach(first, cx),
             Err(sentence) => cx.fail(sentence),
         }
     }
 
     fn open(&mut self, _: &mut (), cx: &mut Context<'_>) {
-        self.server = cx.connection();
-        self.messages.start(cx);
+        if let Some(server) = cx.connection() {
+            self.has_reached(Link::Connection(server), cx);
+        }
     }
 
     fn receive(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
         let bytes = input.unread();
-        let cut = incomplete_suffix(bytes);
-        let whole = &bytes[..bytes.len() - cut];
+        let unfinished = self.unfinished(bytes);
+        let whole = &bytes[..bytes.len() - unfinished];
         input.consume(whole.len());
-        if cut > 0 {
+        if unfinished > 0 {
             cx.set_deadline_after(HOLD_BACK);
         }
-        if !whole.is_empty() {
-            // If nobody reads it any more, the client ends by itself.
-            let _ = print_between(whole, cx);
-        }
+        self.hear(whole, cx);
     }
 
     fn timeout(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
         let rest = input.unread();
         input.consume_all();
-        if !rest.is_empty() {
-            let _ = print_between(rest, cx);
-        }
+        self.hear(rest, cx);
     }
 
     fn end_of_input(&mut self, session: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
@@ -167,21 +329,44 @@ impl Service for Chat {
     fn closed(&mut self, _: (), why: &CloseReason, cx: &mut Context<'_>) {
         match why {
             CloseReason::ShuttingDown => {}
-            CloseReason::NotConnected(error) => match self.route.next() {
-                Some(address) => cx.connect(address),
-                None => cx.fail(self.route.unreachable(error)),
-            },
+            CloseReason::NotConnected(error) => self.not_reached(error, cx),
             CloseReason::Reset => self.ended("reset the connection", cx),
             why => self.ended(&format!("is lost ({why})"), cx),
         }
     }
 
+    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        match (opened, self.route.current()) {
+            (Ok(socket), Some(server)) => self.has_reached(Link::Socket(socket, server), cx),
+            (Ok(_), None) => {}
+            (Err(_), _) if self.was_heard => self.ended("listens no more", cx),
+            (Err(error), _) => {
+                if let Some(Link::Socket(socket, _)) = self.link.take() {
+                    cx.close_socket(socket);
+                }
+                self.not_reached(&error, cx);
+            }
+        }
+    }
+
+    fn datagram(&mut self, _: SocketId, _: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        self.hear(datagram, cx);
+    }
+
     fn tick(&mut self, cx: &mut Context<'_>) {
+        let is_silent = self.spoke_at.is_some_and(|at| cx.now() >= at + SILENCE);
+        if self.manner == Manner::Datagrams && is_silent {
+            // So that one who only listens stays a member.
+            return self.say(b"", cx);
+        }
         self.go_on(cx);
     }
 
     fn keyboard(&mut self, typed: Option<&[u8]>, cx: &mut Context<'_>) {
-        self.messages.typed(typed, cx);
+        match typed {
+            Some(typed) if self.console.is_some() => self.type_on_console(typed, cx),
+            typed => self.messages.typed(typed, cx),
+        }
         self.go_on(cx);
     }
 }

@@ -12,11 +12,8 @@ use onepoll::service::{Context, Service};
 use super::broadcast::not_bound;
 use super::interfaces::multicast_interfaces;
 use super::screen::{print_line, remark};
-use super::target::{any_address, cause};
+use super::target::{LARGEST_DATAGRAM, any_address, cause};
 use super::{ClientError, Timeout, parse_time_to_gather, run_service};
-
-/// What one UDP datagram holds over IPv4 (RFC 768: 65,535 bytes less both headers).
-const LARGEST_DATAGRAM: usize = 65_507;
 
 /// What to do with a group.
 #[derive(Debug, Subcommand)]

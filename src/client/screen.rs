@@ -43,10 +43,17 @@ pub fn print_answer(answer: &[u8], cx: &mut Context<'_>) -> bool {
 }
 
 fn write(before: &[u8], text: &[u8], ends_line: bool, cx: &mut Context<'_>) -> bool {
-    let mut out = io::stdout().lock();
-    let shown = if out.is_terminal() { visible(text).into_bytes() } else { text.to_vec() };
+    let shown = if io::stdout().is_terminal() { visible(text).into_bytes() } else { text.to_vec() };
     let end: &[u8] = if ends_line { b"\n" } else { b"" };
-    match out.write_all(&[before, &shown, end].concat()).and_then(|()| out.flush()) {
+    write_as_it_is(&[before, &shown, end].concat(), cx)
+}
+
+/// Writes what is no stranger's text, or was made [`visible`]. False as
+/// [`print_line`].
+#[must_use]
+pub fn write_as_it_is(bytes: &[u8], cx: &mut Context<'_>) -> bool {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             cx.stop();
