@@ -7,3 +7,4 @@ mod chat;
 mod failures;
 mod groups;
 mod stage;
+mod terminal;
