@@ -8,7 +8,6 @@ use onepoll::wire::answers::{number_word, upper_case};
 use onepoll::wire::json::{JsonStep, JsonStream, Pending};
 use onepoll::wire::text::strip_line_end;
 
-use super::ask::Question;
 use super::screen::{counted, visible_line};
 
 /// What a number server says.
@@ -35,52 +34,69 @@ pub struct Asked {
 }
 
 /// What is known of the answer before it comes.
-enum Expected {
-    /// The message comes back.
-    Echo,
-    /// The message in upper case.
+pub enum Expected {
+    /// The message itself comes back.
+    Same,
+    /// The message comes back in upper case, which is this.
     Upper(Vec<u8>),
     /// This one of [`WORDS`].
     Word(&'static [u8]),
-    /// One value.
-    Json { stream: JsonStream, found: Found },
-    /// Nothing.
+    /// A JSON value.
+    Json(Json),
+    /// Text of any length, or one datagram.
     Anything,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is found of a JSON value so far.
+#[derive(Default)]
+pub struct Json {
+    stream: JsonStream,
+    found: Found,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Found {
+    #[default]
     Nothing,
     Value,
     NoJson,
 }
 
+impl Expected {
+    /// The upper case of a message.
+    pub fn upper_case_of(message: &[u8]) -> Expected {
+        let mut expected = Vec::new();
+        upper_case(message, &mut expected);
+        Expected::Upper(expected)
+    }
+
+    /// The word for a number.
+    pub fn word_for(message: &[u8]) -> Expected {
+        Expected::Word(number_word(message))
+    }
+
+    /// A line end behind an answer that was whole without it is no part of
+    /// the next one.
+    pub fn forgives_line_ends(&self) -> bool {
+        matches!(self, Expected::Upper(_) | Expected::Word(_) | Expected::Json(_))
+    }
+}
+
 impl Asked {
     /// A message that was not answered yet.
-    pub fn new(question: Question, message: Vec<u8>) -> Asked {
-        let expected = match question {
-            Question::Echo => Expected::Echo,
-            Question::Upper => {
-                let mut expected = Vec::new();
-                upper_case(&message, &mut expected);
-                Expected::Upper(expected)
-            }
-            Question::Number => Expected::Word(number_word(&message)),
-            Question::Json => Expected::Json { stream: JsonStream::default(), found: Found::Nothing },
-            Question::Time | Question::Hello => Expected::Anything,
-        };
+    pub fn new(message: Vec<u8>, expected: Expected) -> Asked {
         Asked { message, answer: Vec::new(), was_quiet: false, again: false, expected }
     }
 
     /// Takes in some of the answer.
     pub fn hear(&mut self, mut bytes: &[u8]) {
         self.was_quiet = false;
-        if self.answer.is_empty() && matches!(self.expected, Expected::Word(_) | Expected::Json { .. }) {
+        if self.answer.is_empty() && matches!(self.expected, Expected::Word(_) | Expected::Json(_)) {
             // A line end that comes late belongs to the answer before.
             bytes = bytes.trim_ascii_start();
         }
         self.answer.extend_from_slice(bytes);
-        let Expected::Json { stream, found } = &mut self.expected else { return };
+        let Expected::Json(Json { stream, found }) = &mut self.expected else { return };
         while *found == Found::Nothing {
             let (used, step) = stream.next(bytes, 0);
             bytes = &bytes[used..];
@@ -95,13 +111,13 @@ impl Asked {
     /// Nothing more can belong to the answer.
     pub fn is_whole(&self) -> bool {
         match &self.expected {
-            Expected::Echo => self.answer == self.message,
+            Expected::Same => self.answer == self.message,
             Expected::Upper(expected) => self.answer == *expected,
             Expected::Word(_) => {
                 let word = strip_line_end(&self.answer);
                 WORDS.iter().any(|known| known.as_bytes() == word)
             }
-            Expected::Json { found, .. } => *found == Found::Value,
+            Expected::Json(json) => json.found == Found::Value,
             Expected::Anything => false,
         }
     }
@@ -109,11 +125,11 @@ impl Asked {
     /// Something must be missing, however long the server is silent.
     pub fn must_go_on(&self) -> bool {
         match &self.expected {
-            Expected::Echo => is_beginning(&self.answer, &self.message),
+            Expected::Same => is_beginning(&self.answer, &self.message),
             Expected::Upper(expected) => is_beginning(&self.answer, expected),
             Expected::Word(_) => WORDS.iter().any(|known| is_beginning(&self.answer, known.as_bytes())),
             // A bare number does not show its end.
-            Expected::Json { stream, found } => {
+            Expected::Json(Json { stream, found }) => {
                 *found == Found::Nothing && stream.pending() != Pending::Number
             }
             Expected::Anything => false,
@@ -126,14 +142,14 @@ impl Asked {
         // A server may end its answers with a line end.
         let answer = strip_line_end(&self.answer);
         match &self.expected {
-            Expected::Echo if self.answer != self.message => Some(format!(
+            Expected::Same if self.answer != self.message => Some(format!(
                 "sent {came} that differ from the {} it was sent: it is no echo server",
                 counted(self.message.len(), "byte")
             )),
             Expected::Upper(expected) if self.answer != *expected && answer != expected.as_slice() => {
                 Some(self.upper_flaw(expected))
             }
-            Expected::Word(_) | Expected::Json { .. } if self.must_go_on() => {
+            Expected::Word(_) | Expected::Json(_) if self.must_go_on() => {
                 Some(format!("ended after {came} of its answer, which is cut"))
             }
             Expected::Word(word) if answer != *word => Some(format!(
@@ -142,7 +158,7 @@ impl Asked {
                 excerpt(&self.message),
                 String::from_utf8_lossy(word),
             )),
-            Expected::Json { found: Found::NoJson, .. } => {
+            Expected::Json(Json { found: Found::NoJson, .. }) => {
                 Some(format!("answered {came} that are not JSON: it is no json server"))
             }
             _ => None,
@@ -185,8 +201,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[derive(Clone, Copy)]
+    enum Question {
+        Echo,
+        Upper,
+        Number,
+        Json,
+    }
+
+    fn new(question: Question, message: &[u8]) -> Asked {
+        let expected = match question {
+            Question::Echo => Expected::Same,
+            Question::Upper => Expected::upper_case_of(message),
+            Question::Number => Expected::word_for(message),
+            Question::Json => Expected::Json(Json::default()),
+        };
+        Asked::new(message.to_vec(), expected)
+    }
+
     fn asked(question: Question, message: impl AsRef<[u8]>, answer: impl AsRef<[u8]>) -> Asked {
-        let mut asked = Asked::new(question, message.as_ref().to_vec());
+        let mut asked = new(question, message.as_ref());
         asked.hear(answer.as_ref());
         asked
     }
@@ -285,7 +319,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_json_answer_is_whole_at_its_last_byte_at_any_split(text in "\\{\"[가a]{1,3}\": \\[[1-9]{1,3}\\]\\}") {
-            let mut asked = Asked::new(Question::Json, b"[]".to_vec());
+            let mut asked = new(Question::Json, b"[]");
             for (at, byte) in text.bytes().enumerate() {
                 asked.hear(&[byte]);
                 prop_assert_eq!(asked.is_whole(), at + 1 == text.len());

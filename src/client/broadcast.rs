@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use onepoll::config::{UnitError, parse_duration};
 use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
@@ -15,14 +15,22 @@ use onepoll::service::{Context, Service};
 use super::interfaces::broadcast_destinations;
 use super::screen::{print_line, remark};
 use super::target::{Route, cause};
-use super::{ClientError, run_service};
+use super::{ClientError, Run, run_service};
 
 /// Between two datagrams when `--count` asks for several.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// Send broadcasts, or listen to them
+#[derive(Debug, Parser)]
+#[command(name = "broadcast")]
+pub struct BroadcastCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
 /// What to do with broadcasts.
 #[derive(Debug, Subcommand)]
-pub enum BroadcastCommand {
+enum Action {
     /// Send a message to everybody, once or again and again
     Send(SendArgs),
     /// Print what is broadcast on a port, until Ctrl-C
@@ -31,7 +39,7 @@ pub enum BroadcastCommand {
 
 /// The command line of `broadcast send`.
 #[derive(Debug, Args)]
-pub struct SendArgs {
+struct SendArgs {
     /// A broadcast address of IPv4, as in 255.255.255.255:37020; 127.255.255.255 stays on this machine
     #[arg(value_name = "ADDR:PORT", value_parser = parse_address)]
     to: SocketAddrV4,
@@ -47,7 +55,7 @@ pub struct SendArgs {
 
 /// The command line of `broadcast listen`.
 #[derive(Debug, Args)]
-pub struct ListenArgs {
+struct ListenArgs {
     /// The port that is sent to
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
@@ -69,19 +77,25 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     if interval.is_zero() { Err("the interval is at least 1ms".into()) } else { Ok(interval) }
 }
 
-/// Sends or listens.
-pub fn run(command: BroadcastCommand) -> Result<(), ClientError> {
-    match command {
-        BroadcastCommand::Send(SendArgs { to, message, every, count }) => {
-            let count = count.or(if every.is_some() { None } else { Some(1) });
-            let every = every.unwrap_or(EVERY);
-            let message = message.into_vec();
-            let (unopened, sockets) = (VecDeque::new(), Vec::new());
-            let client = Send { to, message, every, left: count, unopened, sockets };
-            run_service("broadcast", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
-        }
-        BroadcastCommand::Listen(ListenArgs { port, count }) => {
-            run_service("broadcast", Listen { port, left: count }, SocketOptions::default())
+impl Run for BroadcastCommand {
+    /// Sends or listens.
+    fn run(self) -> Result<(), ClientError> {
+        match self.action {
+            Action::Send(SendArgs { to, message, every, count }) => {
+                let count = count.or(if every.is_some() { None } else { Some(1) });
+                let every = every.unwrap_or(EVERY);
+                let message = message.into_vec();
+                let (unopened, sockets) = (VecDeque::new(), Vec::new());
+                let client = Send { to, message, every, left: count, unopened, sockets };
+                run_service(
+                    "broadcast",
+                    client,
+                    SocketOptions { broadcast: true, ..SocketOptions::default() },
+                )
+            }
+            Action::Listen(ListenArgs { port, count }) => {
+                run_service("broadcast", Listen { port, left: count }, SocketOptions::default())
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::Parser;
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 use onepoll::wire::text::incomplete_suffix;
@@ -21,7 +21,7 @@ use super::editor::Event;
 use super::messages::{Messages, Next};
 use super::screen::{counted, print_between};
 use super::target::{LARGEST_DATAGRAM, Route, Target};
-use super::{ClientError, run_service};
+use super::{ClientError, Run, run_service};
 
 /// Between two messages: enough for a server to read them one by one.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -32,9 +32,15 @@ const LONGEST_HELD: usize = 8 * 1024;
 /// A server forgets a UDP member that says nothing (onepoll after half an hour).
 const SILENCE: Duration = Duration::from_secs(10 * 60);
 
-/// The command line of `chat`.
-#[derive(Debug, Args)]
-pub struct ChatArgs {
+/// Talk in a chat; a typed bye, q or /end leaves
+///
+/// /help, /who, /nick NAME and /quit are for the server, which answers them:
+/// they go out as they are, also with --name. Everything else is for the
+/// others. On a terminal the arrow keys move in the line and bring back earlier
+/// ones, as do the keys of readline.
+#[derive(Debug, Parser)]
+#[command(name = "chat")]
+pub struct ChatCommand {
     /// Put [NAME] in front of each message, as the course's programs do
     #[arg(long, value_parser = parse_name)]
     name: Option<String>,
@@ -67,30 +73,32 @@ fn is_command(message: &[u8]) -> bool {
         || matches!(message.trim_ascii_end(), b"/nick" | b"/who" | b"/help" | b"/quit")
 }
 
-/// Chats until the user leaves or the server closes.
-pub fn run(arguments: ChatArgs) -> Result<(), ClientError> {
-    let ChatArgs { name, nick, udp, target } = arguments;
-    let client = Chat {
-        route: Route::new(target),
-        manner: match (udp, &nick) {
-            (true, _) => Manner::Datagrams,
-            (false, Some(_)) => Manner::Lines,
-            (false, None) => Manner::Chunks,
-        },
-        prefix: name.as_ref().map(|name| format!("[{name}] ").into_bytes()).unwrap_or_default(),
-        name: name.or(nick.clone()),
-        nick,
-        introduction: VecDeque::new(),
-        messages: Messages::from_keyboard(),
-        console: None,
-        link: None,
-        joined: false,
-        was_heard: false,
-        spoke_at: None,
-        may_end: false,
-        has_left: false,
-    };
-    run_service("chat", client, SocketOptions::default())
+impl Run for ChatCommand {
+    /// Chats until the user leaves or the server closes.
+    fn run(self) -> Result<(), ClientError> {
+        let ChatCommand { name, nick, udp, target } = self;
+        let client = Chat {
+            route: Route::new(target),
+            manner: match (udp, &nick) {
+                (true, _) => Manner::Datagrams,
+                (false, Some(_)) => Manner::Lines,
+                (false, None) => Manner::Chunks,
+            },
+            prefix: name.as_ref().map(|name| format!("[{name}] ").into_bytes()).unwrap_or_default(),
+            name: name.or(nick.clone()),
+            nick,
+            introduction: VecDeque::new(),
+            messages: Messages::from_keyboard(),
+            console: None,
+            link: None,
+            joined: false,
+            was_heard: false,
+            spoke_at: None,
+            may_end: false,
+            has_left: false,
+        };
+        run_service("chat", client, SocketOptions::default())
+    }
 }
 
 /// How a message is told from the next one.

@@ -4,21 +4,22 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Instant;
 
-use clap::Args;
+use clap::Parser;
 use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
 use super::interfaces::{LOOPBACK_BROADCAST, broadcast_destinations};
 use super::screen::{print_line, visible_line};
 use super::target::{Route, any_address};
-use super::{ClientError, Timeout, parse_time_to_gather, run_service};
+use super::{ClientError, Run, Timeout, parse_time_to_gather, run_service};
 
 /// Any datagram asks; this one says so.
 const QUESTION: &[u8] = b"discover";
 
-/// The command line of `discover`.
-#[derive(Debug, Args)]
-pub struct DiscoverArgs {
+/// Find the servers on this network and this machine by broadcast
+#[derive(Debug, Parser)]
+#[command(name = "discover")]
+pub struct DiscoverCommand {
     /// The port that the servers listen on
     #[arg(long, value_name = "P", default_value_t = 37021, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
@@ -30,17 +31,19 @@ pub struct DiscoverArgs {
     timeout: Timeout,
 }
 
-/// Asks once and prints the answers in the order in which they come.
-pub fn run(arguments: DiscoverArgs) -> Result<(), ClientError> {
-    let DiscoverArgs { port, broadcast, timeout } = arguments;
-    let addresses = match broadcast {
-        Some(address) => vec![address],
-        // No broadcast to the network reaches a daemon that is bound to loopback.
-        None => vec![Ipv4Addr::BROADCAST, LOOPBACK_BROADCAST],
-    };
-    let asked = addresses.into_iter().map(|address| SocketAddrV4::new(address, port)).collect();
-    let client = Discover { asked, timeout, asked_at: None, answers: 0 };
-    run_service("discover", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
+impl Run for DiscoverCommand {
+    /// Asks once and prints the answers in the order in which they come.
+    fn run(self) -> Result<(), ClientError> {
+        let DiscoverCommand { port, broadcast, timeout } = self;
+        let addresses = match broadcast {
+            Some(address) => vec![address],
+            // No broadcast to the network reaches a daemon that is bound to loopback.
+            None => vec![Ipv4Addr::BROADCAST, LOOPBACK_BROADCAST],
+        };
+        let asked = addresses.into_iter().map(|address| SocketAddrV4::new(address, port)).collect();
+        let client = Discover { asked, timeout, asked_at: None, answers: 0 };
+        run_service("discover", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
+    }
 }
 
 struct Discover {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use onepoll::reactor::{DatagramSpec, Multicast, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
@@ -13,11 +13,19 @@ use super::broadcast::not_bound;
 use super::interfaces::multicast_interfaces;
 use super::screen::{print_line, remark};
 use super::target::{LARGEST_DATAGRAM, any_address, cause};
-use super::{ClientError, Timeout, parse_time_to_gather, run_service};
+use super::{ClientError, Run, Timeout, parse_time_to_gather, run_service};
+
+/// Send to a multicast group, or listen to it
+#[derive(Debug, Parser)]
+#[command(name = "multicast")]
+pub struct MulticastCommand {
+    #[command(subcommand)]
+    action: Action,
+}
 
 /// What to do with a group.
 #[derive(Debug, Subcommand)]
-pub enum MulticastCommand {
+enum Action {
     /// Send a message to a group and print who answers
     Send(SendArgs),
     /// Join a group and print what is sent to it, until Ctrl-C
@@ -26,7 +34,7 @@ pub enum MulticastCommand {
 
 /// The command line of `multicast send`.
 #[derive(Debug, Args)]
-pub struct SendArgs {
+struct SendArgs {
     /// The group, as in 224.0.0.255:5005
     #[arg(value_name = "GROUP:PORT", value_parser = parse_group)]
     group: SocketAddr,
@@ -45,7 +53,7 @@ pub struct SendArgs {
 
 /// The command line of `multicast listen`.
 #[derive(Debug, Args)]
-pub struct ListenArgs {
+struct ListenArgs {
     /// The group, as in 224.0.0.255:5005
     #[arg(value_name = "GROUP:PORT", value_parser = parse_group)]
     group: SocketAddr,
@@ -67,25 +75,27 @@ fn parse_group(text: &str) -> Result<SocketAddr, &'static str> {
     }
 }
 
-/// Sends or listens.
-pub fn run(command: MulticastCommand) -> Result<(), ClientError> {
-    match command {
-        MulticastCommand::Send(SendArgs { group, message, ttl, interface, timeout }) => {
-            let message = message.into_vec();
-            let client = Send {
-                group,
-                message,
-                interface,
-                timeout,
-                unopened: 0,
-                sent: 0,
-                answers: 0,
-                is_unsent: false,
-            };
-            run_service("multicast", client, SocketOptions { ttl, ..SocketOptions::default() })
-        }
-        MulticastCommand::Listen(ListenArgs { group, interface, ack }) => {
-            run_service("multicast", Listen { group, interface, ack }, SocketOptions::default())
+impl Run for MulticastCommand {
+    /// Sends or listens.
+    fn run(self) -> Result<(), ClientError> {
+        match self.action {
+            Action::Send(SendArgs { group, message, ttl, interface, timeout }) => {
+                let message = message.into_vec();
+                let client = Send {
+                    group,
+                    message,
+                    interface,
+                    timeout,
+                    unopened: 0,
+                    sent: 0,
+                    answers: 0,
+                    is_unsent: false,
+                };
+                run_service("multicast", client, SocketOptions { ttl, ..SocketOptions::default() })
+            }
+            Action::Listen(ListenArgs { group, interface, ack }) => {
+                run_service("multicast", Listen { group, interface, ack }, SocketOptions::default())
+            }
         }
     }
 }

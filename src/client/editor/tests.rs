@@ -43,17 +43,15 @@ impl Terminal {
 
     fn obey<'a>(&mut self, rest: &'a str) -> &'a str {
         let column = self.column;
-        let sequences: [(&str, &dyn Fn(&mut Terminal)); 5] = [
-            ("[K", &|terminal| terminal.row()[column..].fill(Cell::Blank)),
-            ("7", &|terminal| terminal.saved = column),
-            ("8", &|terminal| terminal.column = terminal.saved),
-            ("[?7l", &|terminal| terminal.wraps = false),
-            ("[?7h", &|terminal| terminal.wraps = true),
-        ];
-        let found = sequences.into_iter().find(|(sequence, _)| rest.starts_with(sequence));
-        let (sequence, meaning) = found.unwrap_or_else(|| panic!("unknown sequence {rest:?}"));
-        meaning(self);
-        &rest[sequence.len()..]
+        let sequence = ["[K", "7", "8", "[?7l", "[?7h"].into_iter().find(|known| rest.starts_with(known));
+        match sequence {
+            Some("[K") => self.row()[column..].fill(Cell::Blank),
+            Some("7") => self.saved = column,
+            Some("8") => self.column = self.saved,
+            Some(wrapping) if wrapping.starts_with("[?7") => self.wraps = wrapping == "[?7h",
+            _ => panic!("unknown sequence {rest:?}"),
+        }
+        &rest[sequence.map_or(0, str::len)..]
     }
 
     fn row(&mut self) -> &mut Vec<Cell> {
