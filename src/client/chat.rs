@@ -19,8 +19,8 @@ use onepoll::wire::text::incomplete_suffix;
 use super::console::Console;
 use super::editor::Event;
 use super::messages::{Messages, Next};
-use super::screen::{counted, print_between};
-use super::target::{LARGEST_DATAGRAM, Route, Target};
+use super::screen::{counted, print_between, remark};
+use super::target::{LARGEST_DATAGRAM, Route, Target, cause};
 use super::{ClientError, Run, run_service};
 
 /// Between two messages: enough for a server to read them one by one.
@@ -174,13 +174,12 @@ impl Chat {
         self.go_on(cx);
     }
 
+    /// Tells a person where they are; a script knows.
     fn welcome(&mut self, cx: &mut Context<'_>) {
-        let Some(console) = &mut self.console else { return };
-        let name = self.name.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
-        let text = format!("onepoll: in the chat at {}{name}; bye or Ctrl-D leaves", self.route);
-        console.show(text.as_bytes());
-        // If nobody sees it, the client ends by itself.
-        let _ = console.draw(cx);
+        if self.console.is_some() {
+            let name = self.name.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
+            self.remark(&format!("in the chat at {}{name}; bye or Ctrl-D leaves", self.route), cx);
+        }
     }
 
     fn go_on(&mut self, cx: &mut Context<'_>) {
@@ -193,7 +192,8 @@ impl Chat {
         match self.messages.next(cx) {
             Next::Message(message) => {
                 let prefix = if is_command(&message) { &[] } else { self.prefix.as_slice() };
-                self.say(&[prefix, &message].concat(), cx);
+                let message = [prefix, &message].concat();
+                self.say(&message, cx);
                 let word = message.trim_ascii_end();
                 self.may_end = word == b"/quit";
                 if self.manner == Manner::Datagrams && matches!(word, b"/quit" | b"quit") {
@@ -225,10 +225,9 @@ impl Chat {
             (_, Some(Link::Connection(server))) => cx.tell(server, message),
             (_, Some(Link::Socket(..))) if message.len() > LARGEST_DATAGRAM => {
                 let length = counted(message.len(), "byte");
-                let said = format!(
-                    "onepoll: not sent, {length} are too long for one datagram: send at most {LARGEST_DATAGRAM} bytes"
-                );
-                self.show(said.as_bytes(), cx);
+                let why =
+                    format!("{length} are too long for one datagram: send at most {LARGEST_DATAGRAM} bytes");
+                self.remark(&format!("the message was not sent, {why}"), cx);
             }
             (_, Some(Link::Socket(socket, server))) => cx.send_to(socket, server, message),
             (_, None) => {}
@@ -243,6 +242,13 @@ impl Chat {
         self.was_heard = true;
         if !text.is_empty() {
             self.show(text, cx);
+        }
+    }
+
+    fn remark(&mut self, text: &str, cx: &mut Context<'_>) {
+        match self.console {
+            Some(_) => self.show(format!("onepoll: {text}").as_bytes(), cx),
+            None => remark(text),
         }
     }
 
@@ -347,7 +353,9 @@ impl Service for Chat {
         match (opened, self.route.current()) {
             (Ok(socket), Some(server)) => self.has_reached(Link::Socket(socket, server), cx),
             (Ok(_), None) => {}
-            (Err(_), _) if self.was_heard => self.ended("listens no more", cx),
+            (Err(error), _) if self.was_heard => {
+                self.ended(&format!("can no longer be reached ({})", cause(&error)), cx);
+            }
             (Err(error), _) => {
                 if let Some(Link::Socket(socket, _)) = self.link.take() {
                     cx.close_socket(socket);

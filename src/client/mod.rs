@@ -40,7 +40,7 @@ use onepoll::service::Service;
 use crate::signals;
 
 /// The client commands, in the order in which the help lists them.
-const CLIENTS: [Client; 10] = [
+const CLIENTS: &[Client] = &[
     client::<echo::Echo>(),
     client::<upper::Upper>(),
     client::<number::Number>(),

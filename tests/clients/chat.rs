@@ -1,11 +1,13 @@
 //! chat: keyboard and socket at once.
 
 use std::io::{Read, Write};
+use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stage::{Live, recv, run, tcp_server, udp_server};
+use super::support::Daemon;
 
 /// A server that tells all that one client sent, once it has left.
 fn listener() -> (String, Receiver<String>) {
@@ -163,6 +165,29 @@ fn datagram_listener() -> (String, Receiver<String>) {
     (server.to_string(), heard)
 }
 
+#[test]
+fn members_of_all_kinds_meet_in_our_own_chat() {
+    let daemon = Daemon::start(&["--only", "chat", "--port", "chat=0"]);
+    let (tcp, udp) = (daemon.tcp("chat").to_string(), daemon.udp("chat").to_string());
+    let mut lines = Live::start(&["chat", &tcp, "--nick", "민수"]);
+    lines.wait_for_output("* here: 1, 0 of them without a nick: 민수\n");
+    let mut datagrams = Live::start(&["chat", "--udp", &udp, "--nick", "영희"]);
+    datagrams.wait_for_output("* here: 2, 0 of them without a nick: 민수, 영희\n");
+    lines.wait_for_output("* 영희 joined\n");
+    let mut chunks = Live::start(&["chat", &tcp, "--name", "지우"]);
+    chunks.type_in("안녕\n".as_bytes());
+    for member in [&mut lines, &mut datagrams] {
+        member.wait_for_output("[지우] 안녕\n");
+    }
+    datagrams.type_in("어서 와\n".as_bytes());
+    for member in [&mut lines, &mut chunks] {
+        member.wait_for_output("[영희] 어서 와\n");
+    }
+    datagrams.end_of_input();
+    assert_eq!(datagrams.end().status, Some(0));
+    lines.wait_for_output("* 영희 left\n");
+}
+
 /// It has these datagrams to read, in this order.
 #[track_caller]
 fn hears(heard: &Receiver<String>, expected: &[&str]) {
@@ -196,9 +221,29 @@ fn over_udp_quit_ends_it_too_and_a_message_too_long_is_not_sent() {
         client.type_in(format!("{}\n{word}\n", "x".repeat(65_508)).as_bytes());
         let ended = client.end();
         assert_eq!(ended.status, Some(0), "{ended:?}");
-        assert!(ended.out.contains("not sent, 65508 bytes are too long"), "{ended:?}");
+        assert!(ended.err.contains("not sent, 65508 bytes are too long"), "{ended:?}");
         hears(&heard, &["", word]);
     }
+}
+
+#[test]
+fn over_udp_a_quit_behind_a_name_is_for_the_others() {
+    let (server, heard) = datagram_listener();
+    run(&["chat", "--udp", &server, "--name", "민수"], b"quit\nx\n").printed(&[]);
+    hears(&heard, &["", "[민수] quit", "[민수] x", "bye"]);
+}
+
+#[test]
+fn over_udp_a_server_that_has_gone_ends_it_with_a_sentence() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let mut client = Live::start(&["chat", "--udp", &address]);
+    let (_, member) = server.recv_from(&mut [0; 10]).unwrap();
+    server.send_to("안녕".as_bytes(), member).unwrap();
+    client.wait_for_output("안녕\n");
+    drop(server);
+    client.type_in("듣고 있어?\n".as_bytes());
+    client.end().failed_saying(&[&address, "can no longer be reached (Connection refused)", "start again"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -11,9 +12,11 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::stage::{echo, onepoll, recv, tcp_server};
+use super::support::eventually;
 
 /// In milliseconds: nothing in these tests takes this long unless it hangs.
 const PATIENCE: u16 = 30_000;
@@ -191,6 +194,28 @@ fn the_terminal_is_what_it_was_however_the_chat_ends() {
         let rest = seat.ends(0);
         assert!(rest.ends_with("\r\x1b[K"), "{how:?}: {rest:?}");
     }
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_until_the_chat_goes_on() {
+    let (server, _say, heard) = puppet();
+    // A group of its own, as a shell gives it: all of it stops.
+    let mut seat = Seat::with(onepoll(&["chat", &server]).env("TERM", "xterm").process_group(0));
+    seat.shows(DRAWN);
+    seat.types("반쯤");
+    seat.shows(&format!("반쯤{DRAWN}"));
+    seat.types("\x1a");
+    let client = Pid::from_raw(seat.client.id() as i32);
+    let flags = WaitPidFlag::WUNTRACED | WaitPidFlag::WNOHANG;
+    eventually("the client stops", || {
+        waitpid(client, Some(flags)) == Ok(WaitStatus::Stopped(client, Signal::SIGTSTP))
+    });
+    assert_eq!(seat.mode(), seat.former);
+    seat.signal(Signal::SIGCONT);
+    seat.shows(&format!("{DRAW}반쯤{DRAWN}"));
+    assert!(seat.edits_by_itself());
+    seat.types("!\r");
+    assert_eq!(heard.recv().unwrap(), "반쯤!");
 }
 
 #[test]
