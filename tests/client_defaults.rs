@@ -1,8 +1,7 @@
-//! discover, multicast and broadcast at their defaults, against a daemon at its
-//! defaults: in a network of their own, so that nobody else is asked.
+//! `discover`, `multicast` and `broadcast` at their defaults, against a daemon at
+//! its defaults. They run in a network namespace, so that no other machine is asked.
 //!
-//! Where the system gives nobody a network of their own (`unshare -rn`), the
-//! tests are reported as ignored.
+//! Where `unshare -rn` cannot make one, the tests are reported as ignored.
 
 mod support;
 
@@ -13,7 +12,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use libtest_mimic::{Arguments, Completion, Trial};
 use support::{Daemon, PATIENCE};
 
-/// Set in the process that has the network to itself.
+/// Set in the process that runs inside the namespace.
 const IS_APART: &str = "ONEPOLL_TEST_HAS_OWN_NETWORK";
 /// A network without a default route, as in a class room.
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 1);
@@ -31,7 +30,7 @@ fn main() -> ExitCode {
     if can_be_apart {
         ip("link set lo up");
     }
-    // One after the other: the later ones have a network besides.
+    // One after the other: the first two need a machine without a network.
     arguments.test_threads = Some(1);
     let tests: [(&str, fn()); 4] = [
         ("clients_at_their_defaults_find_a_daemon_at_its_defaults", find_the_daemon),
@@ -93,14 +92,14 @@ fn nothing_to_broadcast_to() {
     assert!(said.contains("255.255.255.255:37020 cannot be reached, there is no way to it"), "{said}");
 }
 
-/// A socket that hears everything sent to a port, broadcasts too.
+/// A socket that hears everything sent to its port, including broadcasts.
 fn listener() -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-/// Hears this many datagrams; from whom, in order of their addresses.
+/// Receives `count` datagrams, and returns their sources, sorted.
 fn sources(socket: &UdpSocket, count: usize) -> Vec<SocketAddr> {
     let mut from: Vec<_> = (0..count).map(|_| socket.recv_from(&mut [0; 100]).unwrap().1).collect();
     from.sort();

@@ -1,11 +1,10 @@
-//! Asking a server: a message, its answer, the next message. `echo`, `upper`,
-//! `number`, `time`, `json` and `hello` do it.
+//! The client behind `echo`, `upper`, `number`, `time`, `json` and `hello`: it
+//! sends a message, waits for the answer, and goes on to the next message.
 //!
-//! Over TCP they speak as the course's programs do: one `send` per message,
-//! without a terminator, and the answer before the next message. Nothing in
-//! that says where an answer ends, so [`Asked`] has to judge. A server may
-//! close after each answer; then the next message takes a new connection. None
-//! of the clients ever waits for the server to close.
+//! Over TCP it speaks as the course's programs do: one `send` per message,
+//! without a terminator. Nothing in that protocol marks the end of an answer, so
+//! [`Asked`] has to judge. If the server closes after an answer, the next message
+//! takes a new connection. The client never waits for the server to close.
 
 use std::ffi::OsString;
 use std::io;
@@ -23,15 +22,14 @@ use super::screen::{Prompt, counted, print_answer};
 use super::target::{Route, Target};
 use super::{ClientError, Timeout, parse_timeout, run_service};
 
-/// An answer over TCP that does not show its end has ended when no byte came
-/// for this long: longer than a server writes at its pieces, and not so long
-/// that a person waits.
+/// A TCP answer that does not mark its own end is over after this much silence:
+/// longer than a server pauses between pieces, too short for a person to notice.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long a server may take to answer, unless the user says otherwise. A
-/// datagram may be lost on its way, a connection's bytes cannot.
+/// datagram can be lost on the way; a connection's bytes cannot.
 const UDP_TIMEOUT: Timeout = Timeout(Duration::from_secs(3));
 const TCP_TIMEOUT: Timeout = Timeout(Duration::from_secs(10));
-/// Bytes of one answer, so that a server cannot fill our memory.
+/// The most bytes of one answer, so that a server cannot fill our memory.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// The command line of `echo`, `upper` and `number`.
@@ -52,29 +50,29 @@ pub struct AskArgs {
 }
 
 impl AskArgs {
-    /// A question whose answers are known as `expects` says.
+    /// Asks these messages; `expects` says what is known about each answer.
     pub fn question(self, expects: fn(&[u8]) -> Expected) -> Question {
         let AskArgs { udp, timeout, target, messages } = self;
         let messages = Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect());
-        // Nothing sent is nothing asked, except that a datagram may be empty.
+        // An empty message asks nothing over TCP, but an empty datagram does.
         let messages = if udp { messages } else { messages.without_empty() };
         Question { expects, udp, timeout, target, messages, end_word: None }
     }
 }
 
-/// What a command asks, and whom.
+/// What a command asks which server.
 pub struct Question {
-    /// What is known of the answer to a message before it comes.
+    /// What is known about the answer to a message in advance.
     pub expects: fn(message: &[u8]) -> Expected,
     /// Ask over UDP instead of TCP.
     pub udp: bool,
-    /// How long to wait for an answer, if not as long as usual.
+    /// How long to wait for an answer; the transport's default if `None`.
     pub timeout: Option<Timeout>,
     /// The server.
     pub target: Target,
     /// What to send.
     pub messages: Messages,
-    /// A typed word for the end that the server takes for the end, too.
+    /// A word that, when typed, ends the client and is sent to the server too.
     pub end_word: Option<&'static [u8]>,
 }
 

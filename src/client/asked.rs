@@ -1,8 +1,7 @@
-//! A message that was asked, and how one can tell that its answer is there.
+//! A message that was sent, and how to tell that its answer is complete.
 //!
-//! TCP does not say where an answer ends. Where the answer is known before, or
-//! shows its own end, that is what counts; only where it does not has it ended
-//! when nothing came for a while.
+//! TCP does not mark where an answer ends. If the answer is known in advance, or
+//! marks its own end, that decides; otherwise it is over after a silence.
 
 use onepoll::wire::answers::{number_word, upper_case};
 use onepoll::wire::json::{JsonStep, JsonStream, Pending};
@@ -14,7 +13,7 @@ use super::screen::{counted, visible_line};
 const WORDS: [&str; 11] =
     ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "Try again"];
 
-/// Characters of a text that a sentence quotes.
+/// The most characters that an error message quotes.
 const LONGEST_EXCERPT: usize = 40;
 
 /// A message on its way, and what came back so far.
@@ -33,7 +32,7 @@ pub struct Asked {
     expected: Expected,
 }
 
-/// What is known of the answer before it comes.
+/// What is known about an answer in advance.
 pub enum Expected {
     /// The message itself comes back.
     Same,
@@ -75,8 +74,8 @@ impl Expected {
         Expected::Word(number_word(message))
     }
 
-    /// A line end behind an answer that was whole without it is no part of
-    /// the next one.
+    /// A late line end belongs to the previous answer, which was complete
+    /// without it, and not to the next one.
     pub fn forgives_line_ends(&self) -> bool {
         matches!(self, Expected::Upper(_) | Expected::Word(_) | Expected::Json(_))
     }
@@ -139,7 +138,7 @@ impl Asked {
     /// What is wrong with an answer after which nothing more comes.
     pub fn flaw(&self) -> Option<String> {
         let came = counted(self.answer.len(), "byte");
-        // A server may end its answers with a line end.
+        // Some servers put a line end after each answer.
         let answer = strip_line_end(&self.answer);
         match &self.expected {
             Expected::Same if self.answer != self.message => Some(format!(
@@ -168,7 +167,7 @@ impl Asked {
     fn upper_flaw(&self, expected: &[u8]) -> String {
         let came = String::from_utf8_lossy(&self.answer).chars().count();
         let sent = self.message.utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum();
-        // No letter becomes fewer in upper case.
+        // Upper-casing never makes a text shorter in characters.
         if is_beginning(&self.answer, expected) || came < sent {
             let came = counted(came, "character");
             format!("answered {came} to {sent}, so that some are missing: send shorter messages")
@@ -182,7 +181,7 @@ impl Asked {
     }
 }
 
-/// As much of a text as a sentence can quote.
+/// As much of a text as fits into an error message.
 fn excerpt(text: &[u8]) -> String {
     let text = visible_line(text);
     match text.char_indices().nth(LONGEST_EXCERPT) {

@@ -1,10 +1,10 @@
 //! `onepoll chat`: keyboard and socket on one Poll.
 //!
-//! What is typed goes out as one `send` per line, without the line end, as the
-//! course's programs do it. TCP keeps no boundaries between messages, so two
-//! lines of a script that were sent at once would arrive as one message (and a
-//! "bye" behind it would be read as text): lines go out a moment apart. With
-//! `--nick` the lines keep their ends, and with `--udp` each is a datagram.
+//! Each line goes out in one `send`, without its line end, as the course's
+//! programs do it. TCP keeps no boundaries between messages: two lines sent back
+//! to back would arrive as one message, and a "bye" at the end would be read as
+//! text. So lines go out a moment apart. With `--nick` they keep their line ends;
+//! with `--udp` each is a datagram.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,26 +25,27 @@ use super::{ClientError, Run, run_service};
 
 /// Between two messages: enough for a server to read them one by one.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long the rest of a cut character or line is awaited.
+/// How long to wait for the rest of a character or line.
 const HOLD_BACK: Duration = Duration::from_secs(1);
-/// Bytes of a line that are held back; what comes of a longer one is shown.
+/// The longest unfinished line that is held back, in bytes.
 const LONGEST_HELD: usize = 8 * 1024;
-/// A server forgets a UDP member that says nothing (onepoll after half an hour).
+/// How often a silent UDP member sends an empty datagram: onepoll forgets a member
+/// after half an hour of silence.
 const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Talk in a chat; a typed bye, q or /end leaves
 ///
 /// /help, /who, /nick NAME and /quit are for the server, which answers them:
 /// they go out as they are, also with --name. Everything else is for the
-/// others. On a terminal the arrow keys move in the line and bring back earlier
-/// ones, as do the keys of readline.
+/// others. On a terminal, the arrow keys move within the line and recall earlier
+/// ones; the usual keys of readline work too.
 #[derive(Debug, Parser)]
 #[command(name = "chat")]
 pub struct ChatCommand {
     /// Put [NAME] in front of each message, as the course's programs do
     #[arg(long, value_parser = parse_name)]
     name: Option<String>,
-    /// Ask the server for a nick, which it puts in front of each message itself; needs a server that knows /nick
+    /// Ask the server for this nick, which it then puts in front of each message; the server has to know /nick
     #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with = "name")]
     nick: Option<String>,
     /// Talk over UDP instead of TCP
@@ -66,8 +67,8 @@ fn parse_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Whether a message is for the server: it knows such a one only when nothing
-/// stands in front of it.
+/// Whether a message is a command for the server, which recognizes it only
+/// without a name in front.
 fn is_command(message: &[u8]) -> bool {
     message.starts_with(b"/nick ")
         || matches!(message.trim_ascii_end(), b"/nick" | b"/who" | b"/help" | b"/quit")
@@ -101,14 +102,14 @@ impl Run for ChatCommand {
     }
 }
 
-/// How a message is told from the next one.
+/// What separates one message from the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// By the time between them.
+    /// A pause.
     Chunks,
-    /// By line ends.
+    /// A line end.
     Lines,
-    /// By the datagram that it is.
+    /// Nothing has to: each is a datagram of its own.
     Datagrams,
 }
 
@@ -121,23 +122,23 @@ enum Link {
 struct Chat {
     route: Route,
     manner: Manner,
-    /// What stands in front of each message.
+    /// Goes in front of each message.
     prefix: Vec<u8>,
     name: Option<String>,
     nick: Option<String>,
-    /// What is said before anything that is typed.
+    /// What to send before anything that is typed.
     introduction: VecDeque<Vec<u8>>,
     messages: Messages,
-    /// The terminal, if a person sits there.
+    /// The terminal, if a person is typing there.
     console: Option<Console>,
     link: Option<Link>,
     joined: bool,
-    /// The server sent something.
+    /// The server has sent something.
     was_heard: bool,
     spoke_at: Option<Instant>,
-    /// `/quit` was said: a server that knows it closes, and that is no failure.
+    /// `/quit` was sent: if the server closes now, that is no failure.
     may_end: bool,
-    /// `bye` is said, and the loop ends once it has gone out.
+    /// The last message was sent; the loop ends once it is out.
     has_left: bool,
 }
 
@@ -160,7 +161,7 @@ impl Chat {
         self.link = Some(link);
         self.introduction.clear();
         if self.manner == Manner::Datagrams {
-            // Its first datagram makes a member, and an empty one says nothing.
+            // The first datagram joins; an empty one says nothing to the others.
             self.introduction.push_back(Vec::new());
         }
         if let Some(nick) = &self.nick {
@@ -174,7 +175,7 @@ impl Chat {
         self.go_on(cx);
     }
 
-    /// Tells a person where they are; a script knows.
+    /// Tells a person where they are; a script does not need to know.
     fn welcome(&mut self, cx: &mut Context<'_>) {
         if self.console.is_some() {
             let name = self.name.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
@@ -197,7 +198,7 @@ impl Chat {
                 let word = message.trim_ascii_end();
                 self.may_end = word == b"/quit";
                 if self.manner == Manner::Datagrams && matches!(word, b"/quit" | b"quit") {
-                    // Nothing tells that a UDP member has left.
+                    // Over UDP the server does not confirm it.
                     self.leave(cx);
                 }
             }
@@ -212,8 +213,8 @@ impl Chat {
         }
     }
 
-    /// Ends the loop once what was said has gone out. The server may close
-    /// before, which is no failure any more.
+    /// Ends the loop once everything is sent. If the server closes first, that is
+    /// no longer a failure.
     fn leave(&mut self, cx: &mut Context<'_>) {
         self.has_left = true;
         cx.stop();
@@ -233,8 +234,8 @@ impl Chat {
             (_, None) => {}
         }
         self.spoke_at = Some(cx.now());
-        // Until then nothing else is typed: what waits keeps standard input
-        // unread, and only asking for the next message reads on.
+        // Nothing else is read until then: while lines wait, standard input stays
+        // unread, and only asking for the next message resumes it.
         cx.set_tick(cx.now() + PAUSE);
     }
 
@@ -252,7 +253,7 @@ impl Chat {
         }
     }
 
-    /// If nobody reads it any more, the client ends by itself.
+    /// If standard output is closed, the client ends by itself.
     fn show(&mut self, text: &[u8], cx: &mut Context<'_>) {
         let _ = match &mut self.console {
             Some(console) => {
@@ -263,7 +264,7 @@ impl Chat {
         };
     }
 
-    /// How much of what came is no whole character, or no whole line, yet.
+    /// How many bytes at the end belong to an unfinished character or line.
     fn unfinished(&self, bytes: &[u8]) -> usize {
         let line = bytes.iter().rev().take_while(|byte| **byte != b'\n').count();
         if self.manner == Manner::Lines && line <= LONGEST_HELD { line } else { incomplete_suffix(bytes) }
@@ -372,7 +373,7 @@ impl Service for Chat {
     fn tick(&mut self, cx: &mut Context<'_>) {
         let is_silent = self.spoke_at.is_some_and(|at| cx.now() >= at + SILENCE);
         if self.manner == Manner::Datagrams && is_silent {
-            // So that one who only listens stays a member.
+            // It keeps the membership of somebody who only listens.
             return self.say(b"", cx);
         }
         self.go_on(cx);

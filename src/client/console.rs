@@ -1,5 +1,4 @@
-//! The terminal of a person who types while others' messages come in: they
-//! scroll above the line that is being typed.
+//! A terminal where messages scroll above the line that is being typed.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -14,21 +13,21 @@ use rustix::termios::{
 use super::editor::{CLEAR_SCREEN, Editor, Event, LONGEST_DRAFT, commit, erase};
 use super::screen::{visible, write_as_it_is};
 
-/// Where the system does not tell the width.
+/// The width to assume if the terminal does not report one.
 const USUAL_COLUMNS: usize = 80;
 
-/// A terminal in our hands: its keys come one by one, and the draft stands on
-/// its last line. Dropped, it is what it was before.
+/// A terminal that we control: it delivers key by key, and its last line shows the
+/// draft. Dropping it restores the terminal.
 pub struct Console {
     editor: Editor,
-    /// What is still to be written.
+    /// What the next draw writes first.
     output: String,
     keys: KeyMode,
 }
 
 impl Console {
-    /// Takes the terminal over. None if standard input and output are not one, or
-    /// one that cannot move its cursor: then the system's own line editing stays.
+    /// Takes over the terminal. `None` unless standard input and output are one
+    /// that can move its cursor: then the kernel's own line editing stays.
     pub fn open() -> Option<Console> {
         let can_move = env::var_os("TERM").is_some_and(|kind| !kind.is_empty() && kind != "dumb");
         if !can_move || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
@@ -38,13 +37,13 @@ impl Console {
         Some(Console { editor: Editor::default(), output: String::new(), keys })
     }
 
-    /// Takes in what is typed. What comes of it is for the caller, who then
+    /// Edits the draft. The caller handles the events and then
     /// [draws](Console::draw).
     pub fn typed(&mut self, bytes: &[u8]) -> Vec<Event> {
         self.editor.typed(bytes)
     }
 
-    /// Lets a line that was typed stand among the messages.
+    /// Puts a finished line among the messages.
     pub fn commit(&mut self, line: &str) {
         self.output += &commit(line);
     }
@@ -56,7 +55,7 @@ impl Console {
         self.output += &format!("{}{text}{end}", erase());
     }
 
-    /// Does what the user asked for of the terminal itself.
+    /// Handles the events that concern only the terminal.
     pub fn obey(&mut self, event: &Event, cx: &mut Context<'_>) {
         match event {
             Event::ClearScreen => self.output += CLEAR_SCREEN,
@@ -71,21 +70,21 @@ impl Console {
         }
     }
 
-    /// Writes what was shown, and the draft below it. False as
-    /// [`print_line`](super::screen::print_line).
+    /// Writes everything shown since the last draw, and the draft below it. The
+    /// result means what it does for [`print_line`](super::screen::print_line).
     pub fn draw(&mut self, cx: &mut Context<'_>) -> bool {
         let mut output = std::mem::take(&mut self.output);
         output += &self.editor.draw(columns());
         write_as_it_is(output.as_bytes(), cx)
     }
 
-    /// Stops this program and what was started with it, as Ctrl-Z does, and
-    /// comes back when the shell lets it go on.
+    /// Stops the whole foreground job, as Ctrl-Z does for any program, and returns
+    /// when the shell continues it.
     fn suspend(&mut self, cx: &mut Context<'_>) {
         self.output += erase();
         let _ = write_as_it_is(std::mem::take(&mut self.output).as_bytes(), cx);
         self.keys.leave();
-        // If it cannot be stopped, it just goes on.
+        // If that is not possible, the chat simply goes on.
         let _ = kill_current_process_group(Signal::TSTP);
         self.keys.enter();
     }
@@ -93,7 +92,7 @@ impl Console {
 
 impl Drop for Console {
     fn drop(&mut self) {
-        // Who was in the middle of a line may want to copy it.
+        // The user may want to copy a line that was not sent.
         let draft = self.editor.draft();
         self.output += &if draft.is_empty() { erase().to_owned() } else { commit(draft) };
         let _ = io::Write::write_all(&mut io::stdout(), self.output.as_bytes());
@@ -108,8 +107,8 @@ fn columns() -> usize {
     }
 }
 
-/// A terminal that hands over each key as it is pressed, and shows none. Ctrl-C
-/// stays a signal. Dropped, it is put back into its former mode.
+/// A terminal in a mode where it delivers each key as it is pressed and does not
+/// echo it. Ctrl-C still raises SIGINT. Dropping it restores the former mode.
 struct KeyMode {
     terminal: OwnedFd,
     former: Termios,
@@ -122,11 +121,11 @@ impl KeyMode {
         let former = tcgetattr(&terminal)?;
         let mut ours = former.clone();
         ours.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO | LocalModes::IEXTEN);
-        // A Ctrl-S would stop the output, and the loop with it.
+        // Ctrl-S would block our next write, and with it the loop.
         ours.input_modes.remove(InputModes::IXON);
         ours.special_codes[SpecialCodeIndex::VMIN] = 1;
         ours.special_codes[SpecialCodeIndex::VTIME] = 0;
-        // Ctrl-Z has to put the mode back first, and Ctrl-\ never could.
+        // As signals they would leave the mode behind. We handle Ctrl-Z ourselves.
         for key in [SpecialCodeIndex::VSUSP, SpecialCodeIndex::VQUIT] {
             ours.special_codes[key] = nix::libc::_POSIX_VDISABLE;
         }
@@ -135,8 +134,8 @@ impl KeyMode {
         Ok(mode)
     }
 
-    // A terminal may have gone, as when its window was closed: then nothing is
-    // left to set.
+    // Setting the mode fails if the terminal is gone (its window was closed), and
+    // then there is nothing to restore.
 
     fn enter(&self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.ours);

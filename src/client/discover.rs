@@ -37,7 +37,7 @@ impl Run for DiscoverCommand {
         let DiscoverCommand { port, broadcast, timeout } = self;
         let addresses = match broadcast {
             Some(address) => vec![address],
-            // No broadcast to the network reaches a daemon that is bound to loopback.
+            // A daemon bound to loopback does not hear the network's broadcasts.
             None => vec![Ipv4Addr::BROADCAST, LOOPBACK_BROADCAST],
         };
         let asked = addresses.into_iter().map(|address| SocketAddrV4::new(address, port)).collect();
@@ -54,8 +54,8 @@ struct Discover {
 }
 
 impl Discover {
-    /// Replaces what is asked by what can be sent to; the first error, if
-    /// nothing can.
+    /// Replaces the addresses to ask by destinations that have a route. If there is
+    /// none, returns the first error.
     fn find_destinations(&mut self) -> Result<(), String> {
         let mut destinations = Vec::new();
         let mut failure = None;

@@ -18,7 +18,7 @@ pub struct Echo {
 
 impl Run for Echo {
     fn run(self) -> Result<(), ClientError> {
-        // The course's echo server takes /end for the end, too.
+        // The course's echo server ends at /end too.
         ask(Question { end_word: Some(b"/end"), ..self.arguments.question(|_| Expected::Same) })
     }
 }

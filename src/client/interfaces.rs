@@ -1,4 +1,4 @@
-//! The networks of this machine, and which addresses it has a way to.
+//! This machine's networks, and where broadcasts and multicasts can be sent.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -9,12 +9,11 @@ use nix::sys::socket::SockaddrStorage;
 
 use super::target::any_address;
 
-/// The broadcast address of the loopback network: all of this machine's own.
+/// The broadcast address of the loopback network: it reaches only this machine.
 pub const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
 
-/// Where a broadcast to `to` has to be sent: there, or where the system has no
-/// way to 255.255.255.255 (a network without a default route), to the broadcast
-/// address of each network instead.
+/// Where to send a broadcast for `to`. Without a default route the system refuses
+/// 255.255.255.255; then it goes to the broadcast address of each network instead.
 pub fn broadcast_destinations(to: SocketAddrV4) -> io::Result<Vec<SocketAddrV4>> {
     destinations(to, is_routed, networks)
 }
@@ -34,9 +33,9 @@ fn destinations(
     if own.is_empty() { Err(error) } else { Ok(own) }
 }
 
-/// The interfaces to send to a group from, when the user names none: the
-/// system's choice (`None`), or where it has none, each one that is up. Then, for
-/// the members on this machine, loopback.
+/// Which interfaces to send to a group from if the user names none: the system's
+/// choice (`None`), or each interface that is up if the system has no route; and
+/// loopback, for members on this machine.
 pub fn multicast_interfaces(group: SocketAddr) -> Vec<Option<IpAddr>> {
     if group.is_ipv6() {
         return vec![None];
@@ -49,14 +48,14 @@ pub fn multicast_interfaces(group: SocketAddr) -> Vec<Option<IpAddr>> {
     interfaces
 }
 
-/// An IPv4 network that this machine is part of, loopback left out.
+/// An IPv4 network of this machine other than loopback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Network {
     address: Ipv4Addr,
     broadcast: Option<Ipv4Addr>,
 }
 
-/// The networks of the interfaces that are up; none if the system does not tell.
+/// The networks of all interfaces that are up; empty if they cannot be listed.
 fn networks() -> Vec<Network> {
     let ip = |address: Option<SockaddrStorage>| Some(address?.as_sockaddr_in()?.ip());
     let interfaces = getifaddrs().into_iter().flatten();
@@ -72,8 +71,8 @@ fn networks() -> Vec<Network> {
     .collect()
 }
 
-/// Whether the system has a route to an address. Connecting a UDP socket looks
-/// it up and sends nothing (connect(2)).
+/// Checks that the system has a route to an address. Connecting a UDP socket looks
+/// it up without sending anything (connect(2)).
 fn is_routed(address: SocketAddr) -> io::Result<()> {
     let socket = UdpSocket::bind(any_address(address.ip()))?;
     socket.set_broadcast(true)?;
@@ -118,7 +117,7 @@ mod tests {
             let error = destinations(EVERYBODY, no_route, || networks.clone()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NetworkUnreachable);
         }
-        // An address that the user chose has no replacement.
+        // Only 255.255.255.255 can be replaced.
         let to = SocketAddrV4::new(Ipv4Addr::new(10, 9, 9, 255), 9);
         let only_own = |address: SocketAddr| if address == to.into() { no_route(address) } else { Ok(()) };
         assert!(destinations(to, only_own, || vec![network(1, true)]).is_err());

@@ -15,15 +15,15 @@ use super::{ClientError, Run, Timeout, parse_timeout};
 
 /// Send JSON to a json server and print its answers
 ///
-/// A value may go over several lines, and a line or an argument hold several
-/// values; each is sent by itself. An answer that reports an error in the
-/// JSON is an answer too: status 0. An argument that ends inside a value is
-/// wrong usage; standard input that does is sent as it is.
+/// A value may span several lines, and a line or an argument may hold several
+/// values; each is sent by itself. An answer that reports an error in the JSON
+/// counts as an answer: status 0. An argument that ends inside a value is wrong
+/// usage; standard input that does is sent as it is.
 #[derive(Debug, Parser)]
 #[command(name = "json")]
 pub struct Json {
-    // A server says what it lacks of a value when it has waited for 10 s; that
-    // has to come first.
+    // A server that waits for the rest of a value complains after 10 s; that has to
+    // come first.
     /// How long to wait for an answer, 0 for ever
     #[arg(long, value_parser = parse_timeout, default_value = "15s")]
     timeout: Timeout,

@@ -151,7 +151,7 @@ impl Messages {
         }
     }
 
-    /// Nothing that is typed from now on counts.
+    /// The input has ended; anything typed from now on is ignored.
     pub fn have_ended(&self) -> bool {
         self.ended
     }

@@ -1,11 +1,11 @@
 //! The clients, for people and scripts: small services on the same reactor, one
-//! file per command. `ask` is the one to read first. A command's file has its
-//! name, its help, its command line and what it does; its line in [`CLIENTS`]
-//! makes it known.
+//! file per command. Read `number` and `ask` first. A command's file holds its name,
+//! its help, its command line and what it does; one line in [`CLIENTS`] makes it
+//! known.
 //!
-//! What they print on standard output is what the server said; remarks go to
-//! standard error. A client that got its answers, or was ended by Ctrl-C, ends
-//! with status 0; one that got none says why in one sentence, with status 1.
+//! Standard output carries what the server said; remarks go to standard error. A
+//! client that got its answers, or was ended by Ctrl-C, exits with status 0; one
+//! that did not says why in one sentence, and exits with status 1.
 
 mod ask;
 mod asked;

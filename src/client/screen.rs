@@ -48,8 +48,8 @@ fn write(before: &[u8], text: &[u8], ends_line: bool, cx: &mut Context<'_>) -> b
     write_as_it_is(&[before, &shown, end].concat(), cx)
 }
 
-/// Writes what is no stranger's text, or was made [`visible`]. False as
-/// [`print_line`].
+/// Writes bytes that are safe for a terminal: our own, or made [`visible`]. The
+/// result means what it does for [`print_line`].
 #[must_use]
 pub fn write_as_it_is(bytes: &[u8], cx: &mut Context<'_>) -> bool {
     let mut out = io::stdout().lock();
@@ -72,17 +72,17 @@ pub fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "onepoll: {text}");
 }
 
-/// What invites a person to type; a pipe never sees it.
+/// Invites a person to type; shown only on a terminal.
 ///
-/// Dropped while it stands there unanswered (Ctrl-D, Ctrl-C), it ends its line,
-/// so that the shell's own prompt begins on a new one.
+/// If it is dropped unanswered (Ctrl-D, Ctrl-C), it ends its line, so that the
+/// shell's own prompt begins on a new one.
 #[derive(Debug, Default)]
 pub struct Prompt {
     is_shown: bool,
 }
 
 impl Prompt {
-    /// Shows it, unless it is there already.
+    /// Shows it, unless it is already there.
     pub fn show(&mut self) {
         if !self.is_shown && io::stdin().is_terminal() {
             self.is_shown = true;
@@ -90,7 +90,7 @@ impl Prompt {
         }
     }
 
-    /// The user typed a line, whose end is on the screen.
+    /// The user finished a line, so the cursor is on the next one.
     pub fn answered(&mut self) {
         self.is_shown = false;
     }
@@ -109,9 +109,9 @@ pub fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// The text with its control characters shown, so that a stranger's message
-/// cannot move the cursor, rename the window, or turn the text around it: as
-/// pictures (Unicode, U+2400 on), or as `<U+202E>` where there is none.
+/// Makes control characters visible, as pictures (U+2400 and on) or in the form
+/// `<U+202E>`, so that a stranger's message cannot move the cursor, rename the
+/// window, or reorder the text around it.
 pub fn visible(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text).replace("\r\n", "\n");
     let mut shown = String::with_capacity(text.len());
@@ -131,7 +131,7 @@ pub fn visible(text: &[u8]) -> String {
 /// Soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width space,
 /// line and paragraph separators, bidirectional controls, invisible operators,
 /// byte order mark, interlinear annotation, tags. The zero-width joiners and the
-/// variation selectors are none: emoji and several scripts are written with them.
+/// variation selectors stay, since emoji and several scripts need them.
 fn is_invisible_control(character: char) -> bool {
     matches!(
         character,

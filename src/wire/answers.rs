@@ -1,8 +1,8 @@
-//! What number and upper answer to a message: the services answer with it, and
-//! the clients check with it.
+//! The answers of number and upper: the services give them, and the clients check
+//! against them.
 
-/// The English word for a number from 1 to 10, else `Try again`. Space and a
-/// line end round the number are forgiven.
+/// The English word for a number from 1 to 10, else `Try again`. White
+/// space around the number is ignored.
 pub fn number_word(message: &[u8]) -> &'static [u8] {
     match message.trim_ascii() {
         b"1" => b"one",
@@ -20,7 +20,7 @@ pub fn number_word(message: &[u8]) -> &'static [u8] {
 }
 
 /// Appends `text` in upper case, by Unicode's full mapping (ß becomes SS), as
-/// Python's `str.upper` does. What is not UTF-8 passes as it is.
+/// Python's `str.upper` does. Bytes that are not UTF-8 stay unchanged.
 pub fn upper_case(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         out.extend_from_slice(chunk.valid().to_uppercase().as_bytes());

@@ -147,13 +147,13 @@ fn with_a_nick_a_line_that_comes_in_pieces_is_printed_once() {
         while !recv(&mut connection).is_empty() {}
     });
     let mut client = Live::start(&["chat", &server.to_string(), "--nick", "민수"]);
-    // A line without an end is not held for ever.
+    // An unfinished line is not held back for ever.
     client.wait_for_output("끝이 없다\n");
     client.end_of_input();
     client.end().printed(&["* you are 민수", "[김] 안녕", "[김] 끝이 없다"]);
 }
 
-/// A UDP chat server of one member: it tells what it hears, and answers `안녕`.
+/// A UDP chat server for one member: it reports what it hears, and answers `안녕`.
 fn datagram_listener() -> (String, Receiver<String>) {
     let (sender, heard) = channel();
     let server = udp_server("127.0.0.1:0", move |datagram| {
@@ -188,7 +188,7 @@ fn members_of_all_kinds_meet_in_our_own_chat() {
     lines.wait_for_output("* 영희 left\n");
 }
 
-/// It has these datagrams to read, in this order.
+/// Checks that these datagrams arrive, in this order.
 #[track_caller]
 fn hears(heard: &Receiver<String>, expected: &[&str]) {
     for datagram in expected {

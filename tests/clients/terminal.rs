@@ -18,16 +18,16 @@ use nix::unistd::Pid;
 use super::stage::{echo, onepoll, recv, tcp_server};
 use super::support::eventually;
 
-/// In milliseconds: nothing in these tests takes this long unless it hangs.
+/// Milliseconds: nothing in these tests takes this long unless it hangs.
 const PATIENCE: u16 = 30_000;
-/// What draws a draft, up to its text, and from its cursor on.
+/// What comes before a draft's text, and after it if the cursor is at its end.
 const DRAW: &str = "\r\x1b[?7l> ";
 const DRAWN: &str = "\x1b7\x1b[K\x1b8\x1b[?7h";
 
 /// A client on a terminal of its own.
 struct Seat {
     terminal: File,
-    /// Kept open, so that its mode can be asked for when the client has ended.
+    /// Kept open, so that the mode can be read after the client has ended.
     slave: Option<OwnedFd>,
     client: Child,
     former: Termios,
@@ -54,7 +54,7 @@ impl Seat {
         self.terminal.write_all(typed.as_bytes()).unwrap();
     }
 
-    /// Waits until the terminal was sent this, and takes it and all before it.
+    /// Waits until the client has written `part`, and drops everything up to its end.
     #[track_caller]
     fn shows(&mut self, part: &str) {
         let end = loop {
@@ -66,7 +66,7 @@ impl Seat {
         self.shown.drain(..end);
     }
 
-    /// Reads some of what the terminal is sent; false if nothing comes.
+    /// Reads some of the client's output; false at its end, or if none comes.
     fn read(&mut self) -> bool {
         let comes = poll(&mut [PollFd::new(self.terminal.as_fd(), PollFlags::POLLIN)], PATIENCE).unwrap() > 0;
         let mut buffer = [0; 1024];
@@ -92,13 +92,14 @@ impl Seat {
         !self.mode().local_flags.contains(LocalFlags::ICANON)
     }
 
-    /// Waits for its end, after which the terminal is as it was; what it showed last.
+    /// Waits for the client to end, checks that the terminal is as it was, and
+    /// returns the rest of the output.
     #[track_caller]
     fn ends(mut self, status: i32) -> String {
         let ended = self.client.wait().unwrap();
         assert_eq!(ended.code(), Some(status));
         assert_eq!(self.mode(), self.former);
-        // With its last other end closed, the terminal has an end too.
+        // With the slave closed, reading ends where the output does.
         self.slave = None;
         while self.read() {}
         std::mem::take(&mut self.shown)
@@ -112,8 +113,8 @@ impl Drop for Seat {
     }
 }
 
-/// A server that says what it is told to say, and tells what it hears. It
-/// closes when it is told nothing more.
+/// A server that sends what the test tells it to and reports what it hears. It
+/// closes when the test drops the sender.
 fn puppet() -> (String, Sender<&'static str>, Receiver<String>) {
     let (say, to_say) = channel::<&str>();
     let (sender, heard) = channel();
@@ -149,14 +150,14 @@ fn messages_scroll_above_the_line_that_is_typed_which_stays_whole() {
         say.send("[영희] 뭐해?\x1b[2J").unwrap();
         seat.shows(&format!("\r\x1b[K[영희] 뭐해?␛[2J\r\n{DRAW}{draft}{DRAWN}"));
     }
-    // Six to the left, and in front of what is there.
+    // In front of the space and the emoji.
     seat.types(&"\x1b[D".repeat(2));
     seat.types("!");
     seat.shows("안녕하세요!\x1b7 😀\x1b[K\x1b8");
     seat.types("\r");
     seat.shows(&format!("\r\x1b[K> 안녕하세요! 😀\r\n{DRAW}{DRAWN}"));
     assert_eq!(heard.recv().unwrap(), "[민수] 안녕하세요! 😀");
-    // A line that was said comes back.
+    // The arrow key recalls the line.
     seat.types("\x1b[A\x7f\r");
     assert_eq!(heard.recv().unwrap(), "[민수] 안녕하세요! ");
     seat.types("bye\r");
@@ -178,7 +179,6 @@ fn each_line_of_a_pasted_text_is_sent() {
     assert_eq!(said, "/nick 민수\n/who\n하나\n둘\n셋\nbye\n");
 }
 
-/// Of the terminal's own line editing nothing may be missing afterwards.
 #[test]
 fn the_terminal_is_what_it_was_however_the_chat_ends() {
     for how in ["bye\r", "\x04", "SIGTERM", "SIGINT"] {
@@ -199,7 +199,7 @@ fn the_terminal_is_what_it_was_however_the_chat_ends() {
 #[test]
 fn ctrl_z_gives_the_terminal_back_until_the_chat_goes_on() {
     let (server, _say, heard) = puppet();
-    // A group of its own, as a shell gives it: all of it stops.
+    // Its own process group, as under a shell: Ctrl-Z stops the whole group.
     let mut seat = Seat::with(onepoll(&["chat", &server]).env("TERM", "xterm").process_group(0));
     seat.shows(DRAWN);
     seat.types("반쯤");
@@ -238,7 +238,7 @@ fn a_draft_longer_than_the_terminal_is_wide_is_shown_in_part() {
     seat.shows(DRAWN);
     let long = "가나다라마바사아자차".repeat(3);
     seat.types(&long);
-    // 40 columns, of which two are the prompt's and one the cursor's.
+    // Of 40 columns the prompt takes two and the cursor one.
     let shown: String = long.chars().skip(30 - 18).collect();
     seat.shows(&format!("\r\x1b[?7l< {shown}{DRAWN}"));
     seat.types("\x01");
@@ -248,7 +248,7 @@ fn a_draft_longer_than_the_terminal_is_wide_is_shown_in_part() {
     assert_eq!(heard.recv().unwrap(), long);
 }
 
-/// The system edits the line then, as it does for any program.
+/// The kernel edits the line then, as for any other program.
 #[test]
 fn a_terminal_that_cannot_move_its_cursor_is_left_alone() {
     let (server, say, heard) = puppet();

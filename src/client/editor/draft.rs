@@ -2,14 +2,14 @@
 
 use unicode_segmentation::{GraphemeCursor, GraphemeIncomplete};
 
-/// A line of text with a cursor. It moves by what a reader takes for one
-/// character (grapheme clusters, UAX #29), which may be several code points.
+/// A line of text with a cursor. The cursor moves by what a reader sees as one
+/// character (a grapheme cluster, UAX #29), which may be several code points.
 #[derive(Debug, Default)]
 pub struct Draft {
     text: String,
-    /// A byte offset between two code points.
+    /// A byte offset, on a code point boundary.
     cursor: usize,
-    /// What was cut last.
+    /// The text that was cut last.
     cut: String,
 }
 
@@ -26,13 +26,13 @@ impl Draft {
         &self.text[self.cursor..]
     }
 
-    /// Takes the line out, and starts an empty one.
+    /// Returns the line and starts an empty one.
     pub fn take(&mut self) -> String {
         self.cursor = 0;
         std::mem::take(&mut self.text)
     }
 
-    /// Replaces the line; the cursor stands behind it.
+    /// Replaces the line and puts the cursor at its end.
     pub fn set(&mut self, text: String) {
         self.cursor = text.len();
         self.text = text;
@@ -99,7 +99,7 @@ impl Draft {
         self.cursor += self.cut.len();
     }
 
-    /// How many bytes a [`paste`](Draft::paste) adds.
+    /// How many bytes [`paste`](Draft::paste) would insert.
     pub fn cut_length(&self) -> usize {
         self.cut.len()
     }
@@ -125,7 +125,7 @@ impl Draft {
         find: fn(&mut GraphemeCursor, &str, usize) -> Result<Option<usize>, GraphemeIncomplete>,
     ) -> Option<usize> {
         let mut from = GraphemeCursor::new(self.cursor, self.text.len(), true);
-        // It has all of the text, so that none is missing.
+        // It cannot be incomplete: it sees the whole text.
         find(&mut from, &self.text, 0).ok().flatten()
     }
 
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_cursor_and_the_keys_that_erase_take_whole_characters() {
-        // Decomposed, as macOS writes file names; a family; a flag; a sign in two parts.
+        // Decomposed as macOS writes file names, a family, a flag, a variation selector.
         for one in
             ["안", "\u{1112}\u{1161}\u{11ab}", "é", "e\u{301}", "👩\u{200D}👧", "🇰🇷", "❤\u{FE0F}", "👍🏽"]
         {
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(line.text(), "하나 둘  넷셋");
         line.cut_to_start();
         assert_eq!(line.text(), "");
-        // Nothing to cut leaves what was cut.
+        // Cutting nothing keeps what was cut before.
         line.cut_to_end();
         line.paste();
         assert_eq!(line.text(), "하나 둘  넷셋");

@@ -1,8 +1,8 @@
-//! What a terminal is sent so that it shows the draft, on its last line.
+//! The escape sequences that show the draft on the terminal's last line.
 //!
-//! It is one line whatever its length: a draft that is too long is shown in
-//! part, round its cursor. So nothing has to be known of the terminal but its
-//! width, and that only at the time of drawing.
+//! A draft never takes more than that line: of a longer one, only the part around
+//! the cursor is shown. So a redraw needs no memory of the last one, and nothing of
+//! the terminal but its present width.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
@@ -10,20 +10,20 @@ use unicode_width::UnicodeWidthStr;
 use super::draft::Draft;
 use crate::client::screen::visible_line;
 
-/// To the start of the line, and everything behind it away (ECMA-48: CR, EL).
+/// Moves to the start of the line and erases it (ECMA-48: CR, EL).
 const ERASE: &str = "\r\x1b[K";
-/// In front of a line that is typed.
+/// Marks what the user types.
 const PROMPT: &str = "> ";
-/// The same, where the line begins further left than the screen does.
+/// The same, if the beginning of the draft is hidden.
 const PROMPT_OF_A_PART: &str = "< ";
-/// Away with everything, and to the upper left corner.
+/// Moves to the upper left corner and erases the screen.
 pub const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
 /// Draws the draft over the line that the cursor is on.
 ///
-/// A terminal may take a character for wider or narrower than we do. So it is
-/// told to remember its cursor's place instead of where to move it (DECSC), and
-/// not to begin a new line at its right edge meanwhile (DECAWM).
+/// Terminals disagree about the width of some characters. So the terminal saves and
+/// restores its own cursor position (DECSC, DECRC) instead of being told a column,
+/// and does not wrap at the right edge meanwhile (DECAWM).
 pub fn draw(draft: &Draft, columns: usize) -> String {
     // The cursor needs a column of its own.
     let (before, after, is_cut) = window(draft, columns.saturating_sub(PROMPT.len() + 1));
@@ -31,22 +31,23 @@ pub fn draw(draft: &Draft, columns: usize) -> String {
     format!("\r\x1b[?7l{prompt}{before}\x1b7{after}\x1b[K\x1b8\x1b[?7h")
 }
 
-/// Takes the draft off the screen.
+/// Erases the draft from the screen.
 pub fn erase() -> &'static str {
     ERASE
 }
 
-/// A line that was typed, all of it, in place of the draft.
+/// Replaces the draft on the screen by a finished line, shown in full.
 pub fn commit(line: &str) -> String {
     format!("{ERASE}{PROMPT}{}\n", visible_line(line.as_bytes()))
 }
 
-/// The part of the draft that fits into so many columns: what stands before the
-/// cursor and behind it, and whether something is left out at the front.
+/// The part of the draft that fits into `columns`: the text before the cursor, the
+/// text after it, and whether the beginning is hidden.
 fn window(draft: &Draft, columns: usize) -> (String, String, bool) {
     let before = draft.before_cursor().graphemes(true).rev();
     let after = draft.after_cursor().graphemes(true);
-    // A third for what stands behind the cursor, and what either does not need.
+    // Up to a third is for the text after the cursor, plus what the text before
+    // it does not need.
     let behind = fitting(after.clone(), columns / 3).1;
     let (mut shown_before, width, is_cut) = fitting(before, columns - behind);
     let (shown_after, ..) = fitting(after, columns - width);
@@ -54,8 +55,8 @@ fn window(draft: &Draft, columns: usize) -> (String, String, bool) {
     (shown_before.concat(), shown_after.concat(), is_cut)
 }
 
-/// As many characters as fit into so many columns, as they are shown, their
-/// width, and whether one was left out.
+/// As many characters as fit into `columns`, in visible form; their width; and
+/// whether any was left out.
 fn fitting<'a>(characters: impl Iterator<Item = &'a str>, columns: usize) -> (Vec<String>, usize, bool) {
     let mut taken = Vec::new();
     let mut width = 0;
@@ -104,7 +105,7 @@ mod tests {
         assert_eq!(shown("가나다라마바", "사아자차카", 12), part("다라마바", "사아", true));
         assert_eq!(shown("가나다라마바", "사", 12), part("나다라마바", "사", true));
         assert_eq!(shown("가나", "다라마바", 10), part("가나", "다라마", false));
-        // A wide character that would fit by half.
+        // Only half of a wide character would fit.
         assert_eq!(shown("a가나다라마", "", 9), part("나다라마", "", true));
         assert_eq!(shown("가", "", 1), part("", "", true));
     }

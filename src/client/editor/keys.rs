@@ -1,16 +1,17 @@
-//! Keys out of the bytes that a terminal sends, wherever a read cuts them.
+//! Decodes the bytes that a terminal sends into keys, however reads split them.
 
-/// Bytes of an escape sequence; a longer one is none (ECMA-48 knows no limit).
+/// The most parameter bytes of an escape sequence; a longer one is discarded, since
+/// ECMA-48 sets no limit.
 const LONGEST_SEQUENCE: usize = 32;
 
 const ESCAPE: u8 = 0x1B;
 
-/// What a key asks for, by the names that readline and Emacs made common.
+/// What a key does; the bindings are those of readline's Emacs mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     Insert(char),
     Enter,
-    /// Ctrl-D: the end of the input if nothing is typed, else as Delete.
+    /// Ctrl-D: ends the input if the draft is empty, else deletes.
     EndOrDelete,
     Delete,
     Backspace,
@@ -31,15 +32,15 @@ pub enum Key {
     Suspend,
 }
 
-/// Finds the keys in what is typed, and keeps the beginning of a character or
-/// of an escape sequence until its rest comes.
+/// Decodes keys, and keeps the beginning of a character or an escape sequence until
+/// the rest arrives.
 #[derive(Debug, Default)]
 pub struct Decoder {
     unfinished: Vec<u8>,
 }
 
 impl Decoder {
-    /// The keys that end in `typed`, in order.
+    /// The keys that `typed` completes, in order.
     pub fn keys(&mut self, typed: &[u8]) -> Vec<Key> {
         self.unfinished.extend_from_slice(typed);
         let mut keys = Vec::new();
@@ -54,8 +55,8 @@ impl Decoder {
     }
 }
 
-/// The first key and how many bytes it has; no key if these bytes mean nothing
-/// here. `None` if it is not whole yet.
+/// The length of the first key in bytes, and the key unless it has no meaning here.
+/// `None` if it is still incomplete.
 fn first_key(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
     match *bytes.first()? {
         ESCAPE => escape_sequence(bytes),
@@ -89,8 +90,8 @@ fn control(byte: u8) -> Option<Key> {
     })
 }
 
-/// The character that UTF-8 text begins with. Bytes that are none are shown as
-/// U+FFFD, so that the user sees that they are.
+/// The first character of UTF-8 text. Invalid bytes become U+FFFD, so that the user
+/// sees them.
 fn character(bytes: &[u8]) -> Option<(usize, char)> {
     let window = &bytes[..bytes.len().min(4)];
     let (valid, error) = match std::str::from_utf8(window) {
@@ -103,7 +104,7 @@ fn character(bytes: &[u8]) -> Option<(usize, char)> {
     }
 }
 
-/// What begins with ESC: the sequence of a key, or a key held down with Alt.
+/// Decodes what begins with ESC: a key's sequence, or a key pressed with Alt.
 fn escape_sequence(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
     Some(match *bytes.get(1)? {
         b'[' => return control_sequence(bytes),
@@ -117,12 +118,12 @@ fn escape_sequence(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
         b'd' => (2, Some(Key::CutWordRight)),
         0x7F | 0x08 => (2, Some(Key::CutWordLeft)),
         0x20..=0x7E => (2, None),
-        // A key of its own stands behind an ESC that somebody pressed.
+        // The user pressed Escape, and then another key.
         _ => (1, None),
     })
 }
 
-/// CSI: parameters, intermediates, and a last byte that says what it is.
+/// Decodes CSI: parameter and intermediate bytes, then a final byte.
 fn control_sequence(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
     let inside = &bytes[2..];
     if inside.first() == Some(&b'[') {

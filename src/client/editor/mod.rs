@@ -1,5 +1,5 @@
-//! A line editor without terminal or clock: bytes that are typed come in, lines
-//! and what to draw go out.
+//! A line editor without a terminal: typed bytes come in; finished lines, other
+//! events and drawings go out.
 
 mod draft;
 mod drawing;
@@ -12,44 +12,44 @@ use keys::{Decoder, Key};
 
 pub use drawing::{CLEAR_SCREEN, commit, erase};
 
-/// Bytes of one line, as long as a chat server takes by default. A terminal
-/// that edits lines itself takes 4095 (termios(3)).
+/// The longest line in bytes: what our chat server accepts by default. The kernel's
+/// own line editing stops at 4095 (termios(3)).
 pub const LONGEST_DRAFT: usize = 64 * 1024;
-/// Lines that the arrow keys bring back.
+/// How many lines the arrow keys can recall.
 const LONGEST_HISTORY: usize = 1000;
 
 /// What the user did, besides editing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Finished a line; it may be empty.
+    /// Finished a line, perhaps an empty one.
     Line(String),
     /// Ended the input.
     End,
-    /// Asked to be put into the background.
+    /// Asked to suspend the program.
     Suspend,
-    /// Asked for an empty screen.
+    /// Asked to clear the screen.
     ClearScreen,
-    /// Typed more than a line may have; the rest is left out.
+    /// Typed more than a line can hold; the rest is dropped.
     TooLong,
 }
 
-/// The draft, and the lines before it.
+/// The draft and the history.
 #[derive(Debug, Default)]
 pub struct Editor {
     decoder: Decoder,
     draft: Draft,
     history: VecDeque<String>,
-    /// The line of the history that is shown, and the draft that it hides.
+    /// The index of the recalled line, and the draft that it replaced.
     recalled: Option<(usize, String)>,
 }
 
 impl Editor {
-    /// Takes in what is typed, and says what came of it, in order.
+    /// Edits the draft, and returns the events in order.
     pub fn typed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = Vec::new();
         for key in self.decoder.keys(bytes) {
             let event = self.press(key);
-            // A long text is told of once.
+            // Once is enough for a long paste.
             if event != Some(Event::TooLong) || events.last() != Some(&Event::TooLong) {
                 events.extend(event);
             }
@@ -62,7 +62,7 @@ impl Editor {
         self.draft.text()
     }
 
-    /// What shows the draft on the line that the terminal's cursor is on.
+    /// Draws the draft on the line that the terminal's cursor is on.
     pub fn draw(&self, columns: usize) -> String {
         drawing::draw(&self.draft, columns)
     }

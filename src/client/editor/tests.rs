@@ -2,9 +2,9 @@ use super::*;
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthChar;
 
-/// As much of a terminal as is drawn on: lines that scroll, wide characters,
-/// and the few sequences that are used. It knows characters one by one, as many
-/// terminals do, and none of our own rules.
+/// A minimal terminal: rows that scroll, wide characters, and the escape sequences
+/// in use. It handles code point by code point, as many terminals do, and shares no
+/// code with the drawing.
 struct Terminal {
     columns: usize,
     rows: Vec<Vec<Cell>>,
@@ -32,7 +32,7 @@ impl Terminal {
             rest = &rest[character.len_utf8()..];
             match character {
                 '\r' => self.column = 0,
-                // The system makes CR LF of it.
+                // The kernel turns it into CR LF.
                 '\n' => self.new_row(),
                 '\t' => self.column = (self.column / 8 * 8 + 8).min(self.columns - 1),
                 '\x1b' => rest = self.obey(rest),
@@ -160,7 +160,7 @@ fn the_history_is_bounded() {
 }
 
 #[test]
-fn what_a_line_has_too_much_is_left_out_and_told_once() {
+fn what_exceeds_a_line_is_dropped_and_reported_once() {
     let mut editor = Editor::default();
     let long = "가".repeat(LONGEST_DRAFT);
     assert_eq!(type_in(&mut editor, &long), [Event::TooLong]);
@@ -208,7 +208,7 @@ fn key() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn what_is_typed_comes_to_the_same_at_any_split(
+    fn typing_has_the_same_result_at_any_split(
         keys in prop::collection::vec(key(), 0..40),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
     ) {
