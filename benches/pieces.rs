@@ -1,8 +1,8 @@
-//! What the pieces cost by themselves, in memory: `cargo bench --bench pieces`,
-//! with `json` behind it only those that have this in their name.
+//! Times the parts alone, in memory: `cargo bench --bench pieces`, or only
+//! those with `json` in their name: `cargo bench --bench pieces json`.
 //!
-//! What a message costs on a socket, nearly all of it in the kernel, is what
-//! `benches/peers/run` measures.
+//! `benches/peers/run` measures what a message costs on a socket, where the
+//! kernel accounts for nearly all of it.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -11,28 +11,30 @@ use std::io;
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use onepoll::config::{ChatConfig, EchoConfig};
 use onepoll::rehearsal::{Client, Rehearsal};
-use onepoll::services::{Chat, Echo};
+use onepoll::services::chat::Chat;
+use onepoll::services::echo::Echo;
 use onepoll::wire::json::{JsonStep, JsonStream, JsonText};
 use onepoll::wire::text::{Step, TextFraming};
 
-// These are the reactor's own, and stay so. Nothing in the library has to be
-// public, hidden or behind a feature for a benchmark: it compiles their files
-// for itself, of which it uses only a part.
+// These files belong to the reactor and stay private to it. Instead of making
+// anything public, hidden or optional for the sake of a benchmark, this one
+// compiles them itself and uses only a part of them.
 #[allow(dead_code, unused_imports)]
-#[path = "../src/reactor/outbox.rs"]
+#[path = "../src/reactor/tcp/outbox.rs"]
 mod outbox;
-#[allow(dead_code, unused_imports)]
-#[path = "../src/reactor/timers.rs"]
+#[allow(dead_code)]
+#[path = "../src/reactor/time/timers.rs"]
 mod timers;
-#[allow(dead_code, unused_imports)]
-#[path = "../src/reactor/token.rs"]
-mod token;
+#[path = "../src/service"]
+mod service {
+    #[allow(dead_code)]
+    pub mod ids;
+}
 
 use outbox::Outbox;
-use timers::Timers;
-use token::Handle;
+use service::ids::{Generations, Handle};
+use timers::{Timers, Wake};
 
 const KIB: usize = 1024;
 
@@ -40,7 +42,7 @@ fn main() {
     divan::main();
 }
 
-/// A member of a busy room that reads in bursts: many small pieces, one write.
+/// A busy room's member that reads in bursts: many small pieces, one write.
 #[divan::bench(args = [1, 64, 1000])]
 fn outbox_takes_pieces_and_is_written(bencher: Bencher<'_, '_>, pieces: usize) {
     let line = Bytes::from_static(&[b'.'; 100]);
@@ -53,7 +55,7 @@ fn outbox_takes_pieces_and_is_written(bencher: Bencher<'_, '_>, pieces: usize) {
     });
 }
 
-/// A large answer to a peer that takes it in steps.
+/// A large answer to a peer that takes it in portions.
 #[divan::bench(args = [4, 64])]
 fn outbox_is_written_in_steps_of_kib(bencher: Bencher<'_, '_>, step: usize) {
     let answer = Bytes::from(vec![b'.'; 1024 * KIB]);
@@ -71,14 +73,14 @@ fn outbox_is_written_in_steps_of_kib(bencher: Bencher<'_, '_>, step: usize) {
     });
 }
 
-/// Every connection's deadline passes, in an order that is none.
+/// The deadline of every connection passes, in a scattered order.
 #[divan::bench(args = [100, 10_000])]
 fn timers_are_armed_and_all_fall_due(bencher: Bencher<'_, '_>, connections: u32) {
     let mut due = Vec::new();
     bencher.counter(ItemsCount::new(connections)).bench_local(|| {
         let mut timers = Timers::default();
-        for key in 0..connections {
-            timers.arm(scattered(key), Handle { generation: key, key });
+        for (key, wake) in wakes().take(connections as usize) {
+            timers.arm(scattered(key), wake);
         }
         due.clear();
         timers.take_due(u64::MAX, &mut due);
@@ -86,39 +88,45 @@ fn timers_are_armed_and_all_fall_due(bencher: Bencher<'_, '_>, connections: u32)
     });
 }
 
-/// What it costs to postpone: a connection that was busy is woken at its old
-/// deadline and armed for the new one.
+/// Postponing: a connection that was busy is woken at its old deadline and
+/// armed for the new one.
 #[divan::bench(args = [100, 10_000])]
 fn timers_wake_one_and_arm_it_later(bencher: Bencher<'_, '_>, connections: u32) {
     let mut timers = Timers::default();
-    for key in 0..connections {
-        timers.arm(scattered(key), Handle { generation: key, key });
+    for (key, wake) in wakes().take(connections as usize) {
+        timers.arm(scattered(key), wake);
     }
     let mut due = Vec::new();
     bencher.bench_local(|| {
         if let Some(now) = timers.next() {
             timers.take_due(now, &mut due);
-            for (at, handle) in due.drain(..) {
-                timers.arm(at + 60_000, handle);
+            for (at, wake) in due.drain(..) {
+                timers.arm(at + 60_000, wake);
             }
         }
     });
 }
 
-/// Half of the connections closed before their time.
+/// Half of the connections close before their deadline.
 #[divan::bench(args = [1000, 10_000])]
 fn timers_forget_what_is_stale(bencher: Bencher<'_, '_>, connections: u32) {
     let full = || {
         let mut timers = Timers::default();
-        for key in 0..connections {
-            timers.arm(scattered(key), Handle { generation: key, key });
+        for (key, wake) in wakes().take(connections as usize) {
+            timers.arm(scattered(key), wake);
         }
         timers
     };
     bencher.counter(ItemsCount::new(connections)).with_inputs(full).bench_local_values(|mut timers| {
-        timers.compact(|_, handle| handle.key % 2 == 0);
+        timers.compact(|_, wake| matches!(wake, Wake::Entry(handle) if handle.key % 2 == 0));
         timers
     });
+}
+
+/// What a connection is woken with, each with a key of its own.
+fn wakes() -> impl Iterator<Item = (u32, Wake)> {
+    let mut generations = Generations::default();
+    (0..).map(move |key| (key, Wake::Entry(Handle { generation: generations.next(), key })))
 }
 
 /// Times within a minute, in milliseconds.
@@ -135,8 +143,8 @@ fn framing_finds_lines_of_bytes(bencher: Bencher<'_, '_>, length: usize) {
     bencher.counter(BytesCount::new(input.len())).bench_local(|| frame(black_box(&input)));
 }
 
-/// One `send` of a program, cut inside its last character. Only that end is
-/// looked at, so that it costs the same at any length.
+/// One `send` of a program, cut inside its last character. Only the end is
+/// looked at, so it costs the same at any length.
 #[divan::bench]
 fn framing_takes_a_korean_chunk(bencher: Bencher<'_, '_>) {
     let text = "안녕하세요".repeat(70);
@@ -158,7 +166,7 @@ fn frame(input: &[u8]) -> usize {
 
 const STUDENT: &str = r#"{"이름":"홍길동","age":21,"scores":[4.5,3.75,1e2],"active":true,"memo":null}"#;
 
-/// What the json service does with a value that comes whole.
+/// What the json service does with a value that arrives whole.
 #[divan::bench(args = [1, 100])]
 fn json_is_checked_and_written_as_python_does(bencher: Bencher<'_, '_>, students: usize) {
     let input = format!("[{}]", vec![STUDENT; students].join(","));
@@ -172,7 +180,7 @@ fn json_is_checked_and_written_as_python_does(bencher: Bencher<'_, '_>, students
     });
 }
 
-/// A value that comes in pieces of so many bytes.
+/// A value that arrives in pieces of this many bytes.
 #[divan::bench(args = [1, 16, 1024])]
 fn json_is_found_in_pieces(bencher: Bencher<'_, '_>, piece: usize) {
     let input = format!("[{}]", vec![STUDENT; 100].join(","));
@@ -186,10 +194,10 @@ fn json_is_found_in_pieces(bencher: Bencher<'_, '_>, piece: usize) {
     });
 }
 
-/// An echo without its socket: the service, its context and its effects.
+/// An echo without a socket: the service, its context and its effects.
 #[divan::bench(args = [64, 16 * 1024])]
 fn service_echoes_bytes(bencher: Bencher<'_, '_>, length: usize) {
-    let mut stage = Rehearsal::new(Echo::new(&EchoConfig::default()));
+    let mut stage = Rehearsal::new(Echo::new("/end"));
     let client = stage.connect();
     let message = vec![b'.'; length];
     bencher.counter(BytesCount::new(length)).bench_local(|| {
@@ -198,11 +206,11 @@ fn service_echoes_bytes(bencher: Bencher<'_, '_>, length: usize) {
     });
 }
 
-/// A line in a room: gathered once, and a copy for each other member, which on
-/// sockets is a write.
+/// A line in a room: gathered once, then copied for each other member; on
+/// sockets that copy is a write.
 #[divan::bench(args = [2, 100, 1000])]
 fn room_delivers_a_line_to_members(bencher: Bencher<'_, '_>, members: usize) {
-    let mut stage = Rehearsal::new(Chat::new(&ChatConfig::default()));
+    let mut stage = Rehearsal::new(Chat::new(false));
     let members: Vec<Client> = (0..members).map(|_| stage.connect()).collect();
     bencher.counter(ItemsCount::new(members.len() - 1)).bench_local(|| {
         stage.send(members[0], black_box("안녕하세요, 여러분\n".as_bytes()));

@@ -1,30 +1,34 @@
-//! Step 1: an echo server of blocking calls, for one client at a time.
+//! Step 1: an echo server made of blocking calls, serving one client at a time.
 //!
-//! Every call waits until it can answer: `accept` for a client, `receive` for a
-//! message. That is the simplest server there is, and while it waits for one
-//! client it is deaf to all others.
+//! Every call waits until it has a result: `accept` for a client, `receive` for a
+//! message. No server is simpler, but while it waits for one client it is deaf to
+//! all others.
 //!
 //!     cargo run --example step1_blocking_echo [ADDRESS]
 //!
-//! Try: `nc 127.0.0.1 3333` and type 안녕하세요. Then, without ending that one, a
-//! second `nc`: it connects (the kernel does that alone) but gets no answer until
-//! the first has ended. Ctrl-C ends the server.
+//! Try: run `nc 127.0.0.1 3333` in a second terminal and type 안녕하세요. Where
+//! `nc` is missing, use `onepoll echo`: `cargo run -- echo 127.0.0.1:3333`. Leave it
+//! open and start another one in a third terminal: the kernel completes its
+//! connection, but it gets no answer until the first one has ended (`onepoll echo`
+//! gives up after ten seconds). Ctrl-C ends the server.
 //!
-//! Watch: `strace -p PID` stands still in `recvfrom` or `accept4`; `top` shows no
-//! load. Next, step 2: a thread for each client.
+//! Watch: `strace -p PID`, with the PID that the server prints (and as root, if the
+//! system refuses). It sits in `accept4` or `recvfrom`, and `top` shows no load.
+//! Next, step 2: one thread per client.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{self, ExitCode};
 
-/// What is needed of a TCP server socket, and no more: `init`, `accept`,
-/// `receive` and `send` as often as needed, `disconnect`, the next `accept`.
+/// A TCP server socket, reduced to what an echo needs. Call `init` once, then for
+/// each client `accept`, `receive` and `send` as often as needed, and `disconnect`.
 struct TcpServer {
     listener: TcpListener,
     client: Option<TcpStream>,
 }
 
 impl TcpServer {
-    /// Binds `address` and listens there; port 0 takes a free one.
+    /// Binds `address` and listens on it; port 0 picks a free one.
     fn init(address: &str) -> io::Result<TcpServer> {
         Ok(TcpServer { listener: TcpListener::bind(address)?, client: None })
     }
@@ -40,18 +44,18 @@ impl TcpServer {
         Ok(peer)
     }
 
-    /// Waits for input and returns as much as there is; nothing at its end.
+    /// Waits for input and returns what has arrived; nothing at the client's end.
     fn receive<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
         let length = self.client()?.read(buffer)?;
         Ok(&buffer[..length])
     }
 
-    /// Sends all of `bytes`, and waits while the client takes none.
+    /// Sends all of `bytes`, and waits as long as the client does not take them.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.client()?.write_all(bytes)
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     fn disconnect(&mut self) {
         self.client = None;
     }
@@ -66,7 +70,7 @@ impl TcpServer {
 fn echo(server: &mut TcpServer) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
-        // Bytes and no text: a Korean character may come in two parts.
+        // Bytes, not text: a read may end in the middle of a Korean character.
         let message = server.receive(&mut buffer)?;
         if message.is_empty() {
             return Ok(());
@@ -75,17 +79,23 @@ fn echo(server: &mut TcpServer) -> io::Result<()> {
     }
 }
 
-fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
-    let mut server = TcpServer::init(&address)?;
-    println!("listening on {}", server.address()?);
+fn serve(address: &str) -> io::Result<()> {
+    let mut server = TcpServer::init(address)?;
+    println!("listening on {}, PID {}", server.address()?, process::id());
     loop {
         let peer = server.accept()?;
-        // One client's broken connection is no reason to end the server.
+        // One broken connection is no reason to end the server.
         match echo(&mut server) {
             Ok(()) => eprintln!("{peer} has ended"),
             Err(error) => eprintln!("{peer}: {error}"),
         }
         server.disconnect();
     }
+}
+
+fn main() -> ExitCode {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
+    let Err(error) = serve(&address) else { return ExitCode::SUCCESS };
+    eprintln!("cannot serve on {address}: {error}; try another address, such as 127.0.0.1:4000");
+    ExitCode::FAILURE
 }

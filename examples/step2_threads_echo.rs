@@ -1,20 +1,22 @@
-//! Step 2: the same blocking calls, in a thread for each client.
+//! Step 2: the same blocking calls, with one thread per client.
 //!
-//! Nobody waits for anybody any more, and the code still reads from top to
-//! bottom. The price is a thread, with its stack and its switches, for a client
-//! that may say nothing for hours; and as soon as clients share something, a chat
-//! room say, locks.
+//! No client waits for another any more, and the code still reads from top to
+//! bottom. The price is a thread, with its stack and its context switches, for a
+//! client that may be silent for hours; and locks, as soon as clients share
+//! something, such as a chat room.
 //!
 //!     cargo run --example step2_threads_echo [ADDRESS]
 //!
-//! Try: `nc 127.0.0.1 3333` in two terminals at once; both are answered.
+//! Try: `nc 127.0.0.1 3333` (or `onepoll echo`, as in step 1) in two terminals at
+//! once; both are answered.
 //!
-//! Watch: `ls /proc/PID/task | wc -l`, one thread for each `nc`; `strace -f -p PID`
-//! shows each of them asleep in its own `recvfrom`. Next, step 3: many clients on
-//! one thread, done wrong first.
+//! Watch: `ls /proc/PID/task | wc -l` counts one thread per client and one that
+//! accepts; `strace -f -p PID` shows them asleep, each client's in a `recvfrom` of its
+//! own. Next, step 3: many clients on one thread, done wrong first.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{self, ExitCode};
 use std::thread;
 use std::time::Duration;
 
@@ -29,10 +31,9 @@ fn echo(mut client: TcpStream) -> io::Result<()> {
     }
 }
 
-fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
+fn serve(address: &str) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
-    println!("listening on {}", listener.local_addr()?);
+    println!("listening on {}, PID {}", listener.local_addr()?, process::id());
     loop {
         let served = listener.accept().and_then(|(client, peer)| {
             thread::Builder::new().name(peer.to_string()).spawn(move || match echo(client) {
@@ -41,9 +42,16 @@ fn main() -> io::Result<()> {
             })
         });
         if let Err(error) = served {
-            // No descriptor or no thread left, as a rule. Others have to end first.
+            // Usually no descriptor or no thread is left, until other clients end.
             eprintln!("a client was not served: {error}");
             thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+fn main() -> ExitCode {
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
+    let Err(error) = serve(&address) else { return ExitCode::SUCCESS };
+    eprintln!("cannot serve on {address}: {error}; try another address, such as 127.0.0.1:4000");
+    ExitCode::FAILURE
 }

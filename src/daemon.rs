@@ -1,14 +1,17 @@
 //! `onepoll serve`: from the command line to a running reactor.
 
 use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use onepoll::config::{self, Config, Overrides, PortOverride};
-use onepoll::reactor::{Bound, Reactor};
-use onepoll::services;
+use onepoll::config::{self, Config, ConfigErrors, Overrides, PortOverride};
+use onepoll::hosting;
+use onepoll::reactor::Reactor;
+use onepoll::service::Bound;
+use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
 use crate::{Failure, output, signals};
@@ -19,17 +22,17 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 
 #[derive(Args)]
 pub struct ServeArgs {
-    /// What to serve, and where; without it, everything on its default port
+    /// What to serve, and where (- is standard input); without it, everything on its default port
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The address to bind (default 127.0.0.1)
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
-    /// Serve only these services
+    /// Serve only these services, separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Another port for a service; 0 takes a free one
-    #[arg(long = "port", value_name = "NAME[/tcp|/udp]=PORT")]
+    /// Other ports for services, separated by commas; 0 takes a free one
+    #[arg(long = "port", value_name = "NAME[/tcp|/udp]=PORT", value_delimiter = ',')]
     ports: Vec<PortOverride>,
     /// Print one line of JSON with the addresses on standard output
     #[arg(long)]
@@ -53,19 +56,18 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let config = load(arguments).map_err(Failure::usage)?;
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
     signals::watch(&mut reactor).map_err(Failure::at_run_time)?;
-    let mut served = Vec::new();
-    for service in &config.services {
-        let sockets = services::start(&mut reactor, service).map_err(Failure::at_run_time)?;
-        let kind = service.kind.name();
-        served.extend(sockets.into_iter().map(|bound| Served { name: service.name.clone(), kind, bound }));
-    }
     let possible = possible_connections(descriptors);
     reactor.set_max_connections(lowered("", config.limits.connections, possible, descriptors));
-    for service in &config.services {
+    let reachable = config::reachable(&config);
+    let mut served = Vec::new();
+    for service in config.services {
         // What is more than possible for all is more than possible for one.
         lowered(&format!("{}: ", service.name), service.limits.connections, possible, descriptors);
+        let (name, kind) = (service.name.clone(), service.kind.name);
+        let sockets = hosting::host(&mut reactor, service).map_err(Failure::at_run_time)?;
+        served.extend(sockets.into_iter().map(|bound| Served { name: name.clone(), kind, bound }));
     }
-    log_table(&served, &config);
+    log_table(&served, &reachable);
     if arguments.announce {
         let failed = |error| Failure::at_run_time(format!("the announcement cannot be written: {error}"));
         output::print(&announcement(&served)).map_err(failed)?;
@@ -75,13 +77,21 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(arguments: &ServeArgs) -> Result<Config, config::ConfigError> {
+fn load(arguments: &ServeArgs) -> Result<Config, ConfigErrors> {
     let overrides =
         Overrides { bind: arguments.bind, only: arguments.only.clone(), ports: arguments.ports.clone() };
     match &arguments.config {
-        Some(file) => Config::load(file, &overrides),
-        None => Config::built_in(&overrides),
+        Some(file) => read_config(file, &overrides),
+        None => Config::built_in(CATALOG, &overrides),
     }
+}
+
+/// Reads a config file; `-` is standard input.
+pub fn read_config(file: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+    if file == Path::new("-") {
+        return Config::read(CATALOG, io::stdin().lock(), Path::new("standard input"), overrides);
+    }
+    Config::load(CATALOG, file, overrides)
 }
 
 fn start_log(verbose: bool) {
@@ -120,14 +130,14 @@ fn lowered(whose: &str, wanted: usize, possible: usize, descriptors: u64) -> usi
     if wanted == 0 { possible } else { wanted.min(possible) }
 }
 
-fn log_table(served: &[Served], config: &Config) {
+fn log_table(served: &[Served], reachable: &[String]) {
     let width = served.iter().map(|line| line.name.len()).max().unwrap_or(0).max("service".len());
     log::info!("{:<width$}  transport  address", "service");
     for Served { name, kind, bound } in served {
         let kind = if name == kind { String::new() } else { format!("  (kind {kind})") };
         log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), bound.address);
     }
-    for sentence in config::reachable(config) {
+    for sentence in reachable {
         log::info!("{sentence}");
     }
 }

@@ -33,14 +33,17 @@
 //!    it, on one screen.
 //! 5. [`wire`]: messages in a byte stream.
 //! 6. [`services`]: the protocols, and [`rehearsal`], which tests them in memory.
-//! 7. [`config`]: what is served, and where.
+//! 7. [`config`]: what is served, and where; [`hosting`] gives it to the reactor.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod config;
+pub mod hosting;
 pub mod reactor;
+#[cfg(feature = "simulated")]
 pub mod rehearsal;
 pub mod selectors;
 pub mod service;
 pub mod services;
+mod system;
 pub mod wire;

@@ -15,8 +15,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
-use onepoll::config::{self, Config, Overrides};
-use onepoll::services::catalog::CATALOG;
+use onepoll::config::{self, Overrides};
+use onepoll::services::CATALOG;
 
 use client::ClientCommand;
 use daemon::ServeArgs;
@@ -25,7 +25,7 @@ use stress::StressCommand;
 /// Every service of a socket-programming course from one thread and one Poll,
 /// with clients for them.
 #[derive(Parser)]
-#[command(name = "onepoll", version, disable_help_subcommand = true)]
+#[command(name = "onepoll", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -55,7 +55,7 @@ enum Command {
 enum ConfigCommand {
     /// Say what a config file would serve
     Check {
-        /// The config file
+        /// The config file; - is standard input
         file: PathBuf,
     },
     /// Print a commented config file with every key at its default
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     let outcome = match parse().command {
         Command::Serve(arguments) => daemon::serve(&arguments),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
-        Command::Config(ConfigCommand::Example) => print(config::example()),
+        Command::Config(ConfigCommand::Example) => print(&config::example(CATALOG)),
         Command::Services => print(&catalog()),
         Command::Stress(command) => stress::run(*command),
         Command::Client(command) => client::run(command).map_err(Failure::at_run_time),
@@ -119,7 +119,7 @@ fn parse() -> Arguments {
 }
 
 fn check(file: &std::path::Path) -> Result<(), Failure> {
-    let config = Config::load(file, &Overrides::default()).map_err(Failure::usage)?;
+    let config = daemon::read_config(file, &Overrides::default()).map_err(Failure::usage)?;
     print(&config::describe(&config))
 }
 

@@ -1,4 +1,7 @@
-//! A service in memory: no socket, no clock, time that passes when told to.
+//! A service in memory: the real loop on a simulated system, with time that
+//! passes when it is told to.
+//!
+//! It is there with the feature `simulated`:
 //!
 //! ```
 //! use onepoll::rehearsal::Rehearsal;
@@ -20,416 +23,251 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::io::{self, ErrorKind, IoSlice};
+use std::marker::PhantomData;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
 
-use crate::reactor::effects::{Closing, Effect, Effects, Outgoings, Piece};
-use crate::reactor::rooms::{Deliver, Delivery, Rooms};
-use crate::reactor::{ConnectionId, DatagramPeer, Limits, SocketId, Statistics};
-use crate::service::{CloseReason, Context, Input, Service};
+use crate::reactor::{Reactor, ServiceId};
+use crate::service::{Limits, Service};
+use crate::system::simulated::{End, Nature, Stream, World};
+
+/// Where the service listens, over TCP and UDP.
+const STAGE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1000);
+/// The ports of clients that need no particular one begin here.
+const FIRST_PORT: u16 = 40_000;
+/// A stage that has not come to rest after so many turns never will.
+const MOST_TURNS: usize = 1_000_000;
 
 /// A service on a stage: [`connect`](Rehearsal::connect) clients,
-/// [`send`](Rehearsal::send) what they say (one call is one turn of the loop),
-/// let time [`pass`](Rehearsal::pass), and look at what they
+/// [`send`](Rehearsal::send) what they say, let time
+/// [`pass`](Rehearsal::pass), and look at what they
 /// [`received`](Rehearsal::received).
-pub struct Rehearsal<S: Service> {
-    service: S,
-    limits: Limits,
-    clients: BTreeMap<Client, Connection<S::Session>>,
-    /// What every client ever received, closed ones too, and has not been asked for.
-    outputs: BTreeMap<Client, Vec<u8>>,
-    socket: SocketId,
-    datagrams: Vec<(SocketAddr, Vec<u8>)>,
-    posts: Vec<String>,
-    rooms: Rooms,
-    effects: Effects,
-    outgoing: Outgoings,
-    statistics: Statistics,
-    ids: u32,
-    start: Instant,
-    now: Instant,
-    wall_clock: SystemTime,
-    tick: Option<Instant>,
-    failure: Option<String>,
+///
+/// Each call runs the loop until it has nothing more to do at this moment.
+/// Clients read everything at once, and close when the service has.
+pub struct Rehearsal<S: Service + 'static> {
+    reactor: Reactor,
+    world: World,
+    id: ServiceId,
+    clients: BTreeMap<Client, Seat>,
+    /// Who sits at which end.
+    ends: BTreeMap<End, Client>,
+    service: PhantomData<S>,
 }
 
 /// One client of a [`Rehearsal`].
-pub type Client = ConnectionId;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client(u32);
 
-struct Connection<T> {
-    session: T,
-    peer: SocketAddr,
-    kept: Vec<u8>,
-    deadline: Option<Instant>,
-    paused_until: Option<Instant>,
-    /// It half-closed in a pause, which is seen when the pause ends.
-    ended_in_pause: bool,
-    more_to_send: bool,
+/// A client's side of its connection.
+struct Seat {
+    /// `None` once it is closed.
+    socket: Option<Stream>,
+    received: Vec<u8>,
+    reads: bool,
 }
 
-enum Moment<'a> {
-    Start,
-    Open(Client),
-    Receive(Client, &'a [u8]),
-    EndOfInput(Client),
-    RoomToSend(Client),
-    Timeout(Client),
-    Datagram(DatagramPeer, &'a [u8]),
-    Tick,
-}
-
-impl<S: Service> Rehearsal<S> {
+impl<S: Service + 'static> Rehearsal<S> {
     /// Puts a service on stage, with the default limits and one UDP socket.
     pub fn new(service: S) -> Rehearsal<S> {
         Rehearsal::with_limits(service, Limits::default())
     }
 
     /// As [`Rehearsal::new`], with limits of its own.
+    ///
+    /// # Panics
+    /// Never, unless the stage itself is broken.
     pub fn with_limits(service: S, limits: Limits) -> Rehearsal<S> {
-        let start = Instant::now();
+        let world = World::new(Nature::calm());
+        let mut reactor = Reactor::simulated(&world).expect("a calm world has room for a reactor");
+        let (id, _) = reactor
+            .host("stage", service)
+            .limits(limits)
+            .tcp(STAGE)
+            .udp(STAGE)
+            .start()
+            .expect("a calm world has room for a service");
         let mut stage = Rehearsal {
-            service,
-            limits,
+            reactor,
+            world,
+            id,
             clients: BTreeMap::new(),
-            outputs: BTreeMap::new(),
-            socket: SocketId(crate::reactor::handle_for_rehearsal(u32::MAX)),
-            datagrams: Vec::new(),
-            posts: Vec::new(),
-            rooms: Rooms::default(),
-            effects: Effects::default(),
-            outgoing: Outgoings::default(),
-            statistics: Statistics::default(),
-            ids: 0,
-            start,
-            now: start,
-            wall_clock: SystemTime::UNIX_EPOCH,
-            tick: None,
-            failure: None,
+            ends: BTreeMap::new(),
+            service: PhantomData,
         };
-        let opened = Ok(stage.socket);
-        stage.with_context(None, None, |service, cx| service.socket(opened, cx));
-        stage.turn(Moment::Start);
+        stage.settle();
         stage
     }
 
-    /// Sets what [`Context::system_time`] says at the beginning of the play.
+    /// Sets what [`Context::system_time`](crate::service::Context::system_time)
+    /// says at the beginning of the play.
     pub fn set_wall_clock(&mut self, at: SystemTime) {
-        self.wall_clock = at;
+        self.reactor.set_wall_clock(at);
     }
 
     /// The service itself.
+    ///
+    /// # Panics
+    /// If it has panicked too often and was stopped.
     pub fn service(&mut self) -> &mut S {
-        &mut self.service
+        self.reactor.service_mut(self.id).expect("the service was stopped")
     }
 
-    /// A client connects from the loopback address.
+    /// A client connects from the loopback address; or, where the service
+    /// [connects](crate::service::Context::connect), its oldest attempt succeeds.
     pub fn connect(&mut self) -> Client {
-        self.connect_from(([127, 0, 0, 1], 40_000).into())
+        let port = FIRST_PORT + (self.clients.len() % 10_000) as u16;
+        self.connect_from((Ipv4Addr::LOCALHOST, port).into())
     }
 
-    /// A client connects from an address.
+    /// As [`Rehearsal::connect`], from an address. Where the service no longer
+    /// listens, the client is closed from the start.
     pub fn connect_from(&mut self, peer: SocketAddr) -> Client {
-        self.ids += 1;
-        let client = ConnectionId(crate::reactor::handle_for_rehearsal(self.ids));
-        let connection = Connection {
-            session: S::Session::default(),
-            peer,
-            kept: Vec::new(),
-            deadline: None,
-            paused_until: None,
-            ended_in_pause: false,
-            more_to_send: false,
-        };
-        self.clients.insert(client, connection);
-        self.statistics.connections += 1;
-        self.turn(Moment::Open(client));
+        let socket = self.world.accept_outside().or_else(|| self.world.call(peer, STAGE));
+        let client = Client(self.clients.len() as u32);
+        self.ends.extend(socket.as_ref().map(|socket| (socket.end, client)));
+        self.clients.insert(client, Seat { socket, received: Vec::new(), reads: true });
+        self.settle();
         client
     }
 
-    /// A connection that the service asked for is not made.
-    pub fn refuse(&mut self, error: io::Error) {
-        let mut session = S::Session::default();
-        self.with_context(None, None, |service, cx| service.connecting(&mut session, cx));
-        let why = CloseReason::NotConnected(error);
-        self.with_context(None, None, |service, cx| service.closed(session, &why, cx));
-        self.fan_out();
+    /// The oldest connection that the service asked for is not made. False if
+    /// it asked for none.
+    pub fn refuse(&mut self, why: ErrorKind) -> bool {
+        let refused = self.world.refuse_outside(why);
+        self.settle();
+        refused
     }
 
-    /// A client's bytes arrive, all in one read. Nothing happens if it is closed.
+    /// A client's bytes arrive. Nothing happens if it is closed.
     pub fn send(&mut self, client: Client, bytes: &[u8]) {
-        self.turn(Moment::Receive(client, bytes));
+        let mut rest = bytes;
+        loop {
+            let Some(socket) = self.clients.get(&client).and_then(|seat| seat.socket.as_ref()) else {
+                return;
+            };
+            let sent = match socket.write(&[IoSlice::new(rest)]) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                Err(_) => return self.settle(),
+            };
+            rest = &rest[sent..];
+            self.settle();
+            if rest.is_empty() || sent == 0 {
+                return;
+            }
+        }
     }
 
     /// A client signals that it will send no more.
     pub fn half_close(&mut self, client: Client) {
-        match self.clients.get_mut(&client) {
-            Some(connection) if connection.paused_until.is_some() => connection.ended_in_pause = true,
-            _ => self.turn(Moment::EndOfInput(client)),
+        if let Some(socket) = self.clients.get(&client).and_then(|seat| seat.socket.as_ref()) {
+            // It is gone already.
+            let _ = socket.half_close();
         }
+        self.settle();
     }
 
     /// A client is gone.
     pub fn hang_up(&mut self, client: Client) {
-        self.lose(client, CloseReason::ByPeer);
+        if let Some(seat) = self.clients.get_mut(&client) {
+            seat.socket = None;
+        }
+        self.settle();
     }
 
-    /// A client's connection ends for a reason that the reactor has.
-    pub fn lose(&mut self, client: Client, why: CloseReason) {
-        self.close(client, why);
-        self.fan_out();
+    /// A client reads nothing from now on.
+    pub fn stop_reading(&mut self, client: Client) {
+        if let Some(seat) = self.clients.get_mut(&client) {
+            seat.reads = false;
+        }
     }
 
     /// A datagram arrives at the service's socket.
     pub fn datagram(&mut self, from: SocketAddr, datagram: &[u8]) {
-        let peer = DatagramPeer { socket: self.socket, address: from, local: None };
-        self.turn(Moment::Datagram(peer, datagram));
+        self.world.send_datagram(from, STAGE, datagram);
+        self.settle();
     }
 
     /// What a client received since it was asked last.
     pub fn received(&mut self, client: Client) -> Vec<u8> {
-        self.outputs.remove(&client).unwrap_or_default()
+        self.clients.get_mut(&client).map_or(Vec::new(), |seat| std::mem::take(&mut seat.received))
     }
 
     /// The datagrams sent since it was asked last, with where they went.
     pub fn datagrams(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
-        std::mem::take(&mut self.datagrams)
+        self.world.take_outside().into_iter().map(|message| (message.to, message.bytes)).collect()
     }
 
-    /// Whether the service closed a client's connection.
+    /// Whether a client's connection is closed, by whichever side.
     pub fn is_closed(&self, client: Client) -> bool {
-        !self.clients.contains_key(&client)
+        self.clients.get(&client).is_none_or(|seat| seat.socket.is_none())
     }
 
-    /// What the service [failed](Context::fail) with.
+    /// What the service [failed](crate::service::Context::fail) with.
     pub fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
-    }
-
-    /// The names of the services that something was posted to.
-    pub fn posts(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.posts)
+        self.reactor.failure()
     }
 
     /// Time passes in one leap, as for a process that was suspended: what was
     /// due in it happens afterwards, late.
     pub fn oversleep(&mut self, time: Duration) {
-        self.now += time;
-        self.pass(Duration::ZERO);
+        self.world.leap(time);
+        self.settle();
     }
 
     /// Lets time pass; everything due in it happens at its moment.
     pub fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        while let Some(at) = self.next_due().filter(|at| *at <= end) {
-            self.now = at.max(self.now);
-            if self.tick.is_some_and(|tick| tick <= self.now) {
-                self.tick = None;
-                self.turn(Moment::Tick);
+        let end = self.world.micros() + time.as_micros() as u64;
+        self.settle();
+        while self.world.micros() < end {
+            self.turn(Duration::from_micros(end - self.world.micros()));
+            self.settle();
+        }
+    }
+
+    /// Turns the loop until nothing more happens at this moment.
+    fn settle(&mut self) {
+        for _ in 0..MOST_TURNS {
+            self.turn(Duration::ZERO);
+            let mut heard = false;
+            for end in self.world.take_client_news() {
+                let seat = self.ends.get(&end).and_then(|client| self.clients.get_mut(client));
+                heard |= seat.is_some_and(Seat::listen);
             }
-            let clients: Vec<Client> = self.clients.keys().copied().collect();
-            for client in clients {
-                self.wake(client);
-            }
-        }
-        self.now = end;
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        let clients = self.clients.values().flat_map(|client| [client.deadline, client.paused_until]);
-        clients.chain([self.tick]).flatten().min()
-    }
-
-    /// A deadline comes before the end of a pause, as in the reactor.
-    fn wake(&mut self, client: Client) {
-        let now = self.now;
-        let Some(connection) = self.clients.get_mut(&client) else { return };
-        if connection.deadline.is_some_and(|at| at <= now) {
-            connection.deadline = None;
-            self.turn(Moment::Timeout(client));
-        }
-        let Some(connection) = self.clients.get_mut(&client) else { return };
-        if connection.paused_until.is_some_and(|at| at <= now) {
-            connection.paused_until = None;
-            if std::mem::take(&mut connection.ended_in_pause) {
-                self.turn(Moment::EndOfInput(client));
-            } else if !connection.kept.is_empty() {
-                self.turn(Moment::Receive(client, &[]));
-            }
-        }
-    }
-
-    /// One callback, what it asked for, and the fan-out that ends a turn.
-    fn turn(&mut self, moment: Moment<'_>) {
-        match moment {
-            Moment::Start => self.with_context(None, None, |service, cx| service.start(cx)),
-            Moment::Tick => self.with_context(None, None, |service, cx| service.tick(cx)),
-            Moment::Datagram(peer, datagram) => self.with_context(None, Some(peer), |service, cx| {
-                service.datagram(peer.socket, peer.address, datagram, cx);
-            }),
-            Moment::Open(client)
-            | Moment::Receive(client, _)
-            | Moment::EndOfInput(client)
-            | Moment::RoomToSend(client)
-            | Moment::Timeout(client) => self.turn_of_client(client, &moment),
-        }
-        self.fan_out();
-        let waiting = |(client, connection): (&Client, &Connection<S::Session>)| {
-            connection.more_to_send.then_some(*client)
-        };
-        if let Some(client) = self.clients.iter().find_map(waiting) {
-            self.turn(Moment::RoomToSend(client));
-        }
-    }
-
-    fn turn_of_client(&mut self, client: Client, moment: &Moment<'_>) {
-        let Some(mut connection) = self.clients.remove(&client) else { return };
-        let mut shown = std::mem::take(&mut connection.kept);
-        if let Moment::Receive(_, bytes) = moment {
-            shown.extend_from_slice(bytes);
-            if connection.paused_until.is_some() {
-                connection.kept = shown;
-                self.clients.insert(client, connection);
+            if !heard && self.reactor.is_at_rest() && !self.world.has_news() || self.reactor.has_ended() {
                 return;
             }
         }
-        if matches!(moment, Moment::RoomToSend(_)) {
-            connection.more_to_send = false;
-        }
-        let mut input = Input::new(&shown);
-        let session = &mut connection.session;
-        let peer = connection.peer;
-        self.with_context(Some((client, peer)), None, |service, cx| match moment {
-            Moment::Open(_) => service.open(session, cx),
-            Moment::Receive(..) => service.receive(session, &mut input, cx),
-            Moment::EndOfInput(_) => service.end_of_input(session, &mut input, cx),
-            Moment::RoomToSend(_) => service.room_to_send(session, cx),
-            _ => service.timeout(session, &mut input, cx),
-        });
-        connection.kept = if matches!(moment, Moment::Open(_) | Moment::RoomToSend(_)) {
-            shown.clone()
-        } else {
-            input.unread().to_vec()
-        };
-        self.apply(client, connection, &shown);
+        panic!("the stage does not come to rest");
     }
 
-    fn with_context(
-        &mut self,
-        connection: Option<(Client, SocketAddr)>,
-        datagram: Option<DatagramPeer>,
-        call: impl FnOnce(&mut S, &mut Context<'_>),
-    ) {
-        let mut context = Context {
-            now: self.now,
-            system_time: Some(self.wall_clock + self.now.duration_since(self.start)),
-            host: 0,
-            connection: connection.as_ref().map(|(id, peer)| (*id, peer)),
-            datagram: datagram.as_ref(),
-            // A range that is too long is noticed when the answer is made up.
-            input_length: usize::MAX,
-            limits: &self.limits,
-            effects: &mut self.effects,
-            outgoing: &mut self.outgoing,
-            rooms: &mut self.rooms,
-            next_id: &mut self.ids,
-            statistics: &self.statistics,
-        };
-        call(&mut self.service, &mut context);
-        self.take_outgoing();
-        if connection.is_none() {
-            self.apply_others();
-            self.effects.clear();
-        }
+    fn turn(&mut self, at_most: Duration) {
+        self.reactor.turn(Some(at_most)).expect("a calm world lets the loop turn");
     }
+}
 
-    fn apply(&mut self, client: Client, mut connection: Connection<S::Session>, input: &[u8]) {
-        let output = self.outputs.entry(client).or_default();
-        for piece in &self.effects.answer {
-            output.extend_from_slice(match piece {
-                Piece::Scratch(range) => &self.effects.scratch[range.clone()],
-                Piece::Input(range) => &input[range.clone()],
-            });
-        }
-        if let Some(deadline) = self.effects.deadline {
-            connection.deadline = deadline;
-        }
-        connection.paused_until = self.effects.pause_until.or(connection.paused_until);
-        connection.more_to_send |= self.effects.more_to_send;
-        let closing = self.effects.closing;
-        self.clients.insert(client, connection);
-        self.apply_others();
-        self.effects.clear();
-        if closing != Closing::No {
-            self.close(client, CloseReason::ByUs);
-        }
-    }
-
-    fn apply_others(&mut self) {
-        let others = std::mem::take(&mut self.effects.others);
-        let mut closing = Vec::new();
-        for effect in others {
-            match effect {
-                Effect::Tell { to, bytes } => {
-                    let told = &self.effects.scratch[bytes];
-                    self.outputs.entry(to).or_default().extend_from_slice(told);
-                }
-                Effect::CloseOther(other) => closing.push(other),
-                Effect::Post { service, .. } => self.posts.push(service),
-                Effect::Tick(at) => self.tick = at,
-                Effect::Fail(why) => self.failure = Some(why),
-                _ => {}
+impl Seat {
+    /// Reads what there is, and closes if that was the end. Whether anything came.
+    fn listen(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let mut heard = false;
+        while let (Some(socket), true) = (&self.socket, self.reads) {
+            match socket.read(&mut buffer) {
+                Ok(0) => self.socket = None,
+                Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) if is_nothing(&error) => break,
+                Err(_) => self.socket = None,
             }
+            heard = true;
         }
-        self.effects.clear();
-        for client in closing {
-            self.close(client, CloseReason::ByUs);
-        }
-    }
-
-    fn close(&mut self, client: Client, why: CloseReason) {
-        let Some(connection) = self.clients.remove(&client) else { return };
-        self.statistics.connections -= 1;
-        self.rooms.leave_all(0, client.0);
-        let Connection { session, peer, .. } = connection;
-        self.with_context(Some((client, peer)), None, |service, cx| service.closed(session, &why, cx));
-        self.apply_others();
-    }
-
-    fn take_outgoing(&mut self) {
-        for datagram in &self.outgoing.list {
-            let bytes = self.outgoing.bytes[datagram.start..datagram.end].to_vec();
-            self.datagrams.push((datagram.to.address, bytes));
-        }
-        self.outgoing.clear();
-    }
-
-    fn fan_out(&mut self) {
-        let mut inboxes = Inboxes { outputs: &mut self.outputs, datagrams: &mut self.datagrams };
-        while self.rooms.has_work() {
-            self.rooms.fan_out(&mut inboxes, &mut Vec::new());
-        }
+        heard
     }
 }
 
-struct Inboxes<'a> {
-    outputs: &'a mut BTreeMap<Client, Vec<u8>>,
-    datagrams: &'a mut Vec<(SocketAddr, Vec<u8>)>,
-}
-
-impl Deliver for Inboxes<'_> {
-    fn to_connection(&mut self, handle: crate::reactor::Handle, delivery: Delivery<'_>) -> bool {
-        let output = self.outputs.entry(ConnectionId(handle)).or_default();
-        for range in delivery.ranges {
-            output.extend_from_slice(&delivery.bytes[range.clone()]);
-        }
-        true
-    }
-
-    fn to_peer(&mut self, peer: &DatagramPeer, message: &[u8]) -> bool {
-        self.datagrams.push((peer.address, message.to_vec()));
-        true
-    }
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected)
 }
 
 /// `bytes` in pieces, cut at some places: a split of a client's input for a

@@ -1,5 +1,5 @@
-//! The command line: exit statuses, what goes to which stream, and errors that
-//! a person can act on.
+//! The command line: exit statuses, what goes to which stream, and errors that a
+//! person can act on.
 
 mod support;
 
@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::process::{Command, Output, Stdio};
 
+use onepoll::services::CATALOG;
 use support::{Daemon, config_file, connect, read_exactly, read_to_end};
 
 fn onepoll(arguments: &[&str]) -> Output {
@@ -30,7 +31,12 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["serve", "--only", "echo", "--port", "upper=5"], "--port upper=5: upper is not served"),
         (&["serve", "--bind", "fe80::1"], "--bind: fe80::1 is link-local"),
         (&["serve", "--config", "/no/such/file.toml"], "/no/such/file.toml"),
+        (&["serve", "--port", "echo=1,echo/tcp=2"], "both set the TCP port of echo"),
+        (&["ehco"], "similar"),
+        (&["config", "chekc", "lab.toml"], "similar"),
         (&["config", "check"], "Usage"),
+        (&["config", "check", "/dev/zero"], "not a regular file"),
+        (&["serve", "--config", "/dev/zero"], "not a regular file"),
         (&["config", "check", "/no/such/file.toml"], "/no/such/file.toml"),
     ] {
         let output = onepoll(arguments);
@@ -43,7 +49,53 @@ fn wrong_usage_is_explained_with_status_2() {
 }
 
 #[test]
-fn a_mistake_in_a_config_is_named_with_line_and_column() {
+fn help_is_a_command_too() {
+    for (arguments, fragment) in [
+        (&["help"][..], "onepoll <COMMAND>"),
+        (&["help", "serve"], "--announce"),
+        (&["help", "config", "check"], "onepoll config check"),
+        (&["config", "help"], "example"),
+    ] {
+        let output = onepoll(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(fragment), "{arguments:?}: {}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn ports_are_given_one_by_one_or_in_a_list() {
+    for ports in [&["--port", "echo=0,json=0"][..], &["--port", "echo=0", "--port", "json=0"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+        command.args(["serve", "--announce", "--only", "echo,json"]).args(ports).stderr(Stdio::null());
+        let daemon = Daemon::spawn(command);
+        assert_ne!(daemon.tcp("echo").port(), 3333);
+        assert_ne!(daemon.tcp("json").port(), 9000);
+    }
+}
+
+#[test]
+fn a_config_is_checked_from_standard_input_too_and_every_error_is_told() {
+    let check = |config: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+        command.args(["config", "check", "-"]).stdin(Stdio::piped());
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+        process.wait_with_output().unwrap()
+    };
+    let right = check("[services.echo]\ntcp = 4000\n");
+    assert_eq!(right.status.code(), Some(0), "{}", text(&right.stderr));
+    assert!(text(&right.stdout).contains("127.0.0.1:4000"), "{}", text(&right.stdout));
+
+    let wrong = check("[limits]\nidle_timeout = \"soon\"\n[services.echo]\ntcp = \"many\"\ncolour = 1\n");
+    assert_eq!(wrong.status.code(), Some(2));
+    for place in ["standard input:2:16: ", "standard input:4:7: ", "standard input:5:1: "] {
+        assert!(text(&wrong.stderr).contains(place), "{}", text(&wrong.stderr));
+    }
+    assert_eq!(text(&wrong.stdout), "");
+}
+
+#[test]
+fn a_mistake_in_a_config_is_reported_with_line_and_column() {
     for (config, place, fragment) in [
         ("[services.echo]\ntcp = 0\ncolour = 1\n", ":3:1", "colour"),
         ("[services.echo]\ntcp = \"many\"\n", ":2:7", "tcp"),
@@ -63,7 +115,7 @@ fn a_mistake_in_a_config_is_named_with_line_and_column() {
 }
 
 #[test]
-fn the_example_config_is_what_is_served_without_one() {
+fn the_example_config_serves_what_is_served_without_a_config() {
     let example = onepoll(&["config", "example"]);
     assert!(example.status.success());
     let file = config_file("example", text(&example.stdout));
@@ -73,7 +125,7 @@ fn the_example_config_is_what_is_served_without_one() {
     let catalog = onepoll(&["services"]);
     let names: Vec<&str> =
         text(&catalog.stdout).lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
-    assert_eq!(names.len(), 10);
+    assert_eq!(names, CATALOG.iter().map(|kind| kind.name).collect::<Vec<_>>());
     for name in names {
         assert!(listing.contains(name), "{name} is missing:\n{listing}");
     }
@@ -152,7 +204,7 @@ fn echo_once(daemon: &Daemon) {
 }
 
 #[test]
-fn the_log_tells_the_services_at_info_and_connections_at_debug() {
+fn the_log_shows_services_at_info_and_connections_at_debug() {
     let quiet = log_of(&[], &[], echo_once);
     assert!(quiet.contains("echo") && quiet.contains("127.0.0.1:"), "{quiet}");
     assert!(!quiet.contains("connected"), "{quiet}");
@@ -168,7 +220,7 @@ fn the_log_tells_the_services_at_info_and_connections_at_debug() {
 }
 
 #[test]
-fn each_way_in_which_a_connection_ends_is_logged_by_its_reason() {
+fn every_end_of_a_connection_is_logged_with_its_reason() {
     let config = "[services.echo]\ntcp = 0\nidle_timeout = \"100ms\"\n\
                   [services.small]\nkind = \"echo\"\ntcp = 0\nconnections = 1\n\
                   [services.json]\ntcp = 0\nmessage_timeout = \"100ms\"\n\
@@ -220,7 +272,7 @@ fn each_way_in_which_a_connection_ends_is_logged_by_its_reason() {
 }
 
 #[test]
-fn daemons_share_a_port_only_where_both_are_told_to() {
+fn daemons_share_a_port_only_if_both_are_told_to() {
     let config = |port: u16, reuse: bool| {
         format!("[socket]\nreuse_port = {reuse}\n[services.echo]\ntcp = {port}\nudp = {port}\n")
     };

@@ -1,5 +1,5 @@
-//! The course's own programs: `tests/course/*.py`, written as its students
-//! write them, against the daemon, and our clients against its servers.
+//! Runs the course's own programs, `tests/course/*.py`, written as its students
+//! write them, against the daemon, and our clients against the course's servers.
 //!
 //! Each program is a test of its own. Without `python3` they are reported as
 //! ignored.
@@ -68,7 +68,7 @@ struct Student {
     program: &'static str,
     service: &'static str,
     transport: Transport,
-    /// All that it prints.
+    /// Everything that it prints.
     sees: &'static str,
 }
 
@@ -88,7 +88,7 @@ impl Student {
             Tcp => "tcp",
             Udp => "udp",
         };
-        // Each address is one of the service's own: discovery has two.
+        // Each of the service's own addresses: discovery has two.
         for address in daemon.addresses(self.service, transport) {
             visit(self.program, address).ends_with(self.sees);
         }
@@ -96,7 +96,7 @@ impl Student {
     }
 }
 
-/// A daemon with this service on a free port, and echo to see that it lives.
+/// A daemon with this service on a free port, and echo to show that it is alive.
 fn daemon(service: &str) -> Daemon {
     let port = format!("{service}=0");
     if service == "echo" {
@@ -109,7 +109,7 @@ fn visit(program: &str, address: SocketAddr) -> Program {
     Program::python(program, &address.ip().to_string(), address.port(), &[])
 }
 
-/// Whatever its clients did, the daemon goes on.
+/// Whatever its clients did, the daemon goes on serving.
 fn serves_on(daemon: &Daemon) {
     let mut stream = connect(daemon.tcp("echo"));
     stream.write_all("아직 거기 있어?".as_bytes()).unwrap();
@@ -195,12 +195,12 @@ const STUDENTS: &[Student] = &[
     Student::new("mistake_udp_leaves_unread", "echo", Udp, "이번에는 기다릴게\n"),
 ];
 
-/// Programs of which several run together.
+/// Programs that run together.
 const MEETINGS: &[(&str, fn())] = &[
     ("broadcast_receiver against beacon", two_receivers_hear_the_beacon),
     ("chat_client and chat_selectors against chat", three_members_chat_over_tcp),
     ("udp_chat_client and chat_client against chat", udp_and_tcp_members_share_the_room),
-    ("echo_one_megabyte eight times against echo", a_class_sends_a_megabyte_each),
+    ("echo_one_megabyte eight times against echo", everybody_in_a_class_sends_a_megabyte),
 ];
 
 fn two_receivers_hear_the_beacon() {
@@ -223,7 +223,7 @@ fn three_members_chat_over_tcp() {
     chulsoo.shows(&["입장: 철수"]);
     let mut younghee = join("chat_client", "영희");
     younghee.shows(&["입장: 영희"]);
-    // The last to come speaks first, so the others are members by then.
+    // The last one to join speaks first, so the others are members by then.
     let minsoo = join("chat_selectors", "민수");
     chulsoo.shows(&["입장: 철수", "[민수] 안녕하세요"]);
     younghee.shows(&["입장: 영희", "[민수] 안녕하세요"]);
@@ -270,7 +270,7 @@ fn udp_and_tcp_members_share_the_room() {
     serves_on(&daemon);
 }
 
-fn a_class_sends_a_megabyte_each() {
+fn everybody_in_a_class_sends_a_megabyte() {
     let daemon = daemon("echo");
     let class = [(); 8].map(|()| visit("echo_one_megabyte", daemon.tcp("echo")));
     for student in class {
@@ -279,11 +279,12 @@ fn a_class_sends_a_megabyte_each() {
     serves_on(&daemon);
 }
 
-/// A port that nobody else gets while this is held, but that programs with
-/// SO_REUSEADDR may share.
+/// A port that nobody else can get while this is held, except programs with
+/// SO_REUSEADDR.
 fn shared_udp_port() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    // Only now: with the option set before, two tests might get the same port.
+    // Set only now: with the option set earlier, two tests might get the same
+    // port.
     SockRef::from(&socket).set_reuse_address(true).unwrap();
     let port = socket.local_addr().unwrap().port();
     (socket, port)

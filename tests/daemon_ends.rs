@@ -1,4 +1,5 @@
-//! How the daemon ends: SIGTERM and SIGINT drain, a second one does not wait.
+//! How the daemon ends: SIGTERM and SIGINT drain, and a second signal does not
+//! wait.
 
 mod support;
 
@@ -11,7 +12,7 @@ use support::{Daemon, connect, eventually, read_exactly, read_to_end};
 
 const ECHO: &[&str] = &["--only", "echo", "--port", "echo=0"];
 
-/// Echo's output backs up: the daemon holds bytes that we have not read.
+/// Makes echo's output back up, so that the daemon holds bytes we have not read.
 fn fill(daemon: &Daemon) -> (TcpStream, usize) {
     let stream = connect(daemon.tcp("echo"));
     stream.set_nonblocking(true).unwrap();
@@ -51,12 +52,12 @@ fn sigterm_and_sigint_end_an_idle_daemon_at_once_with_status_0() {
 }
 
 #[test]
-fn output_that_is_under_way_still_goes_out() {
+fn output_in_flight_still_goes_out() {
     let mut daemon = Daemon::start(ECHO);
     let (stream, _) = fill(&daemon);
     daemon.signal(Signal::SIGTERM);
     eventually("no new client is taken", || TcpStream::connect(daemon.tcp("echo")).is_err());
-    // What the daemon had read it still sends; what it had not is cut off.
+    // The daemon still sends what it had read; the rest is cut off.
     let mut received = 0;
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -74,7 +75,7 @@ fn output_that_is_under_way_still_goes_out() {
 }
 
 #[test]
-fn what_is_not_taken_until_the_drain_timeout_is_cut() {
+fn output_not_taken_by_the_drain_timeout_is_cut_off() {
     let config = "[limits]\ndrain_timeout = \"300ms\"\n[services.echo]\ntcp = 0\n";
     let mut daemon = Daemon::with_config("drain", config);
     let (_stream, _) = fill(&daemon);

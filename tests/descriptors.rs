@@ -1,5 +1,5 @@
 //! Running out of file descriptors: the daemon survives, does not spin, and
-//! serves again when there are some.
+//! serves again once some are free.
 
 mod support;
 
@@ -12,11 +12,13 @@ use support::{Daemon, connect, eventually, read_exactly, read_to_end};
 
 const CHAT: &[&str] = &["--only", "echo,chat", "--port", "echo=0", "--port", "chat=0"];
 
-/// Sets the daemon's soft limit from outside; the highest descriptor is one less.
+/// Sets the daemon's soft limit from outside; the highest descriptor is one less
+/// than that.
 fn set_limit(daemon: &Daemon, limit: u64) {
     let pid = Pid::from_raw(daemon.process.id() as i32).unwrap();
     let hard = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(limit), maximum: None });
-    // The hard limit cannot be raised, so the old one has to be handed back.
+    // The hard limit cannot be raised again, so the old one has to be passed
+    // back.
     if hard.is_err() {
         let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
         let limit = Rlimit { current: Some(limit), maximum: hard };
@@ -24,7 +26,7 @@ fn set_limit(daemon: &Daemon, limit: u64) {
     }
 }
 
-/// The limit that leaves so many descriptors free: the kernel hands out the
+/// The limit that leaves this many descriptors free: the kernel hands out the
 /// lowest free number, and there may be gaps.
 fn limit_that_leaves(free: usize, daemon: &Daemon) -> u64 {
     let list = std::fs::read_dir(format!("/proc/{}/fd", daemon.process.id())).unwrap();
@@ -48,7 +50,7 @@ fn without_descriptors_clients_are_turned_away_and_later_served_again() {
     let served: Vec<&TcpStream> = more.iter().filter(|stream| is_served(stream)).collect();
     assert!((3..=5).contains(&served.len()), "{} served", served.len());
     assert!(is_served(&kept), "those who are in are not disturbed");
-    // Who is turned away is told so where the protocol has words for it.
+    // Clients that are turned away are told so if the protocol has words for it.
     let words = read_to_end(&connect(daemon.tcp("chat")));
     assert!(String::from_utf8(words).unwrap().contains("too many connections"));
     let before = daemon.cpu_time();

@@ -1,61 +1,32 @@
 //! Every example is started as its reader would start it and spoken to.
-//!
-//! `cargo test` builds the examples before it runs this; `cargo test --test
-//! examples` alone does not.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+#[path = "support/example.rs"]
+mod example;
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-/// Ends a test that would otherwise wait for ever; no test passes by it.
-const PATIENCE: Duration = Duration::from_secs(30);
+use example::{Example, binary};
+use nix::sys::signal::Signal;
+use socket2::SockRef;
+use support::{PATIENCE, read_to_end};
+
+const STEPS: [&str; 8] = [
+    "step1_blocking_echo",
+    "step2_threads_echo",
+    "step3_nonblocking_spin",
+    "step4_select_echo",
+    "step5_selectors_echo",
+    "step6_reactor_echo",
+    "step7_your_service",
+    "step8_async_echo",
+];
 /// More than the buffers of two sockets can be made to hold.
 const TOO_MUCH: usize = 256 << 20;
-
-/// An example that runs until this is dropped.
-struct Example {
-    process: Child,
-    address: SocketAddr,
-}
-
-impl Example {
-    fn start(name: &str) -> Example {
-        let path = binary(name);
-        let mut process = Command::new(&path)
-            .arg("127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{}: {e}; `cargo build --examples` makes it", path.display()));
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim_end().strip_prefix("listening on ").expect("the first line names the address");
-        Example { address: address.parse().unwrap(), process }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// target/PROFILE/examples/NAME; this test is target/PROFILE/deps/examples-HASH.
-fn binary(name: &str) -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    deps.parent().unwrap().with_file_name("examples").join(name)
-}
 
 fn echoes(mut stream: &TcpStream, message: &str) {
     stream.write_all(message.as_bytes()).unwrap();
@@ -201,6 +172,91 @@ fn step7_your_service_numbers_lines_however_they_arrive() {
 }
 
 #[test]
+fn step7_your_service_answers_the_last_line_of_a_client_that_half_closes() {
+    let example = Example::start("step7_your_service");
+    for (sent, expected) in [("안녕\n하세요", "1/1: 안녕\n2/2: 하세요\n"), ("끝\n", "1/3: 끝\n"), ("", "")]
+    {
+        let mut client = example.connect();
+        client.write_all(sent.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(String::from_utf8(read_to_end(&client)).unwrap(), expected);
+    }
+}
+
+#[test]
 fn step8_async_echo_holds_up() {
     holds_up("step8_async_echo");
+}
+
+#[test]
+fn every_step_prints_its_pid() {
+    for step in STEPS {
+        let example = Example::start(step);
+        assert_eq!(example.pid, example.process.id(), "{step}");
+    }
+}
+
+#[test]
+fn every_step_says_in_a_sentence_what_is_wrong_with_an_address() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    for step in STEPS {
+        for address in ["어디", "127.0.0.1", &taken] {
+            let output = Command::new(binary(step)).arg(address).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{step} {address}: {said}");
+            assert_eq!(said.lines().count(), 1, "{step} {address}: {said}");
+            assert!(said.contains(address), "{step} {address}: {said}");
+            // The debug form of an error has one of these.
+            assert!(!said.contains(['{', '"']), "{step} {address}: {said}");
+        }
+    }
+}
+
+#[test]
+fn an_orderly_end_is_told_from_a_broken_connection() {
+    for step in ["step1_blocking_echo", "step2_threads_echo", "step4_select_echo", "step5_selectors_echo"] {
+        let example = Example::start(step);
+        let client = example.connect();
+        let peer = client.local_addr().unwrap();
+        echoes(&client, "안녕하세요");
+        drop(client);
+        assert_eq!(example.next_line(), format!("{peer} has ended"), "{step}");
+
+        let client = example.connect();
+        let peer = client.local_addr().unwrap();
+        echoes(&client, "안녕하세요");
+        // Closing resets the connection.
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        let said = example.next_line();
+        assert!(said.starts_with(&format!("{peer}: Connection reset by peer")), "{step}: {said}");
+    }
+}
+
+#[test]
+fn the_reactors_log_follows_rust_log_and_tells_of_ctrl_c() {
+    for step in ["step6_reactor_echo", "step7_your_service", "step8_async_echo"] {
+        for (level, tells_of_connections) in [(None, false), (Some("debug"), true)] {
+            let mut command = Command::new(binary(step));
+            command.arg("127.0.0.1:0").env_remove("RUST_LOG").envs(level.map(|level| ("RUST_LOG", level)));
+            let mut example = Example::spawn(&mut command);
+            let client = example.connect();
+            let peer = client.local_addr().unwrap().to_string();
+            client.shutdown(Shutdown::Write).unwrap();
+            read_to_end(&client);
+            example.signal(Signal::SIGINT);
+            let mut told = Vec::new();
+            while !told.last().is_some_and(|line: &String| line.contains("shutting down: waiting for output"))
+            {
+                told.push(example.next_line());
+            }
+            assert_eq!(
+                told.iter().any(|line| line.contains(&peer)),
+                tells_of_connections,
+                "{step}: {told:?}"
+            );
+            assert_eq!(example.process.wait().unwrap().code(), Some(0));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! As many connections as a large course has: 5,000 to echo, 10,000 in one chat.
 //!
-//! Both ends need a descriptor for each. Where the hard limit does not allow
+//! Both ends need a descriptor per connection. If the hard limit does not allow
 //! that, the test is reported as ignored.
 
 mod support;
@@ -16,14 +16,15 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use support::{Daemon, PATIENCE, eventually};
 
-/// Descriptors that a process needs besides its connections, and some to spare.
+/// Descriptors that a process needs besides its connections, with some to spare.
 const BESIDES: usize = 200;
 const ECHO_CONNECTIONS: usize = 5_000;
 const CHAT_MEMBERS: usize = 10_000;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // One after the other: together they might need more descriptors than there are.
+    // One after another: together they might need more descriptors than there
+    // are.
     arguments.test_threads = Some(1);
     let tests: [(&str, usize, fn()); 2] = [
         ("5000_connections_are_served_and_leave_nothing_behind", ECHO_CONNECTIONS, thousands_echo),
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials.into()).exit_code()
 }
 
-/// Raises the soft limit as far as it goes.
+/// Raises the soft limit as far as possible.
 fn raise_descriptor_limit() -> u64 {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
@@ -65,7 +66,7 @@ fn thousands_echo() {
         let mut order: Vec<usize> = (0..clients.len()).collect();
         for what in ["하나", "두 번째 메시지"] {
             let message = |number: usize| format!("{what} {number}");
-            // All of them wait for an answer at once.
+            // All of them wait for an answer at the same time.
             for &number in &order {
                 clients[number].write_all(message(number).as_bytes()).unwrap();
             }
@@ -90,7 +91,7 @@ fn thousands_echo() {
     assert!(grown < 256 * 1024, "two more rounds left {grown} B behind");
 }
 
-/// Little buffering, so that it takes little to see that a member does not read.
+/// With little buffering, it takes little to see that a member does not read.
 const CHAT: &str = r#"
 [services.chat]
 tcp = 0
@@ -103,12 +104,12 @@ fn thousands_chat() {
     let daemon = Daemon::with_config("many-members", CHAT);
     let descriptors_alone = descriptors(&daemon);
     let address = daemon.tcp("chat");
-    // The one that will not read, in the middle of them.
+    // The member that will not read is in the middle of them.
     let deaf = CHAT_MEMBERS / 2;
     let members: Vec<TcpStream> = (0..CHAT_MEMBERS)
         .map(|number| connect_from(number, address, (number == deaf).then_some(4096)))
         .collect();
-    // The last to come asks, so the others are members by then.
+    // The last one to join asks, so the others are members by then.
     let last = CHAT_MEMBERS - 1;
     assert_eq!(count_members(&members[last]), CHAT_MEMBERS);
 
@@ -116,8 +117,8 @@ fn thousands_chat() {
     say(&members, 7, "첫 줄", everyone());
     say(&members, last, "마지막 사람의 줄", everyone());
 
-    // From now on one does not read. Each line waits for all others, so none of
-    // them is ever behind.
+    // From now on one member does not read. Each line waits for all others, so
+    // none of them ever falls behind.
     let hearing = || everyone().filter(|&number| number != deaf);
     let mut lines = 0;
     while descriptors(&daemon) == descriptors_alone + CHAT_MEMBERS {
@@ -134,7 +135,8 @@ fn thousands_chat() {
     }
 }
 
-/// One says a line, and the hearers, without the speaker, hear just that.
+/// One member says a line, and all listeners except the speaker receive exactly
+/// that line.
 fn say(members: &[TcpStream], speaker: usize, line: &str, hearers: impl Iterator<Item = usize>) {
     (&members[speaker]).write_all(line.as_bytes()).unwrap();
     for hearer in hearers.filter(|&hearer| hearer != speaker) {
@@ -143,7 +145,7 @@ fn say(members: &[TcpStream], speaker: usize, line: &str, hearers: impl Iterator
     }
 }
 
-/// The chat's own count.
+/// The number of members according to the chat itself.
 fn count_members(mut asking: &TcpStream) -> usize {
     asking.write_all(b"/who").unwrap();
     let mut answer = [0; 256];
@@ -153,7 +155,8 @@ fn count_members(mut asking: &TcpStream) -> usize {
     count.parse().unwrap()
 }
 
-/// A connection from one of eight addresses, so that the ports of one do not run out.
+/// A connection from one of eight addresses, because a single address would run
+/// out of ports.
 fn connect_from(number: usize, to: SocketAddr, receive_buffer: Option<usize>) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     if let Some(size) = receive_buffer {
@@ -180,7 +183,7 @@ fn has_nothing_to_read(mut stream: &TcpStream) -> bool {
     outcome.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
-/// How many bytes come before the end, be it a close or a reset.
+/// How many bytes come before the end, whether that is a close or a reset.
 fn read_to_its_end(mut stream: &TcpStream) -> usize {
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let (mut total, mut bytes) = (0, [0; 4096]);
@@ -199,7 +202,7 @@ fn descriptors(daemon: &Daemon) -> usize {
     fs::read_dir(format!("/proc/{}/fd", daemon.process.id())).unwrap().count()
 }
 
-/// Another order, the same in each run.
+/// A shuffled order, the same in each run.
 fn shuffle(order: &mut [usize]) {
     let mut state: u64 = 20_261_120;
     for last in (1..order.len()).rev() {

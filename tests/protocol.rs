@@ -1,7 +1,7 @@
 //! The example exchanges of PROTOCOL.md happen as they are written there.
 //!
 //! Each fenced block that starts with "exchange" gets a daemon of its own.
-//! Section 1 of PROTOCOL.md explains the notation; `exchange` reads it.
+//! Section 1 of PROTOCOL.md explains the notation; `exchange` parses it.
 
 #[path = "support/exchange.rs"]
 mod exchange;
@@ -17,13 +17,13 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use nix::sys::signal::Signal;
 use onepoll::config::Transport;
 use onepoll::service::Farewell;
-use onepoll::services::catalog::{self, CATALOG};
+use onepoll::services::CATALOG;
 use socket2::SockRef;
 use support::{Daemon, PATIENCE};
 
 const DOCUMENT: &str = include_str!("../PROTOCOL.md");
 const CTIME: &str = "%a %b %e %H:%M:%S %Y";
-/// The daemon counts its deadlines in whole milliseconds.
+/// The daemon keeps its deadlines in whole milliseconds.
 const CLOCK_GRAIN: Duration = Duration::from_millis(5);
 
 #[test]
@@ -48,16 +48,7 @@ fn every_service_has_an_exchange_over_each_of_its_transports() {
 }
 
 #[test]
-fn the_table_of_services_is_the_catalog() {
-    for entry in CATALOG {
-        let port = |port: Option<u16>| port.map_or("–".into(), |port| port.to_string());
-        let row = format!("| {} | {} | {} |", entry.name, port(entry.tcp), port(entry.udp));
-        assert!(DOCUMENT.contains(&row), "a row starts with {row}");
-    }
-}
-
-#[test]
-fn the_words_for_those_who_are_turned_away_are_quoted() {
+fn the_sentences_for_clients_that_are_turned_away_are_quoted() {
     use Farewell::{Full, Idle, MessageTimeout, TooLong, TooManyFromPeer};
     for why in [Full, TooManyFromPeer, Idle, MessageTimeout, TooLong] {
         assert!(DOCUMENT.contains(&format!("| `{why}` |")), "{why}");
@@ -83,7 +74,7 @@ fn an_exchange_that_differs_fails_with_its_line() {
 }
 
 #[test]
-fn a_line_that_is_no_notation_is_an_error() {
+fn a_line_that_is_not_in_the_notation_is_an_error() {
     for line in ["A connect", "a connects", "A> one", "A> \"one", "A> \"\\q\"", "A< \"x\" after 1", "A"] {
         let document = format!("```exchange echo\n{line}\n```\n");
         assert!(exchanges(&document).unwrap_err().starts_with("PROTOCOL.md:2: "), "{line}");
@@ -101,14 +92,14 @@ fn perform(exchange: &Exchange) -> Result<(), String> {
     stage.finish().map_err(at(exchange.line))
 }
 
-/// A daemon with one service, and those who talk to it.
+/// A daemon with one service, and the peers that talk to it.
 struct Stage {
     daemon: Daemon,
     service: String,
     peers: BTreeMap<String, Peer>,
     /// Bound to the port that the service sends to, before the service starts.
     listener: Option<UdpSocket>,
-    /// When the step before this one began.
+    /// When the previous step began.
     before: Instant,
 }
 
@@ -119,7 +110,7 @@ enum Peer {
         ended: bool,
     },
     /// `service` is where it sends to, and where answers come from unless the
-    /// step says otherwise; of a service that only sends, the port is unknown.
+    /// step says otherwise. The port of a service that only sends is unknown.
     Datagram {
         socket: UdpSocket,
         service: SocketAddr,
@@ -129,7 +120,8 @@ enum Peer {
 
 impl Stage {
     fn set(exchange: &Exchange) -> Stage {
-        let entry = catalog::find(&exchange.service).expect("the catalog has every service of the document");
+        let kind = CATALOG.iter().find(|kind| kind.name == exchange.service);
+        let entry = kind.expect("the catalog has every service of the document");
         let hears_port = exchange.steps.iter().any(|step| step.action == Action::BindToServicePort);
         let listener = hears_port.then(|| UdpSocket::bind("0.0.0.0:0").unwrap());
         let udp = listener.as_ref().map_or(0, |socket| socket.local_addr().unwrap().port());
@@ -168,8 +160,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Nothing may come besides: connections end in order and in silence. Once
-    /// the daemon has ended, all datagrams that it sent are there.
+    /// Nothing else may come: connections end in order and in silence. Once the
+    /// daemon has ended, all datagrams that it sent have arrived.
     fn finish(mut self) -> Result<(), String> {
         for (name, peer) in &mut self.peers {
             if let Peer::Stream { socket, received, ended: false } = peer {
@@ -236,7 +228,7 @@ impl Peer {
         }
     }
 
-    /// Takes the next bytes, or the next datagram, which must be these.
+    /// Takes the next bytes, or the next datagram, which must match.
     fn hear(&mut self, expected: &[u8], from: Option<IpAddr>) -> Result<(), String> {
         let differs = |heard: &[u8]| format!("{} instead of {}", text_of(heard), text_of(expected));
         match self {
@@ -294,7 +286,7 @@ impl Peer {
         }
     }
 
-    /// Nothing is there at this moment.
+    /// Checks that nothing is there at this moment.
     fn hear_nothing(&mut self) -> Result<(), String> {
         let heard = match self {
             Peer::Stream { ended: true, .. } => return Ok(()),

@@ -1,4 +1,4 @@
-//! Bugs that were found in the reactor, each under its name.
+//! Bugs that were found in the reactor, each with a test named after it.
 
 mod support;
 
@@ -29,7 +29,7 @@ fn host_with<S: Service + 'static>(
     builder.tcp(localhost()).start().unwrap().1[0].address
 }
 
-/// Echoes; `big` is answered with as many bytes as it was made with.
+/// Echoes; answers `big` with as many bytes as it was made with.
 struct Echo(usize);
 
 impl Service for Echo {
@@ -61,7 +61,8 @@ fn is_served(at: SocketAddr) {
     assert_eq!(read_exactly(&stream, 1), b"x");
 }
 
-/// A client whose receive buffer is small, so that answers stay in the server's kernel.
+/// A client with a small receive buffer, so that answers stay in the server's
+/// kernel.
 fn narrow_client(to: SocketAddr) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -96,10 +97,10 @@ impl Service for Again {
 }
 
 #[test]
-fn who_reconnects_in_closed_does_not_overflow_the_stack() {
+fn reconnecting_in_closed_does_not_overflow_the_stack() {
     let (report, reports) = mpsc::channel();
     let _running = Running::start(move |reactor| {
-        // A broadcast address is refused at once, without waiting.
+        // A broadcast address is refused at once, without a wait.
         let to = ([127, 255, 255, 255], 1).into();
         reactor.host("again", Again { to, left: 50_000, report }).start().unwrap();
     });
@@ -164,7 +165,7 @@ fn a_close_with_the_linger_option_never_blocks_the_loop() {
     let running = Running::start(|reactor| host_with(reactor, Echo(200_000), Limits::default(), options));
     let client = narrow_client(running.made);
     (&client).write_all(b"big").unwrap();
-    eventually("the answer is under way", || client.peek(&mut [0; 1]).is_ok());
+    eventually("the answer has begun to arrive", || client.peek(&mut [0; 1]).is_ok());
     client.shutdown(Shutdown::Write).unwrap();
     let asked = Instant::now();
     for _ in 0..10 {
@@ -176,15 +177,15 @@ fn a_close_with_the_linger_option_never_blocks_the_loop() {
 #[test]
 fn a_drain_does_not_destroy_what_the_kernel_still_has_to_send() {
     let size = 200_000;
-    // Longer than this machine may take to come to the next line.
+    // Longer than this machine may take to reach the next line.
     let linger = Some(Duration::from_secs(20));
     let options = SocketOptions { send_buffer: Some(size), linger, ..SocketOptions::default() };
     let running = Running::start(move |reactor| host_with(reactor, Echo(size), Limits::default(), options));
     let client = narrow_client(running.made);
     (&client).write_all(b"big").unwrap();
-    eventually("the answer is under way", || client.peek(&mut [0; 1]).is_ok());
+    eventually("the answer has begun to arrive", || client.peek(&mut [0; 1]).is_ok());
     running.remote().drain();
-    eventually("it listens no more", || TcpStream::connect(running.made).is_err());
+    eventually("it no longer listens", || TcpStream::connect(running.made).is_err());
     (&client).write_all(b"next question").unwrap();
     assert_eq!(read_to_end(&client).len(), size);
 }
@@ -193,13 +194,13 @@ fn short_linger() -> SocketOptions {
     SocketOptions { linger: Some(Duration::from_millis(300)), ..SocketOptions::default() }
 }
 
-/// Whether the server has let go of a connection: what is written meets a reset.
+/// Whether the server has let go of a connection: a write meets a reset.
 fn is_gone(mut stream: &TcpStream) -> bool {
     stream.write(b".").is_err()
 }
 
 #[test]
-fn who_drips_after_our_close_is_cut_at_the_linger_deadline() {
+fn a_peer_that_drips_after_our_close_is_cut_at_the_linger_deadline() {
     let running = Running::start(|reactor| host_with(reactor, Echo(3), Limits::default(), short_linger()));
     let client = connect(running.made);
     (&client).write_all(b"last").unwrap();
@@ -213,7 +214,7 @@ fn the_linger_deadline_is_armed_after_output_that_had_to_wait() {
     let running = Running::start(|reactor| host_with(reactor, Echo(BIG), limits, short_linger()));
     let client = connect(running.made);
     (&client).write_all(b"last").unwrap();
-    eventually("the answer is under way", || client.peek(&mut [0; 1]).is_ok());
+    eventually("the answer has begun to arrive", || client.peek(&mut [0; 1]).is_ok());
     assert_eq!(read_to_end(&client).len(), BIG);
     eventually("it is cut", || is_gone(&client));
 }
@@ -224,12 +225,12 @@ fn the_idle_deadline_is_armed_after_output_that_had_to_wait() {
     let running = Running::start(|reactor| host_with(reactor, Echo(BIG), limits, SocketOptions::default()));
     let client = connect(running.made);
     (&client).write_all(b"big").unwrap();
-    eventually("the answer is under way", || client.peek(&mut [0; 1]).is_ok());
+    eventually("the answer has begun to arrive", || client.peek(&mut [0; 1]).is_ok());
     read_exactly(&client, BIG);
     assert_eq!(read_to_end(&client), b"");
 }
 
-/// Answers lines; those that begin with `big` at length.
+/// Answers lines; those that begin with `big`, at length.
 struct Lines;
 
 impl Service for Lines {
@@ -258,15 +259,15 @@ fn a_message_that_we_leave_unread_ourselves_does_not_time_out() {
     let running = Running::start(|reactor| host_with(reactor, Lines, limits, SocketOptions::default()));
     let client = connect(running.made);
     (&client).write_all(b"big\nsma").unwrap();
-    eventually("the answer is under way", || client.peek(&mut [0; 1]).is_ok());
+    eventually("the answer has begun to arrive", || client.peek(&mut [0; 1]).is_ok());
     (&client).write_all(b"ll\n").unwrap();
-    // Twice as long as a message may take, in which the answer is not taken.
+    // Twice as long as a message may take, during which the answer is not read.
     std::thread::sleep(Duration::from_millis(800));
     read_exactly(&client, BIG);
     assert_eq!(read_exactly(&client, 5), b"done\n");
 }
 
-/// Submits every job that was refused again.
+/// Submits every refused job again.
 struct Retry {
     until: Instant,
 }
@@ -288,7 +289,7 @@ impl Service for Retry {
 }
 
 #[test]
-fn who_submits_refused_jobs_again_does_not_stop_the_loop() {
+fn submitting_refused_jobs_again_does_not_stop_the_loop() {
     let until = Instant::now() + Duration::from_secs(20);
     let running = Running::start(move |reactor| {
         let echo = host(reactor, Echo(0));
@@ -300,7 +301,7 @@ fn who_submits_refused_jobs_again_does_not_stop_the_loop() {
     assert!(asked.elapsed() < Duration::from_secs(10), "it waited {:?}", asked.elapsed());
 }
 
-/// Sends by itself, every millisecond.
+/// Sends of its own accord, every millisecond.
 #[derive(Default)]
 struct Talker;
 
@@ -318,7 +319,7 @@ impl Service for Talker {
 }
 
 #[test]
-fn the_output_limit_also_holds_for_what_a_service_sends_by_itself() {
+fn the_output_limit_also_holds_for_unprompted_output() {
     let running = Running::start(|reactor| host(reactor, Talker));
     let client = connect(running.made);
     eventually("it is dropped", || client.take_error().unwrap().is_some());
@@ -362,7 +363,7 @@ impl Service for FirstTick {
 fn a_tick_set_at_the_start_is_not_early() {
     let (report, reports) = mpsc::channel();
     let _running = Running::start(move |reactor| {
-        // The reactor has no turn meanwhile: its clock stands still.
+        // The reactor has no turn meanwhile, so its clock stands still.
         std::thread::sleep(Duration::from_millis(200));
         reactor.host("tick", FirstTick { started: None, report }).start().unwrap();
     });
@@ -411,7 +412,7 @@ impl Service for Hermit {
 }
 
 #[test]
-fn a_closed_socket_is_heard_no_more() {
+fn a_closed_socket_is_not_heard_any_more() {
     let (report, reports) = mpsc::channel();
     let mut reactor = Reactor::new().unwrap();
     let address = reactor.host("hermit", Hermit(report)).udp(localhost()).start().unwrap().1[0].address;
@@ -468,7 +469,7 @@ fn a_turns_fan_out_to_udp_members_keeps_to_its_budget() {
 }
 
 #[test]
-fn a_member_that_the_service_failed_on_leaves_its_rooms() {
+fn a_member_whose_callback_panicked_leaves_its_rooms() {
     struct FailsAfterJoin;
     impl Service for FailsAfterJoin {
         type Session = ();

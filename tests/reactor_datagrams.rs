@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use onepoll::reactor::{DatagramSpec, Limits, Rate, Reactor, SocketId};
 use onepoll::service::{Context, Service};
-use support::{PATIENCE, Running, udp};
+use support::{PATIENCE, Running, eventually, udp};
 
 struct Echo;
 
@@ -30,7 +30,7 @@ fn host(reactor: &mut Reactor) -> SocketAddr {
 }
 
 #[test]
-fn a_burst_comes_back_whole_empty_and_largest_datagrams_too() {
+fn a_burst_comes_back_whole_with_its_empty_and_largest_datagrams() {
     let running = Running::start(host);
     let client = udp(running.made);
     socket2::SockRef::from(&client).set_recv_buffer_size(4 << 20).unwrap();
@@ -53,7 +53,8 @@ fn a_burst_comes_back_whole_empty_and_largest_datagrams_too() {
 fn a_client_that_is_gone_does_not_disturb_the_others() {
     let running = Running::start(host);
     for _ in 0..20 {
-        // Its answers meet a closed port, which the kernel reports to the server.
+        // Answers to it meet a closed port, which the kernel reports to the
+        // server.
         let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
         gone.send_to(b"bye", running.made).unwrap();
         drop(gone);
@@ -64,7 +65,7 @@ fn a_client_that_is_gone_does_not_disturb_the_others() {
     }
 }
 
-/// Echoes, and begins a conversation with others by itself.
+/// Echoes, and starts a conversation with others by itself.
 struct Instigator {
     others: Vec<SocketAddr>,
 }
@@ -83,7 +84,7 @@ impl Service for Instigator {
     }
 }
 
-/// Services that echo would answer each other for ever, once one began.
+/// Services that echo would answer each other forever once one of them began.
 #[test]
 fn services_of_one_reactor_do_not_answer_each_other() {
     let running = Running::start(|reactor| {
@@ -101,10 +102,41 @@ fn services_of_one_reactor_do_not_answer_each_other() {
     assert_eq!(counted.datagrams_dropped, 2, "{counted:?}");
 }
 
+/// Finding our own sockets is no matter of how many there are, or of which closed.
+#[test]
+fn none_of_many_sockets_is_answered_while_it_is_open() {
+    let mut reactor = Reactor::new().unwrap();
+    let mut ids = Vec::new();
+    let mut addresses = Vec::new();
+    for number in 0..300 {
+        let host = reactor.host(&format!("echo {number}"), Echo).udp(([127, 0, 0, 1], 0).into());
+        let (id, bound) = host.start().unwrap();
+        ids.push(id);
+        addresses.push(bound[0].address);
+    }
+    let (gone, open) = addresses.split_at(150);
+    ids[..150].iter().for_each(|id| reactor.remove(*id));
+    let instigator = Instigator { others: open.to_vec() };
+    reactor.host("instigator", instigator).udp(([127, 0, 0, 1], 0).into()).start().unwrap();
+    eventually("all are ignored", || {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        reactor.statistics().datagrams_dropped == 150
+    });
+    // Another program may have taken some of these ports meanwhile.
+    let client = gone.iter().find_map(|address| UdpSocket::bind(address).ok()).unwrap();
+    client.send_to("다시".as_bytes(), open[0]).unwrap();
+    client.set_nonblocking(true).unwrap();
+    eventually("a port that is no longer ours is answered", || {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        client.recv(&mut [0; 10]).is_ok_and(|count| count == "다시".len())
+    });
+    assert_eq!(reactor.statistics().datagrams_dropped, 150);
+}
+
 #[test]
 fn ports_that_answer_by_themselves_are_not_answered() {
     let running = Running::start(host);
-    // Low ports need privilege; where it is missing there is nothing to test from.
+    // Low ports need privileges; without them there is nothing to test from.
     let Ok(chargen) = UdpSocket::bind("127.0.0.1:19") else {
         eprintln!("port 19 cannot be bound here");
         return;
@@ -156,7 +188,8 @@ fn ipv6_speaks_too() {
     }
 }
 
-/// Sends each datagram on to a few addresses, of which some have no way from here.
+/// Forwards each datagram to a few addresses, some of which cannot be reached
+/// from here.
 struct Spread(Vec<SocketAddr>);
 
 impl Service for Spread {
@@ -193,7 +226,7 @@ fn udp_bound() -> UdpSocket {
 }
 
 #[test]
-fn answers_to_one_source_are_limited_where_the_limit_is_set() {
+fn answers_to_one_source_are_limited_if_the_limit_is_set() {
     let limits = Limits {
         datagrams_per_second: Rate { per_second: 1, burst: 3, loopback: true },
         ..Limits::default()
@@ -233,7 +266,7 @@ fn a_connected_socket_learns_that_nobody_listens() {
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "connection refused");
 }
 
-/// Sends datagrams of one length, the last one excepted, in one piece.
+/// Sends datagrams of one length, except perhaps the last one, in one piece.
 #[cfg(target_os = "linux")]
 fn send_burst(client: &UdpSocket, burst: &[u8], segment: u16) {
     use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
@@ -246,8 +279,8 @@ fn send_burst(client: &UdpSocket, burst: &[u8], segment: u16) {
     assert_eq!(sent, Ok(burst.len()));
 }
 
-/// Bursts that the client sends in one piece (UDP_SEGMENT) and single datagrams
-/// take turns, so that some of what the server receives at once is to be cut.
+/// Bursts that the client sends in one piece (UDP_SEGMENT) alternate with single
+/// datagrams, so only some of what the server receives at once has to be cut.
 #[cfg(target_os = "linux")]
 #[test]
 fn bursts_come_back_datagram_by_datagram_however_they_travel() {
@@ -277,7 +310,8 @@ fn bursts_come_back_datagram_by_datagram_however_they_travel() {
     assert_eq!(counted.datagrams_dropped, 0, "{counted:?}");
 }
 
-/// An echo that says when it is asked to hold, and does nothing until it may go on.
+/// An echo that announces when it is asked to hold, and does nothing until it may
+/// go on.
 #[cfg(target_os = "linux")]
 struct Held {
     holds: mpsc::Sender<()>,
@@ -297,9 +331,9 @@ impl Service for Held {
     }
 }
 
-/// The kernel tells how a burst is to be cut only while it is asked to put bursts
-/// together. So it must not be asked to stop while one is queued, for instance after
-/// many single datagrams that made it look useless.
+/// The kernel says how to cut a burst only while it is asked to coalesce. It must
+/// not be asked to stop while a burst is queued, for instance after many single
+/// datagrams that made coalescing look useless.
 #[cfg(target_os = "linux")]
 #[test]
 fn bursts_stay_datagrams_whenever_coalescing_changes() {
@@ -314,7 +348,8 @@ fn bursts_stay_datagrams_whenever_coalescing_changes() {
     });
     let client = udp(running.made);
     socket2::SockRef::from(&client).set_recv_buffer_size(4 << 20).unwrap();
-    // What waits while it holds arrives in full batches: first the single ones.
+    // What waits while it holds arrives in full batches: first the single
+    // datagrams.
     for singles in (0..=160).step_by(20) {
         client.send(b"hold").unwrap();
         held.recv_timeout(PATIENCE).unwrap();

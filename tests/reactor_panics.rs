@@ -1,5 +1,5 @@
 //! A panic inside a service ends the connection it happened on; the third one
-//! ends the service, and no other.
+//! ends the service and no other.
 
 mod support;
 
@@ -10,7 +10,7 @@ use onepoll::reactor::Reactor;
 use onepoll::service::{CloseReason, Context, Input, Service};
 use support::{Running, connect, eventually, read_exactly};
 
-/// Echoes, counts whom it was told of as closed, and panics at a word.
+/// Echoes, counts the connections it was told are closed, and panics at a word.
 #[derive(Default)]
 struct Fragile {
     closed: u32,
@@ -79,7 +79,7 @@ fn a_panic_ends_its_connection_and_the_third_its_service() {
 }
 
 #[test]
-fn a_service_is_not_told_of_the_end_of_a_connection_that_it_failed_on() {
+fn a_service_is_not_told_that_a_connection_it_panicked_on_has_ended() {
     std::panic::set_hook(Box::new(|_| {}));
     let running = Running::start(two_services);
     let (fragile, _) = running.made;

@@ -1,5 +1,5 @@
-//! Rooms on real sockets: everybody hears everything, one that does not read is
-//! dropped, and a flood is held back where it comes from.
+//! Rooms on real sockets: everybody receives everything, a member that does not
+//! read is dropped, and a flood is held back at its source.
 
 mod support;
 
@@ -55,7 +55,8 @@ fn every_member_hears_every_message_once_and_in_order() {
         let heard = String::from_utf8(read_exactly(member, expected.len())).unwrap();
         assert_eq!(heard, expected, "member {number}");
     }
-    // The speaker hears none of it: the next it hears is somebody else's.
+    // The speaker receives none of it: the next thing it receives is somebody
+    // else's.
     (&mut &members[1]).write_all(b"done\n").unwrap();
     assert_eq!(read_exactly(&members[0], 5), b"done\n");
 }
@@ -80,7 +81,7 @@ fn a_member_that_does_not_read_is_dropped_and_the_others_lose_nothing() {
 }
 
 #[test]
-fn a_member_that_wants_the_latest_frame_skips_those_it_was_too_slow_for() {
+fn a_slow_member_that_wants_the_latest_frame_skips_older_ones() {
     let running = Running::start(|reactor| host(reactor, Overflow::LatestFrame, Limits::default()));
     let speaker = enter(running.made);
     let prompt = enter(running.made);
@@ -101,8 +102,8 @@ fn a_member_that_wants_the_latest_frame_skips_those_it_was_too_slow_for() {
     assert_eq!(running.finish().too_slow, 0);
 }
 
-/// Whoever publishes faster than the room can send is left unread, so that the
-/// flood stays with its sender.
+/// A publisher that is faster than its room is left unread, so the flood stays
+/// with the sender.
 #[test]
 fn a_flood_is_held_back_at_its_source_and_nothing_of_it_is_lost() {
     let limits = Limits { output_limit: 64 << 20, ..Limits::default() };
@@ -132,7 +133,7 @@ fn a_member_that_resets_in_mid_broadcast_harms_nobody() {
         assert_eq!(read_exactly(&stays, line.len()), line.as_bytes());
     }
     eventually("all who left are gone", || {
-        // A message after each is heard once.
+        // A message after each reset is received once.
         (&speaker).write_all(b"x").unwrap();
         read_exactly(&stays, 1) == b"x"
     });
@@ -160,7 +161,7 @@ impl Service for Alternating {
 }
 
 #[test]
-fn a_speaker_whose_turn_falls_into_many_pieces_gets_all_of_them() {
+fn a_speaker_whose_turn_is_split_into_many_pieces_gets_all_of_them() {
     let running = Running::start(|reactor| {
         let host = reactor.host("alternating", Alternating).tcp(([127, 0, 0, 1], 0).into());
         host.start().unwrap().1[0].address

@@ -1,5 +1,5 @@
-//! Services beside each other: messages, jobs on other threads, ticks, deadlines
-//! and pauses, and services that come and go between turns.
+//! Services side by side: messages, jobs on other threads, ticks, deadlines and
+//! pauses, and services that come and go between turns.
 
 mod support;
 
@@ -20,7 +20,8 @@ fn host<S: Service + 'static>(reactor: &mut Reactor, name: &str, service: S) -> 
     reactor.host(name, service).tcp(localhost()).start().unwrap().1[0].address
 }
 
-/// Passes what it hears to the service "back", and tells the asker what comes.
+/// Passes what it receives to the service "back", and passes the reply to the
+/// asker.
 struct Front;
 
 /// Answers a message with another.
@@ -79,7 +80,7 @@ fn services_meet_through_messages() {
     }
 }
 
-/// Does what it is told on another thread.
+/// Does on another thread what it is told.
 struct Worker;
 
 impl Service for Worker {
@@ -150,7 +151,7 @@ impl Service for Clock {
     type Session = ();
 
     fn start(&mut self, cx: &mut Context<'_>) {
-        // Only the last one set counts.
+        // Only the last tick set counts.
         cx.set_tick(cx.now() + Duration::from_secs(3600));
         self.next = Some(cx.now() + self.every);
         cx.set_tick(cx.now() + self.every);
@@ -177,8 +178,7 @@ fn a_tick_comes_at_its_time_and_never_before() {
     }
 }
 
-/// Answers after a second thought: at its deadline, or what came meanwhile
-/// after a pause.
+/// Answers late: at its deadline, or after a pause with what came meanwhile.
 #[derive(Default)]
 struct Slow {
     paused: bool,
@@ -231,7 +231,7 @@ fn a_paused_connection_is_left_unread_and_shown_again_by_itself() {
     let client = connect(running.made);
     let asked = Instant::now();
     (&client).write_all(b"pause").unwrap();
-    // Nothing more is sent: what was left unread comes up when the pause ends.
+    // Nothing more is sent: the unread input is shown when the pause ends.
     assert_eq!(read_exactly(&client, 5), b"pause");
     assert!(asked.elapsed() >= Duration::from_millis(50));
 }

@@ -1,5 +1,5 @@
-//! Connections on the reactor: half-close, lingering close, backpressure,
-//! stale events, pulled answers, outbound connections.
+//! Connections on the reactor: half-close, lingering close, backpressure, stale
+//! events, pulled answers, outbound connections.
 
 mod support;
 
@@ -80,7 +80,8 @@ fn unread_input_does_not_destroy_the_answer() {
         let flood = vec![b'x'; 4 << 20];
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // The server half-closes, but goes on reading: this must not fail.
+                // The server half-closes but goes on reading, so this must not
+                // fail.
                 (&stream).write_all(&flood).unwrap();
                 stream.shutdown(Shutdown::Write).unwrap();
             });
@@ -90,15 +91,15 @@ fn unread_input_does_not_destroy_the_answer() {
 }
 
 #[test]
-fn a_reader_that_is_slow_stops_its_own_input_and_nobody_else() {
+fn a_slow_reader_stops_its_own_input_and_nobody_elses() {
     let running = Running::start(|reactor| host(reactor, Echo));
     let slow = connect(running.made);
     slow.set_nonblocking(true).unwrap();
     let chunk = vec![b'x'; 64 * 1024];
     let mut sent = 0;
     let mut refusals = 0;
-    // What the server does not read any more fills the kernel's buffers, and
-    // then the client's writes stop: the server holds no more than one read.
+    // What the server no longer reads fills the kernel's buffers, and then the
+    // client's writes stop: the server holds no more than one read.
     while refusals < 20 {
         match (&slow).write(&chunk) {
             Ok(count) => {
@@ -150,10 +151,10 @@ impl Service for Shuffle {
     }
 }
 
-/// All clients send in the same moment, and the first one served closes the
-/// others: their events are in the batch already, and the sockets that are
-/// accepted next reuse their descriptors and slab keys. A byte for a closed
-/// connection must not reach a new one.
+/// All clients send at the same moment, and the first one served closes the
+/// others: their events are already in the batch, and the sockets accepted next
+/// reuse their descriptors and slab keys. A byte for a closed connection must not
+/// reach a new one.
 #[test]
 fn events_of_closed_connections_do_not_reach_their_successors() {
     let running = Running::start(|reactor| host(reactor, Shuffle::default()));
@@ -183,8 +184,8 @@ fn events_of_closed_connections_do_not_reach_their_successors() {
     }
 }
 
-/// A long answer that is never held in memory: the next part is made when the
-/// one before is out.
+/// A long answer that is never held in memory as a whole: the next part is made
+/// once the previous one is out.
 struct Numbers;
 
 const NUMBERS: u32 = 200_000;
@@ -219,7 +220,8 @@ fn a_long_answer_is_pulled_as_the_reader_takes_it() {
     assert!(read_to_end(&late) == expected.as_bytes());
 }
 
-/// Connects, says hello, and reports what it hears and how it ends.
+/// Connects, says hello, and reports what it receives and how the connection
+/// ends.
 struct Caller {
     to: SocketAddr,
     report: mpsc::Sender<String>,
@@ -248,7 +250,7 @@ impl Service for Caller {
 }
 
 #[test]
-fn an_outbound_connection_speaks_as_an_accepted_one_does() {
+fn an_outbound_connection_behaves_like_an_accepted_one() {
     let echo = Running::start(|reactor| host(reactor, Echo));
     let (report, heard) = mpsc::channel();
     let to = echo.made;
@@ -259,7 +261,7 @@ fn an_outbound_connection_speaks_as_an_accepted_one_does() {
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "closed by us");
 }
 
-/// Makes three connections and reports which of them were told of, in order.
+/// Makes three connections and reports which of them it was told about, in order.
 struct Numbered {
     to: SocketAddr,
     asked: u32,
@@ -298,7 +300,7 @@ fn a_session_is_known_before_its_connection_is() {
     assert_eq!(told[3..], [("open", 1), ("open", 2), ("open", 3)]);
 }
 
-/// Connects from an address, and reports whom the connection is with.
+/// Connects from a given address, and reports the peer's address.
 struct From {
     local: SocketAddr,
     to: SocketAddr,
@@ -324,7 +326,7 @@ fn a_connection_can_come_from_a_chosen_address() {
 }
 
 #[test]
-fn a_refused_connection_is_told_to_its_service() {
+fn a_service_learns_of_a_refused_connection() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (report, heard) = mpsc::channel();
     let _caller = Running::start(move |reactor| {
@@ -348,7 +350,7 @@ impl Service for Stubborn {
 }
 
 #[test]
-fn who_leaves_more_unread_than_a_line_is_closed_with_words() {
+fn input_longer_than_a_line_and_left_unread_closes_the_connection_with_words() {
     let limits = Limits { line_length: 1000, ..Limits::default() };
     let running = Running::start(|reactor| host_with(reactor, Stubborn, limits));
     let stream = connect(running.made);
@@ -398,7 +400,7 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     assert_eq!(read_exactly(&busy, 1), b"x");
 }
 
-/// Sends without an end.
+/// Sends without end.
 struct Fountain;
 
 impl Service for Fountain {
@@ -415,7 +417,7 @@ impl Service for Fountain {
 }
 
 #[test]
-fn who_takes_nothing_of_its_output_is_cut() {
+fn a_peer_that_takes_none_of_its_output_is_cut() {
     let limits = Limits { send_timeout: Some(Duration::from_millis(300)), ..Limits::default() };
     let running = Running::start(|reactor| host_with(reactor, Fountain, limits));
     let stream = connect(running.made);
@@ -442,7 +444,7 @@ fn limits_on_connections_turn_clients_away_and_let_them_back_in() {
 }
 
 #[test]
-fn one_address_cannot_take_every_place() {
+fn one_address_cannot_take_every_slot() {
     let limits = Limits { connections_per_peer: 1, ..Limits::default() };
     let running = Running::start(|reactor| host_with(reactor, Stubborn, limits));
     let _first = connect(running.made);
@@ -457,7 +459,7 @@ fn one_address_cannot_take_every_place() {
     assert!(matches!(&outcome, Err(error) if error.kind() == ErrorKind::WouldBlock), "{outcome:?}");
 }
 
-/// Remembers one connection and passes on to it what others say.
+/// Remembers one connection and passes on to it what the others say.
 #[derive(Default)]
 struct Switchboard {
     remembered: Option<onepoll::reactor::ConnectionId>,
@@ -480,7 +482,7 @@ impl Service for Switchboard {
 
 /// The slab gives the successor the same key, the kernel the same descriptor.
 #[test]
-fn what_is_for_a_connection_that_is_gone_does_not_reach_its_successor() {
+fn output_for_a_connection_that_is_gone_does_not_reach_its_successor() {
     let running = Running::start(|reactor| host(reactor, Switchboard::default()));
     let asks = |mut stream: &TcpStream, text: &[u8]| {
         stream.write_all(text).unwrap();

@@ -11,9 +11,9 @@ use onepoll::selectors::{SelectorError, select};
 use socket2::SockRef;
 
 const LOOK: Option<Duration> = Some(Duration::ZERO);
-/// Ends a test that would otherwise wait for ever; no test passes by it.
+/// Ends a test that would otherwise wait forever; no test passes because of it.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
-/// No process here has so many descriptors.
+/// No process here has this many descriptors.
 const NO_DESCRIPTOR: i32 = 999_999;
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
@@ -24,7 +24,7 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
 }
 
 #[test]
-fn each_list_returns_what_is_ready_of_it() {
+fn each_list_returns_its_ready_descriptors() {
     let (quiet, _quiet_peer) = UnixStream::pair().unwrap();
     let (spoken_to, mut peer) = UnixStream::pair().unwrap();
     peer.write_all("안녕".as_bytes()).unwrap();
@@ -104,7 +104,7 @@ fn regular_files_are_always_ready() {
 }
 
 #[test]
-fn what_is_no_descriptor_is_refused() {
+fn numbers_that_are_not_descriptors_are_refused() {
     for number in [-1, NO_DESCRIPTOR] {
         let bad = [number];
         for (read, write, except) in [(&bad[..], &[][..], &[][..]), (&[], &bad, &[]), (&[], &[], &bad)] {
@@ -114,8 +114,8 @@ fn what_is_no_descriptor_is_refused() {
     }
 }
 
-/// The call's own descriptors take the lowest free numbers, so a list with every
-/// free number names them; they must not be watched by themselves.
+/// The call's own descriptors take the lowest free numbers, so a list of all free
+/// numbers includes them; they must not be watched by themselves.
 #[test]
 fn numbers_that_the_call_itself_takes_are_refused() {
     let open = |fd: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();

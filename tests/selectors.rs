@@ -1,4 +1,4 @@
-//! Whether `selectors` keeps the promises of Python's module of that name: the
+//! Whether `selectors` keeps the promises of the Python module of that name: the
 //! behaviours that CPython's own test suite checks, and what the kernel does with
 //! numbers that are closed and reused.
 
@@ -17,9 +17,9 @@ use onepoll::selectors::{EVENT_READ, EVENT_WRITE, Events, Selector, SelectorErro
 use signal_hook_mio::v1_0::Signals;
 
 const LOOK: Option<Duration> = Some(Duration::ZERO);
-/// Ends a test that would otherwise wait for ever; no test passes by it.
+/// Ends a test that would otherwise wait forever; no test passes because of it.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
-/// No process here has so many descriptors.
+/// No process here has this many descriptors.
 const NO_DESCRIPTOR: RawFd = 999_999;
 
 fn both() -> Events {
@@ -69,7 +69,7 @@ fn registering_no_events_is_refused() {
 }
 
 #[test]
-fn registering_what_is_no_descriptor_is_refused() {
+fn registering_a_number_that_is_not_a_descriptor_is_refused() {
     let mut selector = selector();
     for number in [-10, NO_DESCRIPTOR] {
         let error = selector.register(&number, EVENT_READ, "").unwrap_err();
@@ -137,7 +137,7 @@ fn unregister_works_after_the_descriptor_was_closed() {
 }
 
 #[test]
-fn a_closed_descriptor_that_was_reported_before_is_silent_and_no_error() {
+fn a_closed_descriptor_that_was_reported_before_is_silent_without_an_error() {
     let (reader, mut writer) = pair();
     let fd = reader.as_raw_fd();
     let mut selector = selector();
@@ -156,7 +156,7 @@ fn unregister_works_after_the_number_was_reused() {
     let mut number = OwnedFd::from(reader);
     let mut selector = selector();
     selector.register(&number, EVENT_READ, "closed").unwrap();
-    // Closes what `number` was and gives the number to `other`'s file, at once.
+    // Closes `number` and gives that number to `other`'s file, in one step.
     dup2(&other, &mut number).unwrap();
     other_writer.write_all(b"x").unwrap();
     assert_eq!(report(&mut selector, LOOK), [], "the new file was never registered");
@@ -180,9 +180,9 @@ fn unregistering_a_reused_number_leaves_its_new_file_s_other_registration() {
 }
 
 /// The kernel keeps a registration while a duplicate of its descriptor is open,
-/// and nobody can take it back by the closed number.
+/// and nobody can remove it by the closed number.
 #[test]
-fn late_events_of_a_closed_descriptor_do_not_pass_for_its_number_s_next_owner() {
+fn late_events_of_a_closed_descriptor_are_not_taken_for_the_next_owner_s() {
     let (reader, mut writer) = pair();
     let _duplicate = reader.try_clone().unwrap();
     let (quiet, _quiet_writer) = pair();
@@ -243,7 +243,7 @@ fn modify_changes_data() {
 }
 
 /// The kernel would refuse a closed number, so a call that succeeds cannot have
-/// asked it.
+/// asked the kernel.
 #[test]
 fn modify_of_data_alone_makes_no_system_call() {
     let (reader, _writer) = pair();
@@ -322,7 +322,7 @@ fn every_call_after_close_is_refused() {
 }
 
 #[test]
-fn close_and_drop_give_the_descriptor_back_and_leave_the_registered_open() {
+fn close_and_drop_release_the_own_descriptor_and_leave_registered_ones_open() {
     let open = |fd: RawFd| File::open(format!("/proc/self/fdinfo/{fd}")).and_then(io::read_to_string);
     let watches = |fd: RawFd, target: RawFd| {
         open(fd).is_ok_and(|info| info.lines().any(|l| l.starts_with(&format!("tfd: {target:8} "))))
@@ -466,7 +466,7 @@ fn timeout_none_waits_until_something_is_ready() {
 fn a_signal_ends_the_wait_with_an_empty_list() {
     const SIGUSR1: i32 = nix::libc::SIGUSR1;
     let _handled = Signals::new([SIGUSR1]).unwrap();
-    // kill(2) with the number of a thread hands the signal to that thread.
+    // kill(2) with a thread's id sends the signal to that thread.
     let this_thread = std::fs::read_link("/proc/thread-self").unwrap();
     let this_thread = this_thread.file_name().unwrap().to_str().unwrap().to_owned();
     let (reader, mut writer) = pair();
@@ -474,7 +474,7 @@ fn a_signal_ends_the_wait_with_an_empty_list() {
     selector.register(&reader, EVENT_READ, "").unwrap();
     let (awake, woken) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        // Again and again, since the first may land before the wait begins.
+        // Repeatedly, since the first signal may arrive before the wait begins.
         scope.spawn(move || {
             while woken.recv_timeout(Duration::from_millis(10)) == Err(RecvTimeoutError::Timeout) {
                 let kill = format!("kill -USR1 {this_thread}");

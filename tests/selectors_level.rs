@@ -1,5 +1,5 @@
-//! Whether `Selector` is level-triggered although mio is edge-triggered, and what
-//! it makes of hang-ups and errors.
+//! Whether `Selector` is level-triggered although mio is edge-triggered, and how
+//! it handles hang-ups and errors.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use onepoll::selectors::{EVENT_READ, EVENT_WRITE, Events, Selector};
 
 const LOOK: Option<Duration> = Some(Duration::ZERO);
-/// Ends a test that would otherwise wait for ever; no test passes by it.
+/// Ends a test that would otherwise wait forever; no test passes because of it.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
 
 fn both() -> Events {
@@ -69,7 +69,7 @@ fn mio_alone_reports_a_half_read_descriptor_only_after_it_is_registered_anew() {
     assert_eq!(events.iter().count(), 1, "EPOLL_CTL_MOD reports it again");
 }
 
-/// What is registered for which events and has which input, what the first
+/// What is registered for which events and with which input, what the first
 /// `select` reports, what is done then, and what every later one reports.
 type Row = (Events, &'static [u8], Events, fn(&UnixStream), Events);
 
@@ -185,7 +185,8 @@ fn a_full_pipe_whose_reader_is_gone_is_writable() {
 fn a_reset_connection_is_ready_for_whatever_was_asked() {
     for asked in [EVENT_READ, EVENT_WRITE, both()] {
         let (stream, peer) = tcp_pair();
-        // An asked-for write would be ready anyway, so look for the hang-up first.
+        // A write that was asked for would be ready anyway, so look for the
+        // hang-up first.
         let mut selector = selector();
         selector.register(&stream, EVENT_READ, "").unwrap();
         socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();

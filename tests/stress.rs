@@ -96,9 +96,9 @@ fn every_scenario_runs_clean_against_the_daemon() {
 }
 
 #[test]
-fn a_server_that_lies_is_found_out_with_status_1() {
-    // Echoes messages of 64 bytes; every tenth is lost, sent twice, put behind
-    // the next one, or altered.
+fn a_server_that_lies_is_exposed_with_status_1() {
+    // Echoes messages of 64 bytes; every tenth is lost, sent twice, put after the
+    // next one, or altered.
     type Lie = fn(&mut Vec<Vec<u8>>);
     let lies: [(&str, Lie); 4] = [
         ("lost", |messages| {
@@ -179,7 +179,7 @@ fn a_server_that_comes_back_is_connected_to_again() {
 }
 
 #[test]
-fn a_chat_that_echoes_to_the_sender_is_one_if_that_is_said() {
+fn a_chat_that_echoes_to_the_sender_is_accepted_if_announced() {
     let config = "[services.chat]\ntcp = 0\necho_to_sender = true\n";
     let daemon = Daemon::with_config("stress-echo-chat", config);
     let address = daemon.tcp("chat").to_string();
@@ -291,7 +291,7 @@ fn every_report_is_written_and_says_the_same() {
     let output = stress(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let table = text(&output.stdout);
-    for part in ["run 2 of 2", "p99.9", "due-time less service time", "generator", "spread"] {
+    for part in ["run 2 of 2", "p99.9", "due-time minus service time", "generator", "spread"] {
         assert!(table.contains(part), "{part} is missing:\n{table}");
     }
 
@@ -400,7 +400,7 @@ fn two_summaries_are_compared() {
     let table = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(table.contains("B/A") && table.contains("spread"), "{table}");
-    assert!(!table.contains("same settings"), "{table}");
+    assert!(!table.contains("different settings"), "{table}");
     for line in table.lines().filter(|line| line.starts_with("rate") || line.starts_with("service p99 ")) {
         assert!(line.contains("the spread"), "{line}");
     }
@@ -408,11 +408,11 @@ fn two_summaries_are_compared() {
     fs::write(&strange, "{}").unwrap();
     let output = stress(&["compare", &files[0], &strange]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("is no summary"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not a summary"), "{}", text(&output.stderr));
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_in_a_sentence() {
+fn a_server_that_is_not_there_is_reported_in_a_sentence() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let lines = free("nobody.ndjson");
     for arguments in
@@ -429,7 +429,7 @@ fn a_server_that_is_not_there_is_told_in_a_sentence() {
 #[test]
 fn a_source_that_is_not_this_machines_is_not_blamed_on_the_server() {
     let address = server(drop).to_string();
-    // An address of RFC 5737, which no machine has.
+    // An address from RFC 5737, which no machine has.
     for (transport, source) in [("tcp", "192.0.2.7"), ("udp", "192.0.2.7"), ("tcp", "192.0.2.6/31")] {
         let mut arguments = vec!["echo", &*address, "--source", source];
         arguments.extend((transport == "udp").then_some("--udp"));
@@ -451,14 +451,14 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["echo", "127.0.0.1:1", "--size", "0"], "--size"),
         (&["echo", "127.0.0.1:1", "--udp", "--size", "70000"], "65507"),
         (&["echo", "127.0.0.1:1", "--size", "1", "--depth", "200"], "told apart"),
-        (&["echo", "127.0.0.1:1", "--rate", "0"], "messages a second"),
-        (&["echo", "127.0.0.1:1", "--connections", "0"], "from 1 on"),
+        (&["echo", "127.0.0.1:1", "--rate", "0"], "messages per second"),
+        (&["echo", "127.0.0.1:1", "--connections", "0"], "at least 1"),
         (&["idle", "127.0.0.1:1", "--connections", "2000000000"], "descriptors"),
         (&["echo", "127.0.0.1:1", "--messages", "5", "--duration", "1s"], "--duration"),
         (&["echo", "127.0.0.1:1", "--source", "nowhere"], "127.0.0.0/8"),
-        (&["echo", "[::1]:1", "--source", "127.0.0.0/8"], "other family"),
+        (&["echo", "[::1]:1", "--source", "127.0.0.0/8"], "one is IPv4, the other IPv6"),
         (&["idle", "127.0.0.1:1", "--warmup", "1s"], "--warmup"),
-        (&["echo", "127.0.0.1:1", "--interval", "9ms"], "the least is 10ms"),
+        (&["echo", "127.0.0.1:1", "--interval", "9ms"], "it must be at least 10ms"),
         (&["echo", "127.0.0.1:1", "--duration", "9999h"], "longer than a year, which is the longest"),
         (&["request", "127.0.0.1:1"], "--send"),
         (&["request", "127.0.0.1:1", "--send", "\\q"], "backslash"),
@@ -481,17 +481,17 @@ fn wrong_usage_is_explained_with_status_2() {
 }
 
 #[test]
-fn conversations_that_still_close_leave_descriptors_for_the_next() {
+fn conversations_that_are_still_closing_leave_descriptors_for_the_next() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let load = format!("stress connect {} --connections 200 --duration 300ms", daemon.tcp("echo"));
-    // A limit of its own as most shells have it: it can be raised.
+    // With a limit like that of most shells, which can be raised.
     let line = format!("ulimit -Sn 240; exec {} {load} --warmup 0s", env!("CARGO_BIN_EXE_onepoll"));
     let output = Command::new("sh").args(["-c", &line]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
 }
 
 #[test]
-fn what_a_server_hung_up_on_is_not_held() {
+fn connections_that_the_server_closed_do_not_count_as_held() {
     let is_first = Arc::new(AtomicBool::new(true));
     let address = server(move |mut stream| {
         if !is_first.swap(false, Ordering::Relaxed) {
@@ -503,7 +503,7 @@ fn what_a_server_hung_up_on_is_not_held() {
     let output = stress(&["idle", &address, "--connections", "3", "--duration", "300ms", "--json", &file]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("2 of 3 connections"), "{}", text(&output.stdout));
-    assert!(text(&output.stdout).contains("3 made, 2 held at the end"), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("3 opened, 2 still open at the end"), "{}", text(&output.stdout));
     let run = &json(&file)["runs"][0];
     assert_eq!((&run["connections_opened"], &run["connections_held"]), (&Value::from(3), &Value::from(2)));
 }

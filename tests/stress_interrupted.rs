@@ -1,4 +1,4 @@
-//! `onepoll stress` that is ended by Ctrl-C before its time.
+//! `onepoll stress` when Ctrl-C ends it early.
 
 #[path = "support/generator.rs"]
 mod generator;
@@ -16,16 +16,16 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use support::{Daemon, eventually};
 
-/// The answers that an NDJSON file tells of so far.
+/// The answers that an NDJSON file has reported so far.
 fn answered(lines: &str) -> u64 {
     let text = fs::read_to_string(lines).unwrap_or_default();
-    // The last line may not be whole yet.
+    // The last line may still be incomplete.
     let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     records.filter_map(|record| record["answered"].as_u64()).sum()
 }
 
 #[test]
-fn an_interrupted_run_still_tells_what_it_measured() {
+fn an_interrupted_run_still_reports_what_it_measured() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     for transport in ["tcp", "udp"] {
         let address = daemon.addresses("echo", transport)[0].to_string();
@@ -41,7 +41,7 @@ fn an_interrupted_run_still_tells_what_it_measured() {
         kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{transport}");
-        assert!(text(&output.stdout).contains("ended before its time"), "{}", text(&output.stdout));
+        assert!(text(&output.stdout).contains("ended early"), "{}", text(&output.stdout));
         let run = &json(&summary)["runs"][0];
         assert_eq!(run["interrupted"], true);
         assert!(run["answered"].as_u64().unwrap() > 0);
@@ -53,7 +53,7 @@ fn an_interrupted_run_hides_no_stall() {
     let address = server(|mut stream| {
         let mut message = [0; 64];
         let _ = stream.read_exact(&mut message).and_then(|()| stream.write_all(&message));
-        // And no answer ever again.
+        // And it never answers again.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     let [summary, lines] = ["stall.json", "stall.ndjson"].map(free);
@@ -68,7 +68,7 @@ fn an_interrupted_run_hides_no_stall() {
     });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(text(&output.stdout).contains("messages under way: 2."), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("in flight: 2."), "{}", text(&output.stdout));
     let run = &json(&summary)["runs"][0];
     assert_eq!((&run["answered"], &run["under_way"]), (&Value::from(2), &Value::from(2)));
     assert_eq!(run["service"]["count"], 4, "the stall is among the latencies");

@@ -1,4 +1,4 @@
-//! What `onepoll stress` leaves behind: its files, and what it says of a run.
+//! What `onepoll stress` leaves behind: its files, and what it says about a run.
 
 #[path = "support/generator.rs"]
 mod generator;
@@ -20,14 +20,14 @@ use nix::unistd::{Pid, mkfifo};
 use serde_json::Value;
 use support::{Daemon, eventually};
 
-/// A pipe with a name, which nobody reads unless a test does.
+/// A named pipe that nobody reads unless a test does.
 fn pipe(name: &str) -> String {
     let path = free(name);
     mkfifo(path.as_str(), Mode::S_IRWXU).unwrap();
     path
 }
 
-/// Fills a pipe, so that who writes to it has to wait.
+/// Fills a pipe, so that whoever writes to it has to wait.
 fn fill(pipe: &fs::File) {
     let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL).unwrap());
     fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).unwrap();
@@ -36,14 +36,14 @@ fn fill(pipe: &fs::File) {
     }
 }
 
-/// Waits until the command has printed a line that has `part` in it.
+/// Waits until the command has printed a line that contains `part`.
 fn wait_for(child: &mut Child, part: &str) {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains(part)), "{part} was not printed");
     thread::spawn(move || lines.for_each(drop));
 }
 
-/// Sends signals, as somebody does who presses Ctrl-C, until the command has ended.
+/// Sends signals, like somebody who presses Ctrl-C, until the command has ended.
 fn interrupt(child: &mut Child) -> ExitStatus {
     eventually("it is ended by a signal", || {
         let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGINT);
@@ -53,7 +53,7 @@ fn interrupt(child: &mut Child) -> ExitStatus {
 }
 
 #[test]
-fn a_summary_tells_everything_that_was_asked_for() {
+fn a_summary_contains_everything_that_was_asked_for() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
     let [kept, churned, old] = ["kept.json", "churned.json", "old.json"].map(free);
@@ -88,10 +88,10 @@ fn a_summary_tells_everything_that_was_asked_for() {
         text(&output.stdout).to_owned()
     };
     let table = compared(&kept, &churned);
-    assert!(table.contains("not made with the same settings: "), "{table}");
+    assert!(table.contains("have different settings: "), "{table}");
     assert!(table.contains("send") && table.contains("per-connection"), "{table}");
 
-    // A file as earlier versions wrote it: without any of this.
+    // A file as earlier versions wrote it, without any of these keys.
     let mut value = json(&kept);
     value.as_object_mut().unwrap().remove("version");
     value["runs"][0].as_object_mut().unwrap().remove("started");
@@ -104,12 +104,12 @@ fn a_summary_tells_everything_that_was_asked_for() {
     settings.remove("interval_s");
     fs::write(&old, value.to_string()).unwrap();
     let table = compared(&old, &kept);
-    assert!(!table.contains("same settings"), "{table}");
+    assert!(!table.contains("different settings"), "{table}");
 }
 
 #[test]
-fn intervals_tell_when_they_were_and_what_was_not_sent() {
-    // It takes its time: not all that falls due has a turn before the end.
+fn intervals_show_their_time_and_what_was_not_sent() {
+    // It takes its time, so some of what falls due has no turn before the end.
     let address = server(|mut stream| {
         let mut message = [0; 64];
         while stream.read_exact(&mut message).is_ok() {
@@ -142,7 +142,7 @@ fn a_wrong_answer_is_shown_beside_what_was_expected() {
     let file = free("wrong.json");
     for (expectation, expected) in [
         (["--expect", "세븐\\n"], "  expected      세븐\\n\n"),
-        (["--expect-regex", "^[a-z]$"], "what matches ^[a-z]$\n"),
+        (["--expect-regex", "^[a-z]$"], "anything that matches ^[a-z]$\n"),
     ] {
         let load = ["--connections", "1", "--messages", "2", "--warmup", "0s", "--timeout", "200ms"];
         let request = ["request", &*address, "--send", "일곱\\n\\xff", "--json", &file, "--force"];
@@ -195,7 +195,7 @@ fn a_short_run_has_both_charts() {
 }
 
 #[test]
-fn a_signal_ends_it_where_an_output_has_no_reader() {
+fn a_signal_ends_it_if_an_output_has_no_reader() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
     for option in ["--json", "--report"] {
@@ -208,11 +208,11 @@ fn a_signal_ends_it_where_an_output_has_no_reader() {
 }
 
 #[test]
-fn a_slow_reader_of_the_records_is_told_of_and_slows_nothing() {
+fn a_slow_reader_of_the_records_is_reported_and_slows_nothing_down() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
     let [lines, summary] = [pipe("slow"), free("slow.json")];
-    let load = ["--connections", "1", "--rate", "200", "--duration", "500ms", "--warmup", "0s"];
+    let load = ["--connections", "1", "--rate", "200", "--messages", "100", "--warmup", "0s"];
     let files = ["--interval", "10ms", "--ndjson", &lines, "--json", &summary];
     let mut child = command(&["echo", &*address])
         .args(load)
@@ -221,7 +221,7 @@ fn a_slow_reader_of_the_records_is_told_of_and_slows_nothing() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Nothing is read before the run is over, and then nothing ever.
+    // Nothing is read before the run is over, nor afterwards.
     let reader = fs::File::open(&lines).unwrap();
     let full = fs::OpenOptions::new().append(true).open(&lines).unwrap();
     fill(&full);
@@ -232,7 +232,7 @@ fn a_slow_reader_of_the_records_is_told_of_and_slows_nothing() {
 }
 
 #[test]
-fn one_file_that_cannot_be_written_takes_nothing_else_along() {
+fn one_file_that_cannot_be_written_spoils_nothing_else() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
     let echo = ["echo", &*address, "--connections", "1", "--messages", "5", "--warmup", "0s"];
@@ -253,8 +253,8 @@ fn one_file_that_cannot_be_written_takes_nothing_else_along() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused_before_anything_is_measured() {
-    // Nobody listens there: who gets so far has status 1.
+fn files_that_cannot_be_written_are_refused_before_anything_is_measured() {
+    // Nobody listens there, so a command that gets this far has status 1.
     let long = "n".repeat(300);
     let [link, lines] = ["dangling", "lines"].map(free);
     std::os::unix::fs::symlink("/no/such/file", &link).unwrap();
@@ -293,8 +293,8 @@ fn a_descriptor_is_written_whatever_it_was_redirected_to() {
 }
 
 #[test]
-fn runs_that_are_not_there_are_told_of() {
-    // It takes the first run's connection and no other.
+fn missing_runs_are_reported() {
+    // It accepts the first run's connection and no other.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
@@ -355,7 +355,7 @@ fn a_datagram_that_is_refused_is_counted_once() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     thread::spawn(move || {
-        // It answers the first five, and is gone.
+        // It answers the first five and disappears.
         for _ in 0..5 {
             let mut datagram = [0; 64];
             let (_, from) = socket.recv_from(&mut datagram).unwrap();

@@ -1,12 +1,12 @@
 /*
- * The limit that the daemon is held against: a TCP echo with nothing in it
+ * The limit that the daemon is measured against: a TCP echo with nothing in it
  * that an echo can do without.
  *
  * Each connection is registered once, edge-triggered, for both directions.
- * What one read brings is sent back at once, from the one buffer that all
+ * Whatever one read returns is sent back at once, from the one buffer that all
  * connections share. A read that does not fill the buffer has drained the
  * socket: the next arrival is a new edge. So a message costs one recv, one
- * send and its share of one epoll_wait.
+ * send and a share of one epoll_wait.
  *
  * Usage: epoll_echo BUFFER_BYTES
  * It takes a free port of 127.0.0.1, prints it, and serves until it is killed.
@@ -27,9 +27,9 @@ enum { EVENTS_A_WAIT = 1024, BACKLOG = 4096 };
 
 struct connection {
     int fd;
-    /* The peer has half-closed: read on to the end, there is no further edge. */
+    /* The peer has half-closed: read on to the end, as no further edge will come. */
     int read_closed;
-    /* What the socket refused. While there is any, nothing is read. */
+    /* Output that the socket refused. While there is any, nothing is read. */
     char *rest;
     size_t rest_length;
     size_t rest_sent;
@@ -50,14 +50,14 @@ static int must_wait(ssize_t outcome)
     return outcome < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-/* How much of it the socket took; -1: the connection is broken. */
+/* Returns how much the socket took; -1: the connection is broken. */
 static ssize_t offer(int fd, const char *bytes, size_t length)
 {
     ssize_t taken = send(fd, bytes, length, MSG_NOSIGNAL);
     return must_wait(taken) ? 0 : taken;
 }
 
-/* 1: all is out, 0: not yet, -1: the connection is broken. */
+/* Returns 1: all of it is sent, 0: not yet, -1: the connection is broken. */
 static int send_rest(struct connection *c)
 {
     if (c->rest == NULL)
@@ -84,7 +84,7 @@ static int keep_rest(struct connection *c, const char *bytes, size_t length)
     return 0;
 }
 
-/* 0: wait for the next edge, -1: close. */
+/* Returns 0: wait for the next edge, -1: close. */
 static int echo(struct connection *c)
 {
     int all_out = send_rest(c);
@@ -179,7 +179,7 @@ int main(int argc, char **argv)
             if (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
                 c->read_closed = 1;
             if (echo(c) < 0)
-                drop(c); /* at its only event of this batch */
+                drop(c); /* safe: it has only one event in this batch */
         }
     }
 }

@@ -291,7 +291,7 @@ impl Service for Ask {
     fn closed(&mut self, _: (), why: &CloseReason, cx: &mut Context<'_>) {
         match why {
             CloseReason::NotConnected(error) => self.not_reached(error, cx),
-            CloseReason::ShuttingDown => {}
+            CloseReason::ShuttingDown | CloseReason::CutOff => {}
             _ if cx.connection().map(Link::Connection) != Some(self.link) => {}
             CloseReason::Reset => self.hung_up(Some("reset the connection"), cx),
             why => self.hung_up(Some(&format!("is lost ({why})")), cx),

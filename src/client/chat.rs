@@ -343,7 +343,7 @@ impl Service for Chat {
 
     fn closed(&mut self, _: (), why: &CloseReason, cx: &mut Context<'_>) {
         match why {
-            CloseReason::ShuttingDown => {}
+            CloseReason::ShuttingDown | CloseReason::CutOff => {}
             CloseReason::NotConnected(error) => self.not_reached(error, cx),
             CloseReason::Reset => self.ended("reset the connection", cx),
             why => self.ended(&format!("is lost ({why})"), cx),

@@ -1,15 +1,12 @@
-//! A configuration as people read it: `config check` and `config example`.
+//! A configuration as people read it: `config check`, and the log's first lines.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use super::{Config, Kind, Transport};
-
-/// A commented file with every key at its default; it reads back as [`Config::default`].
-pub fn example() -> &'static str {
-    include_str!("example.toml")
-}
+use super::{Config, Transport};
+use crate::service::DatagramSpec;
+use crate::service::sockets::any_address;
 
 /// What would be served: a table of services and addresses, and below it what
 /// other machines can reach.
@@ -17,13 +14,13 @@ pub fn describe(config: &Config) -> String {
     let mut rows = vec![["SERVICE", "KIND", "TRANSPORT", "ADDRESS"].map(String::from)];
     for service in &config.services {
         let row = |transport: Transport, address| {
-            [service.name.clone(), service.kind.name().into(), transport.to_string(), address]
+            [service.name.clone(), service.kind.name.into(), transport.to_string(), address]
         };
         for (transport, address) in service.listens_on() {
             let note = if address.port() == 0 { " (a free port)" } else { "" };
             rows.push(row(transport, format!("{address}{note}")));
         }
-        if let (Kind::Beacon(_), Some(destination)) = (&service.kind, service.udp) {
+        if let Some(destination) = service.plan.sends_to {
             rows.push(row(Transport::Udp, format!("to {destination}")));
         }
     }
@@ -46,15 +43,19 @@ pub fn reachable(config: &Config) -> Vec<String> {
     let mut by_address: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
     let mut sentences = Vec::new();
     for service in &config.services {
-        match &service.kind {
-            Kind::Beacon(beacon) if !beacon.address.is_loopback() => {
-                sentences.push(format!("{} sends to {}, off this machine.", service.name, beacon.address));
+        if let Some(destination) = service.plan.sends_to {
+            if !destination.ip().is_loopback() {
+                let (name, to) = (&service.name, destination.ip());
+                sentences.push(format!("{name} sends to {to}, off this machine."));
             }
-            Kind::Beacon(_) => {}
-            Kind::Multicast(multicast) => {
-                by_address.entry(multicast.interface).or_default().push(&service.name);
+            continue;
+        }
+        let udp = service.plan.udp.iter().map(reached_at);
+        for address in service.plan.tcp.iter().map(|tcp| tcp.ip()).chain(udp) {
+            let names = by_address.entry(address).or_default();
+            if names.last() != Some(&&*service.name) {
+                names.push(&service.name);
             }
-            _ => by_address.entry(service.bind).or_default().push(&service.name),
         }
     }
     by_address.retain(|address, _| !address.is_loopback());
@@ -71,4 +72,11 @@ pub fn reachable(config: &Config) -> Vec<String> {
         sentences.push("Only programs on this machine can reach these services.".into());
     }
     sentences
+}
+
+/// The address whose networks reach a socket: of a group, that of the interface
+/// on which it was joined.
+fn reached_at(socket: &DatagramSpec) -> IpAddr {
+    let Some(multicast) = &socket.multicast else { return socket.bind.ip() };
+    multicast.interface.unwrap_or(any_address(socket.bind).ip())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Longer lines are not shown below the sentence.
 const SHOWN_COLUMNS: usize = 160;
 
-/// Why a configuration cannot be served. It displays as
+/// Something that is wrong with a configuration. It displays as
 /// `FILE:LINE:COLUMN: sentence`, with the line and a caret below; what no
 /// place in a file can be blamed for displays as the sentence alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,8 @@ pub struct ConfigError {
 struct Place {
     line: usize,
     column: usize,
-    shown: String,
+    /// The line, unless it is too long to show.
+    shown: Option<String>,
 }
 
 impl ConfigError {
@@ -55,10 +56,7 @@ impl fmt::Display for ConfigError {
             f.write_str(" ")?;
         }
         f.write_str(&self.sentence)?;
-        match &self.place {
-            Some(place) if place.shown.chars().count() <= SHOWN_COLUMNS => place.show(f),
-            _ => Ok(()),
-        }
+        self.place.as_ref().map_or(Ok(()), |place| place.show(f))
     }
 }
 
@@ -66,34 +64,136 @@ impl std::error::Error for ConfigError {}
 
 impl Place {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(shown) = &self.shown else { return Ok(()) };
         // A tab is kept as one, so that the caret stands below its character.
-        let indent = self.shown.chars().take(self.column - 1).map(|c| if c == '\t' { c } else { ' ' });
+        let indent = shown.chars().take(self.column - 1).map(|c| if c == '\t' { c } else { ' ' });
         let indent: String = indent.collect();
         let width = self.line.to_string().len();
-        write!(f, "\n {} | {}\n {:width$} | {indent}^", self.line, self.shown, "")
+        write!(f, "\n {} | {shown}\n {:width$} | {indent}^", self.line, "")
     }
 }
 
-/// The text of a file, to name places in it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub file: &'a Path,
-    pub text: &'a str,
+/// Everything that is wrong with a configuration, in the order of the file.
+/// There is at least one error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The errors.
+    pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
+        self.0.iter()
+    }
 }
 
-impl Source<'_> {
-    /// An error about what stands at a byte offset.
-    pub fn error(&self, offset: usize, sentence: impl Into<String>) -> ConfigError {
-        let (before, after) = self.text.split_at(self.text.floor_char_boundary(offset));
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before[start..].chars().count() + 1;
-        let rest = after.split(['\r', '\n']).next().unwrap_or_default();
-        let shown = before[start..].chars().chain(rest.chars());
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        ConfigErrors(vec![error])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// What was found wrong so far.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<(Blame, String)>);
+
+/// What is to blame, in the order in which people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Blame {
+    /// What stands at a byte of the file.
+    At(usize),
+    File,
+    CommandLine,
+}
+
+impl Findings {
+    /// Blames what stands at a byte of the file.
+    pub fn at(&mut self, offset: usize, sentence: impl Into<String>) {
+        self.0.push((Blame::At(offset), sentence.into()));
+    }
+
+    /// Blames the file as a whole.
+    pub fn of_file(&mut self, sentence: impl Into<String>) {
+        self.0.push((Blame::File, sentence.into()));
+    }
+
+    /// Blames the command line.
+    pub fn of_command_line(&mut self, sentence: impl Into<String>) {
+        self.0.push((Blame::CommandLine, sentence.into()));
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// `value` if nothing was found, else the errors with their places in the
+    /// text of the file. Its name is for the errors; without a file there is none.
+    pub fn verdict<T>(mut self, value: T, file: Option<&Path>, text: &str) -> Result<T, ConfigErrors> {
+        if self.is_empty() {
+            return Ok(value);
+        }
+        self.0.sort_by_key(|(blame, _)| *blame);
+        let mut walk = Walk { text, at: 0, line_start: 0, line: 1, column: 1 };
+        let errors = self.0.into_iter().map(|(blame, sentence)| match (blame, file) {
+            (Blame::At(offset), Some(file)) => {
+                ConfigError { file: Some(file.into()), place: Some(walk.place(offset)), sentence }
+            }
+            (Blame::File, Some(file)) => ConfigError::of_file(file, sentence),
+            (Blame::CommandLine, _) | (_, None) => ConfigError::new(sentence),
+        });
+        Err(ConfigErrors(errors.collect()))
+    }
+}
+
+/// A walk through a text. It only goes forward, so that many errors in a large
+/// file, or on one endless line, take no longer than reading it once.
+struct Walk<'a> {
+    text: &'a str,
+    /// Where it is, and where the line there begins.
+    at: usize,
+    line_start: usize,
+    line: usize,
+    column: usize,
+}
+
+impl Walk<'_> {
+    /// The place of a byte that is not before the last one asked for.
+    fn place(&mut self, offset: usize) -> Place {
+        let offset = self.text.floor_char_boundary(offset);
+        for (index, c) in self.text[self.at..offset].char_indices() {
+            self.column += 1;
+            if c == '\n' {
+                (self.line, self.column) = (self.line + 1, 1);
+                self.line_start = self.at + index + 1;
+            }
+        }
+        self.at = offset;
+        Place { line: self.line, column: self.column, shown: self.line_here() }
+    }
+
+    fn line_here(&self) -> Option<String> {
+        let line = self.text[self.line_start..].chars().take_while(|c| *c != '\n');
+        let line: String = line.take(SHOWN_COLUMNS + 1).collect();
+        let line = line.trim_end_matches('\r');
         // A control character, which TOML refuses, must not reach a terminal either.
-        let shown = shown.map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c });
-        let line = before.matches('\n').count() + 1;
-        let place = Place { line, column, shown: shown.collect() };
-        ConfigError { file: Some(self.file.into()), place: Some(place), sentence: sentence.into() }
+        let harmless = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+        (line.chars().count() <= SHOWN_COLUMNS).then(|| line.chars().map(harmless).collect())
     }
 }
 
@@ -102,7 +202,9 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, offset: usize) -> String {
-        Source { file: Path::new("lab.toml"), text }.error(offset, "no.").to_string()
+        let mut findings = Findings::default();
+        findings.at(offset, "no.");
+        findings.verdict((), Some(Path::new("lab.toml")), text).unwrap_err().to_string()
     }
 
     #[test]
@@ -131,5 +233,21 @@ mod tests {
     #[test]
     fn an_endless_line_is_not_shown() {
         assert_eq!(shown(&"x".repeat(1000), 3), "lab.toml:1:4: no.");
+    }
+
+    #[test]
+    fn errors_come_in_the_order_of_the_file_and_then_of_the_command_line() {
+        let mut findings = Findings::default();
+        findings.of_command_line("--port");
+        findings.at(12, "third");
+        findings.of_file("all of it");
+        findings.at(8, "second");
+        findings.at(0, "first");
+        let errors = findings.verdict((), Some(Path::new("lab.toml")), "a = 1\nb = 2, c").unwrap_err();
+        let told: Vec<_> = errors.iter().map(|error| (error.sentence(), error.place())).collect();
+        let places = [Some((1, 1)), Some((2, 3)), Some((2, 7)), None, None];
+        let sentences = ["first", "second", "third", "all of it", "--port"];
+        assert_eq!(told, sentences.into_iter().zip(places).collect::<Vec<_>>());
+        assert!(errors.to_string().ends_with("\nlab.toml: all of it\n--port"), "{errors}");
     }
 }

@@ -1,50 +1,59 @@
 //! What is served, and where: from a TOML file or built in, with what the
 //! command line says on top.
 //!
+//! Which services there are is not known here: a catalog of their
+//! [`Description`]s is handed in, and each of them turns its own settings into
+//! a [`Plan`].
+//!
 //! ```
 //! use onepoll::config::{Config, Overrides};
+//! use onepoll::services::CATALOG;
 //! use std::path::Path;
 //!
 //! let text = "[services.echo]\ntcp = 3333\n";
-//! let config = Config::parse(text, Path::new("lab.toml"), &Overrides::default())?;
-//! assert_eq!(config.services[0].tcp, Some("127.0.0.1:3333".parse().unwrap()));
-//! # Ok::<(), onepoll::config::ConfigError>(())
+//! let config = Config::parse(CATALOG, text, Path::new("lab.toml"), &Overrides::default())?;
+//! assert_eq!(config.services[0].plan.tcp, Some("127.0.0.1:3333".parse().unwrap()));
+//! # Ok::<(), onepoll::config::ConfigErrors>(())
 //! ```
 //!
-//! Reading order: this file for what a configuration is; `kind` for each
-//! service's own keys; `file` for how TOML becomes one, with `table` and
-//! `values` below it; `check` for what holds between its parts.
+//! Reading order: this file for what a configuration is; `description` for what
+//! a service says about itself; `limits` and `socket` for what all of them
+//! have; `file` for how TOML becomes a configuration, with `table` and
+//! [`values`] below it; `planning` for what holds between its parts.
 
-mod check;
 mod describe;
+mod description;
 mod error;
+mod example;
 mod file;
-mod kind;
+mod limits;
 mod overrides;
+mod planning;
+mod setting;
+mod socket;
 mod table;
 #[cfg(test)]
 mod tests;
 mod units;
-mod values;
+pub mod values;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-pub use describe::{describe, example, reachable};
-pub use error::ConfigError;
-pub use kind::{
-    BeaconConfig, ChatConfig, DiscoveryConfig, EchoConfig, HelloConfig, JsonConfig, Kind, MulticastConfig,
-    UpperConfig,
-};
+pub use describe::{describe, reachable};
+pub use description::{Description, Key, Plan, Settings, Value};
+pub use error::{ConfigError, ConfigErrors};
+pub use example::example;
 pub use overrides::{Overrides, PortOverride};
 pub use units::{UnitError, format_duration, format_size, parse_duration, parse_size};
 
-pub use crate::reactor::Transport;
+pub use crate::service::Transport;
 
-use crate::reactor::{Limits, SocketOptions};
-use crate::services::catalog::{CATALOG, Entry};
+use crate::service::{Limits, SocketOptions};
+use error::Findings;
+use planning::Draft;
 
 /// Everything that `onepoll serve` needs to know.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Config {
     /// The address of every service that does not name its own.
     pub bind: IpAddr,
@@ -58,55 +67,43 @@ pub struct Config {
 }
 
 /// One service, with everything that it inherits filled in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct ServiceConfig {
     /// Its name in the file, the log and the announcement.
     pub name: String,
     /// What it does.
-    pub kind: Kind,
-    /// The local address of its sockets; a multicast service's is its group instead.
-    pub bind: IpAddr,
-    /// Where it listens; port 0 takes a free one.
-    pub tcp: Option<SocketAddr>,
-    /// Where its datagrams come in; for a beacon, where they go to.
-    pub udp: Option<SocketAddr>,
+    pub kind: &'static Description,
     /// Its limits. `connections` is its own bound, 0 unless its table sets one.
     pub limits: Limits,
     /// The options of its sockets.
     pub socket: SocketOptions,
-}
-
-impl Default for Config {
-    /// Every service at its default ports on 127.0.0.1.
-    fn default() -> Self {
-        Config::bound_to(Ipv4Addr::LOCALHOST.into())
-    }
+    /// The service itself, and the sockets it needs.
+    pub plan: Plan,
 }
 
 impl Config {
-    /// Every service at its default ports, as `overrides` change them.
+    /// Every service of a catalog at its default ports, as `overrides` change
+    /// them, on 127.0.0.1 unless they say otherwise.
     ///
     /// # Errors
-    /// Where they name what does not exist, or do not fit together.
-    pub fn built_in(overrides: &Overrides) -> Result<Config, ConfigError> {
-        let mut config = Config::bound_to(overrides.bind_or(Ipv4Addr::LOCALHOST.into())?);
-        overrides.apply(&mut config)?;
-        check::check(&config).map_err(|problem| ConfigError::new(problem.sentence))?;
-        Ok(config)
-    }
-
-    fn bound_to(bind: IpAddr) -> Config {
-        let mut config = Config::empty(bind);
-        for entry in CATALOG {
-            let mut service = ServiceConfig::new(entry.name, entry, bind, &config);
-            for (transport, port) in [(Transport::Tcp, entry.tcp), (Transport::Udp, entry.udp)] {
-                if let Some(port) = port {
-                    service.set_port(transport, port);
-                }
-            }
-            config.services.push(service);
-        }
-        config
+    /// Where the overrides name what does not exist, or do not fit together.
+    pub fn built_in(catalog: &[&'static Description], overrides: &Overrides) -> Result<Config, ConfigErrors> {
+        let mut findings = Findings::default();
+        let mut config = Config::empty(overrides.bind_or(Ipv4Addr::LOCALHOST.into(), &mut findings));
+        let draft = |kind: &&'static Description| Draft {
+            name: kind.name.into(),
+            kind,
+            bind: config.bind,
+            tcp: kind.tcp,
+            udp: kind.udp,
+            limits: config.limits.clone(),
+            socket: config.socket.clone(),
+            table: None,
+            is_sound: true,
+        };
+        let drafts = catalog.iter().map(draft).collect();
+        config.services = planning::plan(drafts, overrides, &mut findings);
+        findings.verdict(config, None, "")
     }
 
     fn empty(bind: IpAddr) -> Config {
@@ -115,48 +112,9 @@ impl Config {
 }
 
 impl ServiceConfig {
-    /// A service with the defaults of its kind and what it inherits, and no port yet.
-    fn new(name: &str, entry: &Entry, bind: IpAddr, config: &Config) -> ServiceConfig {
-        ServiceConfig {
-            name: name.into(),
-            kind: (entry.default)(bind),
-            bind,
-            tcp: None,
-            udp: None,
-            limits: Limits { connections: 0, ..config.limits.clone() },
-            socket: config.socket.clone(),
-        }
-    }
-
-    fn set_port(&mut self, transport: Transport, port: u16) {
-        match transport {
-            Transport::Tcp => self.tcp = Some(SocketAddr::new(self.bind, port)),
-            Transport::Udp => {
-                let address = match &self.kind {
-                    Kind::Beacon(beacon) => beacon.address.into(),
-                    Kind::Multicast(multicast) => multicast.group,
-                    _ => self.bind,
-                };
-                self.udp = Some(SocketAddr::new(address, port));
-            }
-        }
-    }
-
-    /// The addresses to bind, TCP first. A beacon has none: it only sends. A
-    /// discovery on loopback has two of one port, since a socket bound to
-    /// 127.0.0.1 does not receive what is sent to 127.255.255.255.
+    /// The addresses that it can be reached at, TCP first. A service that only
+    /// sends has none.
     pub fn listens_on(&self) -> Vec<(Transport, SocketAddr)> {
-        let mut addresses: Vec<_> = self.tcp.iter().map(|address| (Transport::Tcp, *address)).collect();
-        match (&self.kind, self.udp) {
-            (Kind::Beacon(_), _) | (_, None) => {}
-            (_, Some(udp)) => addresses.push((Transport::Udp, udp)),
-        }
-        if let (Kind::Discovery(_), Some(SocketAddr::V4(udp))) = (&self.kind, self.udp)
-            && udp.ip().is_loopback()
-            && *udp.ip() != kind::LOOPBACK_BROADCAST
-        {
-            addresses.push((Transport::Udp, (kind::LOOPBACK_BROADCAST, udp.port()).into()));
-        }
-        addresses
+        self.plan.listens_on()
     }
 }

@@ -1,11 +1,13 @@
 //! What the command line changes: `--bind`, `--only`, `--port`.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use super::{Config, ConfigError, Transport, values};
-use crate::services::catalog;
+use super::error::Findings;
+use super::planning::Draft;
+use super::{ConfigError, Transport, values};
 
 /// What the command line says on top of a file, or of the built-in configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -14,7 +16,7 @@ pub struct Overrides {
     pub bind: Option<IpAddr>,
     /// Serve these and no other; all where it is empty.
     pub only: Vec<String>,
-    /// Ports, the last word on each.
+    /// Ports, the last word on each, and at most one for each.
     pub ports: Vec<PortOverride>,
 }
 
@@ -65,61 +67,75 @@ impl fmt::Display for PortOverride {
 
 impl Overrides {
     /// The address to start from, which everything that depends on it is read with.
-    pub(super) fn bind_or(&self, otherwise: IpAddr) -> Result<IpAddr, ConfigError> {
-        let address = values::local_host(self.bind.unwrap_or(otherwise));
-        address.map_err(|reason| ConfigError::new(format!("--bind: {reason}")))
+    pub(super) fn bind_or(&self, otherwise: IpAddr, findings: &mut Findings) -> IpAddr {
+        let Some(address) = self.bind else { return otherwise };
+        values::local_host(address).unwrap_or_else(|reason| {
+            findings.of_command_line(format!("--bind: {reason}"));
+            otherwise
+        })
     }
 
-    /// Applies ports, then names.
-    pub(super) fn apply(&self, config: &mut Config) -> Result<(), ConfigError> {
+    /// Whether it leaves a service in.
+    pub(super) fn serves(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// Sets the ports, and looks whether every name is that of a service.
+    pub(super) fn apply(&self, drafts: &mut [Draft<'_>], findings: &mut Findings) {
+        // What a name without a transport means must not depend on the order of the options.
+        let mut changes = Vec::new();
         for port in &self.ports {
-            port.apply(config)?;
+            match port.changes(drafts) {
+                Ok(found) => changes.extend(found.into_iter().map(|change| (change, port))),
+                Err(sentence) => findings.of_command_line(sentence),
+            }
         }
-        if let Some(name) = self.only.iter().find(|name| config.services.iter().all(|s| s.name != **name)) {
-            return Err(unknown_service(name, config));
+        let mut seen: HashMap<(usize, Transport), &PortOverride> = HashMap::new();
+        for ((service, transport), port) in changes {
+            if let Some(earlier) = seen.insert((service, transport), port) {
+                findings.of_command_line(format!(
+                    "--port {earlier} and --port {port} both set the {} port of {}; leave one out",
+                    transport.to_string().to_uppercase(),
+                    port.name
+                ));
+            }
+            drafts[service].set_port(transport, port.port);
         }
-        let is_served = |name: &String| self.only.is_empty() || self.only.contains(name);
-        if let Some(port) = self.ports.iter().find(|port| !is_served(&port.name)) {
+        for name in &self.only {
+            if !drafts.iter().any(|draft| draft.name == *name) {
+                findings.of_command_line(unknown_service(name, drafts));
+            }
+        }
+        for port in self.ports.iter().filter(|port| !self.serves(&port.name)) {
             let name = &port.name;
-            return Err(ConfigError::new(format!(
-                "--port {port}: {name} is not served; --only leaves it out"
-            )));
+            if drafts.iter().any(|draft| draft.name == *name) {
+                findings
+                    .of_command_line(format!("--port {port}: {name} is not served; --only leaves it out"));
+            }
         }
-        config.services.retain(|service| is_served(&service.name));
-        Ok(())
     }
 }
 
 impl PortOverride {
-    fn apply(&self, config: &mut Config) -> Result<(), ConfigError> {
-        let Some(service) = config.services.iter_mut().find(|service| service.name == self.name) else {
-            return Err(unknown_service(&self.name, config));
-        };
-        let Some(transport) = self.transport else {
-            for (transport, has) in
-                [(Transport::Tcp, service.tcp.is_some()), (Transport::Udp, service.udp.is_some())]
-            {
-                if has {
-                    service.set_port(transport, self.port);
-                }
+    /// The ports that it sets: by the number of the service, and of which transport.
+    fn changes(&self, drafts: &[Draft<'_>]) -> Result<Vec<(usize, Transport)>, String> {
+        let found = drafts.iter().enumerate().find(|(_, draft)| draft.name == self.name);
+        let (index, draft) = found.ok_or_else(|| unknown_service(&self.name, drafts))?;
+        match self.transport {
+            Some(transport) if draft.kind.port(transport).is_none() => {
+                Err(format!("--port {self}: {} does not speak {transport}", draft.kind.name))
             }
-            return Ok(());
-        };
-        let entry = catalog::find(service.kind.name());
-        let speaks = match transport {
-            Transport::Tcp => entry.is_some_and(|entry| entry.tcp.is_some()),
-            Transport::Udp => entry.is_some_and(|entry| entry.udp.is_some()),
-        };
-        if !speaks {
-            let kind = service.kind.name();
-            return Err(ConfigError::new(format!("--port {self}: {kind} does not speak {transport}")));
+            Some(transport) => Ok(vec![(index, transport)]),
+            None => {
+                let has = |transport: &Transport| draft.port(*transport).is_some();
+                let transports = [Transport::Tcp, Transport::Udp].into_iter().filter(has);
+                Ok(transports.map(|transport| (index, transport)).collect())
+            }
         }
-        service.set_port(transport, self.port);
-        Ok(())
     }
 }
 
-fn unknown_service(name: &str, config: &Config) -> ConfigError {
-    let known: Vec<_> = config.services.iter().map(|service| service.name.as_str()).collect();
-    ConfigError::new(format!("there is no service {name:?}; there are {}", known.join(", ")))
+fn unknown_service(name: &str, drafts: &[Draft<'_>]) -> String {
+    let known: Vec<_> = drafts.iter().map(|draft| draft.name.as_str()).collect();
+    format!("there is no service {name:?}; there are {}", known.join(", "))
 }

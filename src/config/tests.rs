@@ -1,22 +1,47 @@
 //! Files as people write them, right and wrong.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::{LIMIT_KEYS, SERVICE_KEYS, SOCKET_KEYS, TOP_KEYS};
+use super::file::{SERVICE_KEYS, TOP_KEYS};
+use super::limits::LIMITS;
+use super::socket::SOCKET_OPTIONS;
 use super::*;
-use crate::reactor::Rate;
+use crate::service::Rate;
+use crate::services::CATALOG;
 use proptest::prelude::*;
 
+mod example;
+mod files;
 mod overrides;
 
-fn parse(text: &str) -> Result<Config, ConfigError> {
-    Config::parse(text, Path::new("lab.toml"), &Overrides::default())
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    parse_with(text, &Overrides::default())
 }
 
-fn built_in(overrides: Overrides) -> Result<Config, ConfigError> {
-    Config::built_in(&overrides)
+fn parse_with(text: &str, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+    Config::parse(CATALOG, text, Path::new("lab.toml"), overrides)
+}
+
+fn built_in(overrides: Overrides) -> Result<Config, ConfigErrors> {
+    Config::built_in(CATALOG, &overrides)
+}
+
+/// The only error of a text.
+fn error(text: &str) -> ConfigError {
+    let errors = parse(text).expect_err(text);
+    assert_eq!(errors.iter().count(), 1, "{text}\n{errors}");
+    errors.iter().next().unwrap().clone()
+}
+
+/// Where datagrams come in, or go to where nothing comes in.
+fn udp(service: &ServiceConfig) -> Option<SocketAddr> {
+    service.plan.sends_to.or(service.plan.udp.first().map(|socket| socket.bind))
+}
+
+/// The interface of the group that a service joins.
+fn interface(service: &ServiceConfig) -> Option<IpAddr> {
+    service.plan.udp[0].multicast.unwrap().interface
 }
 
 fn one(text: &str) -> ServiceConfig {
@@ -28,7 +53,7 @@ fn one(text: &str) -> ServiceConfig {
 /// Each text is refused at that line and column, with that in the sentence.
 fn refused(cases: &[(&str, (usize, usize), &str)]) {
     for (text, place, part) in cases {
-        let error = parse(text).expect_err(text);
+        let error = error(text);
         assert_eq!(error.place(), Some(*place), "{text}\n{error}");
         assert!(error.sentence().contains(part), "{text}\n{error}");
     }
@@ -111,7 +136,7 @@ fn a_limit_that_makes_no_sense_is_refused() {
         ("[limits]\nidle_timeout = \"5\"", (2, 16), "write \"5s\""),
         ("[limits]\nidle_timeout = \"soon\"", (2, 16), "is not a duration"),
         ("[limits]\nidle_timeout = 1.5", (2, 16), "not a float"),
-        ("[limits]\noutput_limit = \"1 MB\"", (2, 16), "is not a size"),
+        ("[limits]\noutput_limit = \"1 TB\"", (2, 16), "is not a size"),
         ("[limits]\noutput_limit = -1", (2, 16), "-1 is not a size"),
         ("[limits]\nline_length = 0", (2, 15), "cannot be turned off"),
         ("[limits]\nline_length = 63", (2, 15), "63 B is outside of 64 B to 16 MiB"),
@@ -197,23 +222,21 @@ fn a_group_and_its_interface_must_agree() {
         ),
     ]);
     let six = one("bind = \"::1\"\n[services.multicast]\nudp = 5005\ngroup = \"ff02::114\"");
-    assert_eq!(six.udp, Some("[ff02::114]:5005".parse().unwrap()));
-    let Kind::Multicast(multicast) = six.kind else { panic!("{:?}", six.kind) };
-    assert_eq!(multicast.interface, "::1".parse::<IpAddr>().unwrap());
+    assert_eq!(udp(&six), Some("[ff02::114]:5005".parse().unwrap()));
+    assert_eq!(interface(&six), Some("::1".parse().unwrap()));
 }
 
 #[test]
 fn bound_to_ipv6_what_is_ipv4_only_goes_to_the_counterpart() {
-    for (bind, broadcast, interface) in [
-        ("::1", "127.255.255.255:2", "127.0.0.1"),
-        ("::", "255.255.255.255:2", "0.0.0.0"),
-        ("2001:db8::1", "255.255.255.255:2", "0.0.0.0"),
+    for (bind, broadcast, joined_on) in [
+        ("::1", "127.255.255.255:2", Some("127.0.0.1")),
+        ("::", "255.255.255.255:2", None),
+        ("2001:db8::1", "255.255.255.255:2", None),
     ] {
         let beacon = one(&format!("bind = \"{bind}\"\n[services.beacon]\nudp = 2"));
-        assert_eq!(beacon.udp, Some(broadcast.parse().unwrap()));
+        assert_eq!(udp(&beacon), Some(broadcast.parse().unwrap()));
         let multicast = one(&format!("[services.multicast]\nudp = 1\nbind = \"{bind}\""));
-        let Kind::Multicast(multicast) = multicast.kind else { panic!("{:?}", multicast.kind) };
-        assert_eq!(multicast.interface, interface.parse::<IpAddr>().unwrap());
+        assert_eq!(interface(&multicast), joined_on.map(|address| address.parse().unwrap()));
 
         let overrides = Overrides { bind: Some(bind.parse().unwrap()), ..Overrides::default() };
         let config = built_in(overrides).unwrap();
@@ -243,11 +266,8 @@ fn two_services_cannot_share_an_address() {
         ("tcp = 1", "tcp = 1\nbind = \"127.0.0.2\""),
         ("tcp = 1\nbind = \"::\"", "tcp = 1"),
     ] {
-        assert_eq!(
-            parse(&twice(first, second)).map(|config| config.services.len()),
-            Ok(2),
-            "{first} {second}"
-        );
+        let config = parse(&twice(first, second)).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.services.len(), 2, "{first} {second}");
     }
     // A beacon sends to its port and does not listen there.
     parse("[services.beacon]\nudp = 1\n[services.hello]\nudp = 1\nbind = \"127.255.255.255\"").unwrap();
@@ -258,26 +278,14 @@ fn two_services_cannot_share_an_address() {
 #[test]
 fn a_file_without_services_is_refused() {
     for text in ["", "bind = \"127.0.0.1\"", "[services]"] {
-        let error = parse(text).expect_err(text).to_string();
+        let error = error(text).to_string();
         assert!(error.starts_with("lab.toml: no service is named"), "{error}");
     }
 }
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_the_first_key() {
-    assert_eq!(one("\u{feff}[services.echo]\ntcp = 0x10").tcp.map(|address| address.port()), Some(16));
-}
-
-#[test]
-fn a_file_that_cannot_be_read_is_named() {
-    let missing = Config::load(Path::new("/nonexistent/lab.toml"), &Overrides::default()).unwrap_err();
-    assert!(missing.to_string().starts_with("/nonexistent/lab.toml: cannot read the configuration: "));
-
-    let file = std::env::temp_dir().join(format!("onepoll-config-{}.toml", std::process::id()));
-    std::fs::write(&file, b"bind = \"127.0.0.1\"\n# \xff\n").unwrap();
-    let garbled = Config::load(&file, &Overrides::default()).unwrap_err();
-    std::fs::remove_file(&file).unwrap();
-    assert_eq!(garbled.place(), Some((2, 3)), "{garbled}");
+    assert_eq!(one("\u{feff}[services.echo]\ntcp = 0x10").plan.tcp.map(|address| address.port()), Some(16));
 }
 
 #[test]
@@ -309,15 +317,15 @@ fn a_service_inherits_what_it_does_not_set() {
     assert_eq!(config.limits.connections, 9);
     let [zebra, echo] = &config.services[..] else { panic!("{config:?}") };
 
-    assert_eq!((zebra.name.as_str(), &zebra.kind), ("zebra", &Kind::Chat(ChatConfig::default())));
-    assert_eq!((zebra.tcp, zebra.udp), (Some("127.0.0.2:1".parse().unwrap()), None));
+    assert_eq!((zebra.name.as_str(), zebra.kind.name), ("zebra", "chat"));
+    assert_eq!((zebra.plan.tcp, udp(zebra)), (Some("127.0.0.2:1".parse().unwrap()), None));
     assert_eq!((zebra.limits.connections, zebra.limits.connections_per_peer), (5, 3));
     assert_eq!(zebra.limits.idle_timeout, Some(Duration::from_millis(1500)));
     assert_eq!(zebra.limits.messages_per_second, Rate::OFF);
     assert_eq!(zebra.limits.datagrams_per_second, Rate::per_second(7));
     assert_eq!((zebra.socket.nodelay, zebra.socket.linger), (true, None));
 
-    assert_eq!((echo.tcp, echo.udp), (None, Some("127.0.0.3:1".parse().unwrap())));
+    assert_eq!((echo.plan.tcp, udp(echo)), (None, Some("127.0.0.3:1".parse().unwrap())));
     assert_eq!((echo.limits.connections, echo.limits.idle_timeout), (0, None));
     assert_eq!((echo.socket.nodelay, echo.socket.linger), (false, Some(Duration::ZERO)));
     assert_eq!(echo.socket.receive_buffer, Some(65_536));
@@ -325,14 +333,14 @@ fn a_service_inherits_what_it_does_not_set() {
 
 #[test]
 fn a_beacon_stays_on_loopback_only_where_it_is_bound_there() {
-    let to = |text: &str| one(text).udp.map(|address| address.to_string());
+    let to = |text: &str| udp(&one(text)).map(|address| address.to_string());
     assert_eq!(to("[services.beacon]\nudp = 1").as_deref(), Some("127.255.255.255:1"));
     assert_eq!(to("bind = '0.0.0.0'\n[services.beacon]\nudp = 1").as_deref(), Some("255.255.255.255:1"));
     assert_eq!(to("[services.beacon]\nudp = 1\naddress = '127.0.0.1'").as_deref(), Some("127.0.0.1:1"));
 }
 
 /// A file whose only table is a service of that kind with all the ports it can have.
-fn table_of(entry: &Entry, line: &str) -> String {
+fn table_of(entry: &Description, line: &str) -> String {
     let tcp = entry.tcp.map_or(String::new(), |port| format!("tcp = {port}\n"));
     let udp = entry.udp.map_or(String::new(), |port| format!("udp = {port}\n"));
     format!("[services.{}]\n{line}\n{tcp}{udp}", entry.name)
@@ -343,110 +351,23 @@ fn every_known_key_is_read() {
     // A date is the type of no key, so whoever looks at the value refuses it.
     let mut cases = Vec::new();
     cases.extend(TOP_KEYS.map(|key| (key, format!("{key} = 1979-05-27"), 1)));
-    cases.extend(LIMIT_KEYS.map(|key| (key, format!("[limits]\n{key} = 1979-05-27"), 2)));
-    cases.extend(SOCKET_KEYS.map(|key| (key, format!("[socket]\n{key} = 1979-05-27"), 2)));
-    for entry in CATALOG {
-        let keys = [&LIMIT_KEYS[..], &["kind", "bind"], entry.keys].concat();
-        cases.extend(keys.iter().map(|key| (*key, table_of(entry, &format!("{key} = 1979-05-27")), 2)));
+    let limits: Vec<_> = setting::names(&LIMITS).collect();
+    cases.extend(limits.iter().map(|key| (*key, format!("[limits]\n{key} = 1979-05-27"), 2)));
+    let options: Vec<_> = setting::names(&SOCKET_OPTIONS).collect();
+    cases.extend(options.iter().map(|key| (*key, format!("[socket]\n{key} = 1979-05-27"), 2)));
+    for kind in CATALOG {
+        let own: Vec<_> = kind.keys.iter().map(|key| key.name).collect();
+        let keys = [&limits[..], &["kind", "bind"], &own].concat();
+        cases.extend(keys.iter().map(|key| (*key, table_of(kind, &format!("{key} = 1979-05-27")), 2)));
     }
-    let echo = &CATALOG[0];
-    cases.extend(SOCKET_KEYS.map(|key| (key, table_of(echo, &format!("{key} = 1979-05-27")), 2)));
+    let echo = CATALOG[0];
+    cases.extend(options.iter().map(|key| (*key, table_of(echo, &format!("{key} = 1979-05-27")), 2)));
     for key in ["tcp", "udp"] {
         cases.push((key, format!("[services.echo]\n{key} = 1979-05-27"), 2));
     }
     for (key, text, line) in cases {
-        let error = parse(&text).expect_err(&text);
+        let error = error(&text);
         assert_eq!(error.place(), Some((line, key.len() + 4)), "{text}\n{error}");
         assert!(error.sentence().starts_with(&format!("{key}: expected")), "{text}\n{error}");
     }
-}
-
-/// A key of the example and the table that it stands in.
-type PlacedKey = (String, String);
-
-/// The keys that the example gives a value, and those it shows in a comment.
-fn keys_of_the_example() -> (Vec<PlacedKey>, Vec<PlacedKey>) {
-    let (mut given, mut shown, mut table) = (Vec::new(), Vec::new(), String::new());
-    for line in example().lines() {
-        let name = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
-        let is_key = |key: &String| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if let Some(header) = line.strip_prefix('[') {
-            table = header.trim_end_matches(']').into();
-        } else if let Some(comment) = line.strip_prefix("# ") {
-            shown.extend(name(comment).filter(is_key).map(|key| (table.clone(), key)));
-        } else {
-            given.extend(name(line).map(|key| (table.clone(), key)));
-        }
-    }
-    (given, shown)
-}
-
-#[test]
-fn the_example_is_the_default_configuration() {
-    assert_eq!(parse(example()), Ok(Config::default()));
-}
-
-#[test]
-fn the_example_has_every_key() {
-    let (given, shown) = keys_of_the_example();
-    let all: BTreeSet<_> = given.iter().chain(&shown).cloned().collect();
-    let mut expected = BTreeSet::from([(String::new(), "bind".to_owned())]);
-    expected.extend(LIMIT_KEYS.map(|key| ("limits".into(), key.into())));
-    expected.extend(SOCKET_KEYS.map(|key| ("socket".into(), key.into())));
-    expected.extend(SERVICE_KEYS.map(|key| ("services.echo".into(), key.into())));
-    for entry in CATALOG {
-        let table = format!("services.{}", entry.name);
-        expected.extend(entry.keys.iter().map(|key| (table.clone(), (*key).into())));
-        expected.extend(entry.tcp.map(|_| (table.clone(), "tcp".into())));
-        expected.extend(entry.udp.map(|_| (table.clone(), "udp".into())));
-    }
-    assert_eq!(all, expected);
-}
-
-#[test]
-fn a_key_is_only_shown_where_its_default_has_no_text() {
-    let (_, shown) = keys_of_the_example();
-    let shown: Vec<_> = shown.iter().map(|(_, key)| key.as_str()).collect();
-    let without_text = [
-        "messages_per_second",
-        "datagrams_per_second",
-        "receive_buffer",
-        "send_buffer",
-        "ttl",
-        "congestion",
-        "kind",
-        "bind",
-        "address",
-        "interface",
-    ];
-    assert_eq!(shown, without_text);
-}
-
-#[test]
-fn every_sample_in_the_example_can_be_switched_on() {
-    let (_, shown) = keys_of_the_example();
-    let mut text = String::new();
-    for line in example().lines() {
-        let sample = line.strip_prefix("# ").filter(|comment| {
-            shown.iter().any(|(_, key)| comment.strip_prefix(key).is_some_and(|rest| rest.starts_with(" = ")))
-        });
-        text.push_str(sample.unwrap_or(line));
-        text.push('\n');
-    }
-    let mut config = parse(&text).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(config.socket.receive_buffer, Some(crate::reactor::DEFAULT_UDP_RECEIVE_BUFFER));
-    assert_eq!(
-        config.limits.messages_per_second.per_second,
-        Limits::default().messages_per_second.per_second
-    );
-    assert_eq!(
-        config.limits.datagrams_per_second.per_second,
-        Limits::default().datagrams_per_second.per_second
-    );
-    // All other samples say what holds anyway.
-    for service in &mut config.services {
-        service.limits = Config::default().services[0].limits.clone();
-        service.socket = SocketOptions::default();
-    }
-    assert_eq!(config.services, Config::default().services);
 }

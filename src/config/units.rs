@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them: `"200ms"`, `"30m"`, `"64 KiB"`.
+//! Durations and sizes as people write them: `"200ms"`, `"1m30s"`, `"64 KiB"`, `"64k"`.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,39 +22,55 @@ impl fmt::Display for UnitError {
 
 impl std::error::Error for UnitError {}
 
-/// Reads a duration: a number, which may have a fraction, and one of `ms`,
-/// `s`, `m`, `h`. Only 0 may go without a unit.
+/// Reads a duration: numbers, each with one of the units `h`, `m`, `s`, `ms`, the
+/// larger unit first. The last number may have a fraction. Only 0 may go without a unit.
 ///
 /// # Errors
 /// Anything else, what is finer than a millisecond (the resolution of the
 /// event loop's clock) and what is longer than a year.
 ///
 /// ```
+/// use onepoll::config::parse_duration;
 /// use std::time::Duration;
-/// assert_eq!(onepoll::config::parse_duration("1.5s")?, Duration::from_millis(1500));
+/// assert_eq!(parse_duration("1.5s")?, Duration::from_millis(1500));
+/// assert_eq!(parse_duration("1m30s")?, Duration::from_secs(90));
 /// # Ok::<(), onepoll::config::UnitError>(())
 /// ```
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    let (number, unit) = split(text);
-    if number == "0" && unit.is_empty() {
+    let number = text.trim();
+    if number == "0" {
         return Ok(Duration::ZERO);
     }
-    if unit.is_empty() && number.parse::<u64>().is_ok() {
+    if number.parse::<u64>().is_ok() {
         return Err(UnitError(format!("{text:?} has no unit; write \"{number}s\" for seconds")));
     }
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let unit = DURATION_UNITS.iter().find(|(name, _)| *name == unit);
-    let (Some((_, unit)), true) = (unit, is_digits(whole) && is_digits(fraction)) else {
-        return Err(UnitError(format!(
-            "{text:?} is not a duration; write it like \"200ms\", \"5s\", \"30m\" or \"1h\""
-        )));
-    };
     let too_long = || UnitError(format!("{text:?} is longer than a year, which is the longest there is"));
-    let whole = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(*unit)).ok_or_else(too_long)?;
-    let part = fraction_of(*unit, fraction)
-        .ok_or_else(|| UnitError(format!("{text:?} is finer than a millisecond; write it like \"200ms\"")))?;
-    let duration = Duration::from_millis(whole.checked_add(part).ok_or_else(too_long)?);
-    if duration > LONGEST { Err(too_long()) } else { Ok(duration) }
+    let too_fine = || UnitError(format!("{text:?} is finer than a millisecond; write it like \"200ms\""));
+    let no_duration = || {
+        UnitError(format!("{text:?} is not a duration; write it like \"200ms\", \"5s\", \"1m30s\" or \"1h\""))
+    };
+    let (mut millis, mut rest, mut units) = (0u64, number, &DURATION_UNITS[..]);
+    loop {
+        let (number, unit, after) = part(rest);
+        let place = units.iter().position(|(name, _)| *name == unit).ok_or_else(no_duration)?;
+        let (_, unit) = units[place];
+        // What follows is smaller than this, and stands in for its fraction.
+        (rest, units) = (after, &units[place + 1..]);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+        let is_written = is_digits(whole) && is_digits(fraction);
+        if !is_written || !rest.is_empty() && number.contains('.') {
+            return Err(no_duration());
+        }
+        let whole =
+            whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(unit)).ok_or_else(too_long)?;
+        let fraction = fraction_of(unit, fraction).ok_or_else(too_fine)?;
+        let sum = millis.checked_add(whole).and_then(|sum| sum.checked_add(fraction));
+        millis = sum.ok_or_else(too_long)?;
+        if rest.is_empty() {
+            let duration = Duration::from_millis(millis);
+            return if duration > LONGEST { Err(too_long()) } else { Ok(duration) };
+        }
+    }
 }
 
 /// The digits behind the point as milliseconds; `None` where they are no whole number.
@@ -69,34 +85,45 @@ fn fraction_of(unit: u64, digits: &str) -> Option<u64> {
     parts.is_multiple_of(scale).then_some(parts / scale)
 }
 
-/// Reads a size in bytes: a whole number, alone or with `B`, `KiB`, `MiB` or `GiB`.
+/// Reads a size in bytes: a whole number, alone or with a unit. `k`, `KB` and
+/// `KiB` all mean 1024 bytes, and likewise with M and G; small letters will do.
 ///
 /// # Errors
 /// Anything else, and what the machine cannot address.
 ///
 /// ```
-/// assert_eq!(onepoll::config::parse_size("64 KiB")?, 65_536);
+/// use onepoll::config::parse_size;
+/// assert_eq!(parse_size("64 KiB")?, 65_536);
+/// assert_eq!(parse_size("64k")?, 65_536);
 /// # Ok::<(), onepoll::config::UnitError>(())
 /// ```
 pub fn parse_size(text: &str) -> Result<usize, UnitError> {
-    let (number, unit) = split(text);
-    let unit = if unit.is_empty() { "B" } else { unit };
-    let unit = SIZE_UNITS.iter().find(|(name, _)| *name == unit);
-    let (Some((_, unit)), true) = (unit, is_digits(number)) else {
-        return Err(UnitError(format!(
-            "{text:?} is not a size; write it like \"512 B\", \"64 KiB\" or \"1 MiB\""
-        )));
+    let no_size = || {
+        UnitError(format!("{text:?} is not a size; write it like \"512 B\", \"64 KiB\", \"64k\" or \"1m\""))
     };
-    let size = number.parse::<usize>().ok().and_then(|number| number.checked_mul(*unit));
+    let (number, unit, rest) = part(text.trim());
+    let unit = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(no_size()),
+    };
+    if !is_digits(number) || !rest.is_empty() {
+        return Err(no_size());
+    }
+    let size = number.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
     size.ok_or_else(|| UnitError(format!("{text:?} is more than this machine can address")))
 }
 
-/// Number and unit, each without the space around it.
-fn split(text: &str) -> (&str, &str) {
-    let text = text.trim();
+/// The first number with its unit, and what follows them, without the space in between.
+fn part(text: &str) -> (&str, &str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    (number, unit.trim_start())
+    let (number, rest) = text.split_at(end);
+    let rest = rest.trim_start();
+    let end = rest.find(|c: char| c.is_ascii_digit() || c.is_whitespace()).unwrap_or(rest.len());
+    let (unit, rest) = rest.split_at(end);
+    (number, unit, rest.trim_start())
 }
 
 fn is_digits(text: &str) -> bool {
@@ -146,6 +173,10 @@ mod tests {
             ("0", 0),
             ("0s", 0),
             ("8760h", 31_536_000_000),
+            ("1m30s", 90_000),
+            ("1h 30m", 5_400_000),
+            ("1h0.5s", 3_600_500),
+            ("1h1m1s1ms", 3_661_001),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -159,7 +190,12 @@ mod tests {
             ("s", "not a duration"),
             ("-5s", "not a duration"),
             ("5 sec", "not a duration"),
-            ("1m30s", "not a duration"),
+            ("1m30", "not a duration"),
+            ("30s1m", "not a duration"),
+            ("1s1s", "not a duration"),
+            ("1.5m30s", "not a duration"),
+            ("8760h1ms", "longer than a year"),
+            ("18446744073709551615ms1", "not a duration"),
             (".5s", "not a duration"),
             ("1.s", "not a duration"),
             ("1.2.3s", "not a duration"),
@@ -187,6 +223,15 @@ mod tests {
             ("1 GiB", 1 << 30),
             ("512 B", 512),
             ("512", 512),
+            ("1k", 1024),
+            ("1K", 1024),
+            ("3 kb", 3072),
+            ("64 KB", 65_536),
+            ("64 kib", 65_536),
+            ("2m", 2 << 20),
+            ("2 MB", 2 << 20),
+            ("1g", 1 << 30),
+            ("7b", 7),
             ("0", 0),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
@@ -198,8 +243,11 @@ mod tests {
         for (text, part) in [
             ("", "not a size"),
             ("KiB", "not a size"),
-            ("64 KB", "not a size"),
-            ("64 kib", "not a size"),
+            ("64 T", "not a size"),
+            ("64 ki", "not a size"),
+            ("1k1", "not a size"),
+            ("1k 1k", "not a size"),
+            ("1 KiB KiB", "not a size"),
             ("-1", "not a size"),
             ("1.5 MiB", "not a size"),
             ("99999999999999999999", "more than"),

@@ -1,5 +1,6 @@
 //! One TOML value to one setting. Each function says in its error what would
-//! be right, as the end of a sentence that begins with the key.
+//! be right, as the end of a sentence that begins with the key. What only one
+//! service reads is in the file of that service.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -8,10 +9,12 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::units::{format_size, parse_duration, parse_size};
-use crate::reactor::Rate;
+use crate::service::Rate;
 
+/// A value of the file.
+pub type Toml<'a> = DeValue<'a>;
 /// What one setting reads from its value.
-pub(super) type Read<T> = Result<T, String>;
+pub type Read<T> = Result<T, String>;
 
 /// setsockopt(2) takes an `int`, and the kernel doubles what it is given.
 const LARGEST_SOCKET_BUFFER: usize = 1 << 30;
@@ -24,16 +27,18 @@ const LONGEST_CONGESTION_NAME: usize = 15;
 /// What Linux has built in or loaded (tcp(7)).
 const CONGESTION_CONTROLS: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
 
-pub(super) fn flag(value: &DeValue<'_>) -> Read<bool> {
+/// `true` or `false`.
+pub fn flag(value: &Toml<'_>) -> Read<bool> {
     value.as_bool().ok_or_else(|| instead("true or false", value))
 }
 
-pub(super) fn text(value: &DeValue<'_>) -> Read<String> {
+/// Text of any kind.
+pub fn text(value: &Toml<'_>) -> Read<String> {
     value.as_str().map(str::to_owned).ok_or_else(|| instead("a string", value))
 }
 
 /// A text that goes out as one datagram.
-pub(super) fn message(value: &DeValue<'_>) -> Read<String> {
+pub fn message(value: &Toml<'_>) -> Read<String> {
     let message = text(value)?;
     if message.len() > LARGEST_DATAGRAM {
         let length = message.len();
@@ -43,7 +48,7 @@ pub(super) fn message(value: &DeValue<'_>) -> Read<String> {
 }
 
 /// A whole number within bounds.
-pub(super) fn integer(value: &DeValue<'_>, range: RangeInclusive<u32>) -> Read<u32> {
+pub fn integer(value: &Toml<'_>, range: RangeInclusive<u32>) -> Read<u32> {
     let expected = || format!("a whole number from {} to {}", range.start(), range.end());
     let number = value.as_integer().ok_or_else(|| instead(&expected(), value))?;
     let digits = u32::from_str_radix(number.as_str(), number.radix()).ok();
@@ -51,18 +56,18 @@ pub(super) fn integer(value: &DeValue<'_>, range: RangeInclusive<u32>) -> Read<u
 }
 
 /// How many of something; 0 turns the limit off.
-pub(super) fn count(value: &DeValue<'_>) -> Read<usize> {
+pub(super) fn count(value: &Toml<'_>) -> Read<usize> {
     integer(value, 0..=u32::MAX).map(|count| count as usize)
 }
 
-pub(super) fn rate(value: &DeValue<'_>) -> Read<Rate> {
+pub(super) fn rate(value: &Toml<'_>) -> Read<Rate> {
     match integer(value, 0..=u32::MAX)? {
         0 => Ok(Rate::OFF),
         per_second => Ok(Rate::per_second(per_second)),
     }
 }
 
-pub(super) fn port(value: &DeValue<'_>) -> Read<u16> {
+pub(super) fn port(value: &Toml<'_>) -> Read<u16> {
     let expected = "a port from 0 to 65535, where 0 takes a free one";
     let number = value.as_integer().ok_or_else(|| {
         format!("{}; an address of its own is the key bind", instead("a port from 0 to 65535", value))
@@ -71,32 +76,26 @@ pub(super) fn port(value: &DeValue<'_>) -> Read<u16> {
     port.map_err(|_| format!("{number} is not {expected}"))
 }
 
-fn duration(value: &DeValue<'_>) -> Read<Duration> {
+/// How long something takes.
+pub fn duration(value: &Toml<'_>) -> Read<Duration> {
     match value {
-        DeValue::String(text) => parse_duration(text).map_err(|error| error.to_string()),
-        DeValue::Integer(number) if number.as_str() == "0" => Ok(Duration::ZERO),
-        DeValue::Integer(number) => Err(format!("{number} has no unit; write \"{number}s\" for seconds")),
+        Toml::String(text) => parse_duration(text).map_err(|error| error.to_string()),
+        Toml::Integer(number) if number.as_str() == "0" => Ok(Duration::ZERO),
+        Toml::Integer(number) => Err(format!("{number} has no unit; write \"{number}s\" for seconds")),
         other => Err(instead("a duration such as \"5s\"", other)),
     }
 }
 
 /// A duration that bounds something; 0 turns the limit off.
-pub(super) fn timeout(value: &DeValue<'_>) -> Read<Option<Duration>> {
+pub(super) fn timeout(value: &Toml<'_>) -> Read<Option<Duration>> {
     duration(value).map(|duration| Some(duration).filter(|duration| !duration.is_zero()))
 }
 
-pub(super) fn interval(value: &DeValue<'_>) -> Read<Duration> {
-    match duration(value)? {
-        Duration::ZERO => Err("an interval of 0 would send without end; write it like \"1s\"".into()),
-        interval => Ok(interval),
-    }
-}
-
 /// A size that bounds something; 0 turns the limit off.
-pub(super) fn size(value: &DeValue<'_>) -> Read<usize> {
+pub fn size(value: &Toml<'_>) -> Read<usize> {
     match value {
-        DeValue::String(text) => parse_size(text).map_err(|error| error.to_string()),
-        DeValue::Integer(number) => {
+        Toml::String(text) => parse_size(text).map_err(|error| error.to_string()),
+        Toml::Integer(number) => {
             let bytes = usize::from_str_radix(number.as_str(), number.radix());
             bytes.map_err(|_| format!("{number} is not a size in bytes"))
         }
@@ -104,14 +103,7 @@ pub(super) fn size(value: &DeValue<'_>) -> Read<usize> {
     }
 }
 
-pub(super) fn value_size(value: &DeValue<'_>) -> Read<usize> {
-    match size(value)? {
-        0 => Err("cannot be turned off: a value is kept in memory until it ends".into()),
-        size => Ok(size),
-    }
-}
-
-pub(super) fn line_length(value: &DeValue<'_>) -> Read<usize> {
+pub(super) fn line_length(value: &Toml<'_>) -> Read<usize> {
     match size(value)? {
         0 => Err("cannot be turned off: a line is kept in memory until it ends".into()),
         size if LINE_LENGTHS.contains(&size) => Ok(size),
@@ -119,7 +111,7 @@ pub(super) fn line_length(value: &DeValue<'_>) -> Read<usize> {
     }
 }
 
-pub(super) fn socket_buffer(value: &DeValue<'_>) -> Read<Option<usize>> {
+pub(super) fn socket_buffer(value: &Toml<'_>) -> Read<Option<usize>> {
     let range = 1..=LARGEST_SOCKET_BUFFER;
     match size(value)? {
         0 => Err("a socket needs a buffer; leave the key out for the default size".into()),
@@ -129,13 +121,13 @@ pub(super) fn socket_buffer(value: &DeValue<'_>) -> Read<Option<usize>> {
 }
 
 /// `false`, or seconds.
-pub(super) fn linger(value: &DeValue<'_>) -> Read<Option<Duration>> {
+pub(super) fn linger(value: &Toml<'_>) -> Read<Option<Duration>> {
     match value {
-        DeValue::Boolean(false) => Ok(None),
-        DeValue::Boolean(true) => {
+        Toml::Boolean(false) => Ok(None),
+        Toml::Boolean(true) => {
             Err("true does not say how long to linger; write a number of seconds, or false".into())
         }
-        DeValue::Integer(_) => {
+        Toml::Integer(_) => {
             let seconds = integer(value, 0..=u32::from(u16::MAX))?;
             Ok(Some(Duration::from_secs(seconds.into())))
         }
@@ -143,7 +135,7 @@ pub(super) fn linger(value: &DeValue<'_>) -> Read<Option<Duration>> {
     }
 }
 
-pub(super) fn congestion(value: &DeValue<'_>) -> Read<Option<String>> {
+pub(super) fn congestion(value: &Toml<'_>) -> Read<Option<String>> {
     let name = text(value)?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if name.is_empty() || name.len() > LONGEST_CONGESTION_NAME || !name.bytes().all(plain) {
@@ -167,7 +159,7 @@ fn listed_congestion(name: &str, available: &str) -> Read<()> {
 }
 
 /// An address to bind to.
-pub(super) fn bind(value: &DeValue<'_>) -> Read<IpAddr> {
+pub fn bind(value: &Toml<'_>) -> Read<IpAddr> {
     local_host(address(value)?)
 }
 
@@ -185,43 +177,15 @@ pub(super) fn local_host(address: IpAddr) -> Read<IpAddr> {
 }
 
 /// Refuses what no single machine can have.
-fn one_host(address: IpAddr) -> Read<IpAddr> {
+pub fn one_host(address: IpAddr) -> Read<IpAddr> {
     if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
         return Err(format!("{address} is many hosts; give an address of this machine"));
     }
     Ok(address)
 }
 
-/// The interface of a group, by its address.
-pub(super) fn interface(value: &DeValue<'_>) -> Read<IpAddr> {
-    one_host(address(value)?)
-}
-
-pub(super) fn group(value: &DeValue<'_>) -> Read<IpAddr> {
-    let group: IpAddr = address(value)?;
-    if !group.is_multicast() {
-        return Err(format!("{group} is not a multicast group; those are in 224.0.0.0/4 and ff00::/8"));
-    }
-    Ok(group)
-}
-
-/// Where a beacon sends to.
-pub(super) fn destination(value: &DeValue<'_>) -> Read<Ipv4Addr> {
-    match address(value)? {
-        IpAddr::V6(address) => {
-            Err(format!("{address} is IPv6, which has no broadcast; give an IPv4 address"))
-        }
-        IpAddr::V4(address) if address.is_multicast() => {
-            Err(format!("{address} is a multicast group; give a broadcast address or one host's"))
-        }
-        IpAddr::V4(address) if address.is_unspecified() => {
-            Err(format!("{address} is nobody's address; give a broadcast address or one host's"))
-        }
-        IpAddr::V4(address) => Ok(address),
-    }
-}
-
-fn address(value: &DeValue<'_>) -> Read<IpAddr> {
+/// An IP address.
+pub fn address(value: &Toml<'_>) -> Read<IpAddr> {
     let text = value.as_str().ok_or_else(|| instead("an IP address in quotes", value))?;
     let address = text.parse();
     address.map_err(|_| {
@@ -230,8 +194,8 @@ fn address(value: &DeValue<'_>) -> Read<IpAddr> {
 }
 
 /// What was expected, and what there is instead.
-pub(super) fn instead(expected: &str, value: &DeValue<'_>) -> String {
-    let article = if matches!(value, DeValue::Integer(_) | DeValue::Array(_)) { "an" } else { "a" };
+pub fn instead(expected: &str, value: &Toml<'_>) -> String {
+    let article = if matches!(value, Toml::Integer(_) | Toml::Array(_)) { "an" } else { "a" };
     format!("expected {expected}, not {article} {}", value.type_str())
 }
 

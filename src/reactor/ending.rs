@@ -1,39 +1,256 @@
-//! How connections, services and the whole reactor end.
+//! How connections end, and services and the whole reactor with them.
+//!
+//! Every end goes through [`Reactor::close`], which is given a reason. One table,
+//! [`ending`], tells for each reason in which manner the connection ends, which line
+//! the log has, and what is counted. The states on the way ([`State`]):
+//!
+//! ```text
+//!       accepted              connect
+//!          │                     │
+//!          │                     ▼
+//!          │              ┌────────────┐  any reason
+//!          │              │ Connecting ├───────────────────────────┐
+//!          │              └─────┬──────┘                           │
+//!          │                    │ writable, no error               │
+//!          ▼                    ▼                                  │
+//!   ┌───────────────────────────────────┐  AtOnce, WithReset       │
+//!   │               Open                ├─────────────────────────▶┤
+//!   └────────────────┬──────────────────┘                          │
+//!                    │ Orderly: the farewell                       │
+//!                    ▼                                             │
+//!   ┌───────────────────────────────────┐  AtOnce, WithReset:      │
+//!   │ Finishing: the outbox goes out,   │  it takes nothing,       │
+//!   │ nothing is read                   │  the drain timeout, …    │
+//!   └────────────────┬──────────────────┼─────────────────────────▶┤
+//!                    │                  │  all is out, and the     │
+//!                    │ all is out:      │  peer's end was read     │
+//!                    │ shutdown(Write)  └─────────────────────────▶┤
+//!                    ▼                                             │
+//!   ┌───────────────────────────────────┐  the peer's end,         │
+//!   │ Lingering: what comes is read and │  the linger deadline     ▼
+//!   │ thrown away                       ├───────────────────▶┌──────────┐
+//!   └───────────────────────────────────┘                    │  Closed  │
+//!                                                            └────┬─────┘
+//!                                           the end of the turn:  │ reap
+//!                                           the service is told,  ▼
+//!                                           the descriptor is closed
+//! ```
+//!
+//! A connection lingers because a close with unread input would send RST, which
+//! destroys the output that is still on its way to the peer.
+
+use std::net::SocketAddr;
 
 use super::Reactor;
-use super::calls::About;
-use super::host::Call;
 use super::net::Entry;
-use super::stream::{State, Stream};
-use super::timers::SECOND;
-use crate::service::CloseReason;
+use super::notices::Notice;
+use crate::reactor::dispatch::calls::About;
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::time::timers::SECOND;
+use crate::service::effects::Piece;
+use crate::service::ids::{Handle, ServiceId};
+use crate::service::{CloseReason, Farewell};
 
 /// How long, in a drain, a connection that was busy waits for its peer's end,
 /// unless the `linger` option says otherwise.
 pub(crate) const DRAIN_GRACE: u64 = SECOND / 4;
 
+/// In which manner a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Its output goes out, then it is half-closed and lingers.
+    Orderly,
+    /// Nobody is left to wait for, or no time.
+    AtOnce,
+    /// At once, and the peer sees a reset: it must not take what it got for all.
+    WithReset,
+}
+
+/// What of [`crate::reactor::Statistics`] counts an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counter {
+    Refused,
+    TimedOut,
+    TooSlow,
+}
+
+/// What is done for a reason.
+#[derive(Debug, PartialEq, Eq)]
+struct Ending {
+    manner: Manner,
+    /// The kind of its log line at info. Every end has one at debug, when the
+    /// connection is gone.
+    notice: Option<Notice>,
+    counter: Option<Counter>,
+}
+
+/// The table of ends. The reasons that the protocol may have words for are
+/// [`CloseReason::GivenUp`]: they carry their farewell. Panics are counted where
+/// they are caught, since not every one is about a connection.
+fn ending(reason: &CloseReason) -> Ending {
+    use CloseReason as Reason;
+    use Farewell::{Full, Idle, MessageTimeout, TooLong, TooManyFromPeer};
+    use Manner::{AtOnce, Orderly, WithReset};
+    let (manner, notice, counter) = match reason {
+        Reason::ByUs => (Orderly, None, None),
+        Reason::ShuttingDown => (Orderly, None, None),
+        Reason::GivenUp(Idle) => (Orderly, Some(Notice::Timeout), Some(Counter::TimedOut)),
+        Reason::GivenUp(MessageTimeout) => (Orderly, Some(Notice::Timeout), Some(Counter::TimedOut)),
+        Reason::GivenUp(TooLong) => (Orderly, Some(Notice::Limit), None),
+        Reason::GivenUp(Full) => (Orderly, Some(Notice::Refused), Some(Counter::Refused)),
+        Reason::GivenUp(TooManyFromPeer) => (Orderly, Some(Notice::Refused), Some(Counter::Refused)),
+        Reason::ByPeer => (AtOnce, None, None),
+        Reason::Reset => (AtOnce, None, None),
+        Reason::NotConnected(_) => (AtOnce, None, None),
+        Reason::CutOff => (AtOnce, None, None),
+        Reason::SendTimeout => (WithReset, Some(Notice::Timeout), Some(Counter::TimedOut)),
+        Reason::TooSlow => (WithReset, Some(Notice::TooSlow), Some(Counter::TooSlow)),
+        Reason::Aborted => (WithReset, None, None),
+        Reason::Failed(_) => (WithReset, None, None),
+        Reason::Panicked => (WithReset, None, None),
+    };
+    Ending { manner, notice, counter }
+}
+
 impl Reactor {
+    /// Ends a connection as the table says for its reason. A connection that ends
+    /// already is only ever hurried; the first reason is the one that is told.
+    pub(crate) fn close(&mut self, handle: Handle, reason: CloseReason) {
+        let reason = match self.say_farewell(handle, &reason) {
+            Ok(()) => reason,
+            Err(unspoken) => unspoken,
+        };
+        self.close_as_asked(handle, reason);
+    }
+
+    /// As [`Reactor::close`], where the service asked for it: it has said what it
+    /// wanted to say.
+    pub(crate) fn close_as_asked(&mut self, handle: Handle, reason: CloseReason) {
+        let manner = ending(&reason).manner;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if manner == Manner::WithReset {
+            // Also where it is closed already: until it is reaped this still counts.
+            stream.reset_on_close();
+        }
+        let next = match (stream.state, manner) {
+            (State::Closed, _) => return,
+            (State::Finishing, Manner::Orderly) => return self.finish(handle),
+            (State::Lingering, Manner::Orderly) => return,
+            (State::Open, Manner::Orderly) => State::Finishing,
+            (State::Connecting, Manner::Orderly) => State::Closed,
+            (_, Manner::AtOnce | Manner::WithReset) => State::Closed,
+        };
+        stream.state = next;
+        let (service, peer, unsent) = (stream.service, stream.peer, stream.unsent());
+        let is_answer_to_the_end = stream.end_of_input && matches!(reason, CloseReason::ByUs);
+        self.record(&reason, service, peer, unsent);
+        if let Some(stream) = self.net.stream(handle) {
+            stream.because(if is_answer_to_the_end { CloseReason::ByPeer } else { reason });
+        }
+        match next {
+            State::Closed => self.net.closing.push(handle),
+            _ => self.finish(handle),
+        }
+    }
+
+    /// Goes on with an orderly end: half-closes once all output is out.
+    pub(crate) fn finish(&mut self, handle: Handle) {
+        let now = self.net.now;
+        let draining_since = self.net.draining_since;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if stream.state == State::Finishing && stream.outbox.is_none() {
+            let linger = self.hosts[stream.service].terms(draining_since).linger;
+            // A drain waits for nobody to whom nothing can be on its way any more.
+            if draining_since.is_some() && now - stream.active() >= linger {
+                stream.state = State::Closed;
+            } else {
+                stream.half_close(now);
+            }
+            match stream.state {
+                State::Closed => self.net.closing.push(handle),
+                _ if stream.latch.is_readable() => self.net.enqueue(handle),
+                _ => {}
+            }
+        }
+        self.net.arm(handle, &self.hosts);
+    }
+
+    /// Sends the protocol's words to a connection that is given up. An error says
+    /// what became of it meanwhile.
+    fn say_farewell(&mut self, handle: Handle, reason: &CloseReason) -> Result<(), CloseReason> {
+        let CloseReason::GivenUp(farewell) = reason else { return Ok(()) };
+        let now = self.net.now;
+        let is_open = |stream: &&mut Stream| stream.state == State::Open;
+        let Some(stream) = self.net.stream(handle).filter(is_open) else { return Ok(()) };
+        let service = stream.service;
+        let words = self.farewell_of(service, *farewell);
+        // To find words may have been the panic that stopped the service.
+        if let Some(stream) = self.net.stream(handle).filter(is_open)
+            && !words.is_empty()
+        {
+            let written = stream.answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now)?;
+            self.net.statistics.bytes_sent += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes the log line of an end and counts it; `unsent` is what its peer did
+    /// not take.
+    pub(crate) fn record(
+        &mut self,
+        reason: &CloseReason,
+        service: ServiceId,
+        peer: SocketAddr,
+        unsent: usize,
+    ) {
+        let Ending { manner, notice, counter } = ending(reason);
+        if let Some(kind) = notice {
+            let (now, name) = (self.net.now, &self.hosts[service].name);
+            let what = match (kind, manner) {
+                (Notice::Refused, _) => "is turned away",
+                (_, Manner::Orderly) => "is closed",
+                (_, Manner::AtOnce | Manner::WithReset) => "is cut off",
+            };
+            let notices = &mut self.net.notices;
+            if unsent == 0 {
+                notices.say(kind, now, format_args!("{name}: {peer} {what}: {reason}"));
+            } else {
+                let line = format_args!("{name}: {peer} {what}: {reason}; {unsent} bytes wait for it");
+                notices.say(kind, now, line);
+            }
+        }
+        let statistics = &mut self.net.statistics;
+        match counter {
+            Some(Counter::Refused) => statistics.refused += 1,
+            Some(Counter::TimedOut) => statistics.timed_out += 1,
+            Some(Counter::TooSlow) => statistics.too_slow += 1,
+            None => {}
+        }
+    }
+
     /// Takes out what closed in this turn and tells the services.
-    pub(super) fn reap(&mut self) {
+    pub(crate) fn reap(&mut self) {
         while let Some(handle) = self.net.closing.pop() {
             let now = self.net.now;
             let Some(Entry::Stream(stream)) = self.net.get(handle) else { continue };
-            let (host, session, peer) = (stream.host, stream.session, stream.peer);
-            let why = stream.close_reason();
+            let (service, session, peer) = (stream.service, stream.session, stream.peer);
+            let reason = stream.close_reason();
             if log::log_enabled!(log::Level::Debug) {
                 let obituary = stream.obituary(now);
-                log::debug!("{}: {peer} ended: {why}; {obituary}", self.hosts[host as usize].name);
+                log::debug!("{}: {peer} ended: {reason}; {obituary}", self.hosts[service].name);
             }
-            if session != u32::MAX
-                && let Some(effects) =
-                    self.call(host, About::Connection { handle, peer: &peer }, Call::Closed(session, &why))
+            if matches!(reason, CloseReason::Panicked) {
+                self.drop_session(service, session);
+            } else if let Some(effects) =
+                self.call(service, About::Connection { handle, peer: &peer }, Call::Closed(session, &reason))
             {
-                self.apply(host, About::Service, effects, &[]);
+                self.apply(service, About::Service, effects, &[]);
             }
             // Last, since the service may join it to a room until now.
-            self.rooms.leave_all(host, handle);
+            self.rooms.leave_all(service, handle);
             let Some(Entry::Stream(stream)) = self.net.take(handle) else { continue };
-            let slot = &mut self.hosts[host as usize];
+            let slot = &mut self.hosts[service];
             slot.connections -= 1;
             self.net.statistics.connections -= 1;
             if stream.counted_peer
@@ -44,16 +261,13 @@ impl Reactor {
                     slot.per_peer.remove(&peer.ip());
                 }
             }
-            if why.is_timeout() {
-                self.net.statistics.timed_out += 1;
-            }
             drop(stream);
             self.retry_listeners();
         }
         self.send_datagrams();
     }
 
-    pub(super) fn close_listeners(&mut self) {
+    pub(crate) fn close_listeners(&mut self) {
         for handle in self.net.handles(|entry| matches!(entry, Entry::Listener(_) | Entry::Keyboard(_))) {
             self.net.remove(handle);
         }
@@ -63,46 +277,66 @@ impl Reactor {
     /// that was busy a moment ago may have output on its way in the kernel, which
     /// a plain close and a late byte of the peer would destroy: it is half-closed
     /// and waits for its peer a little longer.
-    pub(super) fn close_idle(&mut self) {
-        let now = self.net.now;
+    pub(crate) fn close_idle(&mut self) {
         let is_idle = |stream: &Stream| match stream.state {
             State::Open => stream.outbox.is_none() && !stream.more_to_send,
             State::Connecting => true,
             State::Finishing | State::Lingering | State::Closed => false,
         };
-        let idle: Vec<_> = self
-            .net
-            .streams()
-            .filter(|(_, stream)| is_idle(stream))
-            .map(|(handle, stream)| (handle, stream.host, stream.active()))
-            .collect();
-        for (handle, host, active) in idle {
-            if now - active < self.hosts[host as usize].terms(self.net.draining_since).linger {
-                self.net.finish(handle, CloseReason::ShuttingDown);
-                self.net.arm(handle, &self.hosts);
-            } else {
-                self.net.end(handle, CloseReason::ShuttingDown);
-            }
+        let idle: Vec<Handle> =
+            self.net.streams().filter(|(_, stream)| is_idle(stream)).map(|(handle, _)| handle).collect();
+        for handle in idle {
+            self.close(handle, CloseReason::ShuttingDown);
         }
     }
 
     /// Ends a service and everything of it.
-    pub(super) fn stop_service(&mut self, host: u32) {
+    pub(crate) fn stop_service(&mut self, service: ServiceId) {
         let its = self.net.handles(|entry| match entry {
-            Entry::Listener(listener) => listener.host == host,
-            Entry::Datagram(datagram) => datagram.host == host,
-            Entry::Keyboard(keyboard) => keyboard.host == host,
-            Entry::Stream(stream) => stream.host == host,
+            Entry::Listener(listener) => listener.service == service,
+            Entry::Datagram(datagram) => datagram.service == service,
+            Entry::Keyboard(keyboard) => keyboard.service == service,
+            Entry::Stream(stream) => stream.service == service,
         });
-        let service = self.hosts[host as usize].service.take();
-        self.guarded(host, |_| drop(service));
-        self.rooms.close_rooms(host);
-        self.set_tick(host, None);
+        let stopped = self.hosts[service].service.take();
+        self.guarded(service, |_| drop(stopped));
+        self.rooms.close_rooms(service);
+        self.set_tick(service, None);
         for handle in its {
             match self.net.stream(handle) {
-                Some(_) => self.net.end(handle, CloseReason::ShuttingDown),
+                Some(_) => self.close(handle, CloseReason::CutOff),
                 None => self.net.remove(handle),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_cut_answer_never_looks_like_a_whole_one() {
+        let failed = CloseReason::Failed(io::ErrorKind::OutOfMemory.into());
+        for reason in [failed, CloseReason::Panicked, CloseReason::SendTimeout, CloseReason::TooSlow] {
+            assert_eq!(ending(&reason).manner, Manner::WithReset, "{reason}");
+        }
+    }
+
+    #[test]
+    fn who_can_be_told_why_is_not_reset_while_told() {
+        for farewell in [
+            Farewell::Idle,
+            Farewell::MessageTimeout,
+            Farewell::TooLong,
+            Farewell::Full,
+            Farewell::TooManyFromPeer,
+        ] {
+            let ending = ending(&CloseReason::GivenUp(farewell));
+            assert_eq!(ending.manner, Manner::Orderly, "{farewell}");
+            assert!(ending.notice.is_some(), "{farewell}: the log says so");
         }
     }
 }

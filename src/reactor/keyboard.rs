@@ -1,29 +1,24 @@
 //! Standard input as one more thing to wait for.
 //!
-//! A terminal or a pipe goes into the poll. A file does not (epoll_ctl(2):
-//! EPERM), so it is read on an offload thread. The descriptor stays blocking,
-//! since its mode is shared with the shell that started us: it is asked with
-//! poll(2) before each read.
+//! A terminal or a pipe goes into the poll. A file does not, so an offload
+//! thread reads it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use mio::Token;
 
 use super::Reactor;
-use super::host::Call;
 use super::net::Entry;
 use super::readiness::Latch;
-use super::token::Handle;
-
-/// Bytes of one read.
-const READ_SIZE: usize = 64 * 1024;
+use crate::reactor::dispatch::host::Call;
+use crate::service::ids::{Handle, ServiceId};
+use crate::system::{Registry, StandardInput, Task};
 
 #[derive(Debug)]
 pub(crate) struct Keyboard {
-    pub host: u32,
+    /// Absent until it is registered.
+    input: Option<StandardInput>,
+    pub service: ServiceId,
     pub latch: Latch,
     pub paused: bool,
     /// It is a file: an offload thread reads it.
@@ -36,63 +31,54 @@ pub(crate) struct Keyboard {
 pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
-    pub fn new(host: u32) -> Keyboard {
-        Keyboard { host, latch: Latch::default(), paused: false, is_file: false, reading: false }
-    }
-
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let stdin = io::stdin().as_raw_fd();
-        match registry.register(&mut SourceFd(&stdin), token, Interest::READABLE) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                self.is_file = true;
-                Ok(())
-            }
-            outcome => outcome,
+    pub fn new(service: ServiceId) -> Keyboard {
+        Keyboard {
+            input: None,
+            service,
+            latch: Latch::default(),
+            paused: false,
+            is_file: false,
+            reading: false,
         }
     }
 
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let (input, polled) = StandardInput::register(registry, token)?;
+        self.input = Some(input);
+        self.is_file = !polled;
+        Ok(())
+    }
+
     pub fn deregister(&self, registry: &Registry) {
-        if !self.is_file {
-            // It stays open after us, so it has to be taken out by hand.
-            let _ = registry.deregister(&mut SourceFd(&io::stdin().as_raw_fd()));
+        if let (Some(input), false) = (&self.input, self.is_file) {
+            input.deregister(registry);
         }
     }
 
     /// Reads once if there is something; `None` if not, which clears the latch.
     /// An empty vector is the end.
-    pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let stdin = io::stdin();
-        let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut waiting, PollTimeout::ZERO)? == 0 {
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(input) = &self.input else { return Ok(None) };
+        let typed = loop {
+            match input.read() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome?,
+            }
+        };
+        if typed.is_none() {
             self.latch.drained();
-            return Ok(None);
         }
-        read_standard_input().map(Some)
+        Ok(typed)
     }
 }
 
-/// Waits for some of standard input.
-pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
-    let mut typed = vec![0; READ_SIZE];
-    let count = loop {
-        match nix::unistd::read(io::stdin().as_fd(), &mut typed) {
-            Err(nix::errno::Errno::EINTR) => {}
-            // A terminal whose other side is gone.
-            Err(nix::errno::Errno::EIO) => break 0,
-            outcome => break outcome?,
-        }
-    };
-    typed.truncate(count);
-    Ok(typed)
-}
-
 impl Reactor {
-    pub(super) fn open_keyboard(&mut self, host: u32) {
+    pub(crate) fn open_keyboard(&mut self, service: ServiceId) {
         if !self.net.handles(|entry| matches!(entry, Entry::Keyboard(_))).is_empty() {
             // There is one standard input, and it is read already.
-            return self.pause_keyboard(host, false);
+            return self.pause_keyboard(service, false);
         }
-        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(host)))) {
+        match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(service)))) {
             Ok(handle) => {
                 self.net.enqueue(handle);
             }
@@ -103,8 +89,9 @@ impl Reactor {
         }
     }
 
-    pub(super) fn pause_keyboard(&mut self, host: u32, paused: bool) {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+    pub(crate) fn pause_keyboard(&mut self, service: ServiceId, paused: bool) {
+        let is_its =
+            |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.service == service);
         for handle in self.net.handles(is_its) {
             if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
                 keyboard.paused = paused;
@@ -113,16 +100,19 @@ impl Reactor {
         }
     }
 
-    pub(super) fn serve_keyboard(&mut self, handle: Handle) {
+    pub(crate) fn serve_keyboard(&mut self, handle: Handle) {
         let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) else { return };
-        let host = keyboard.host;
+        let service = keyboard.service;
         if keyboard.paused {
             return;
         }
         if keyboard.is_file {
-            if !std::mem::replace(&mut keyboard.reading, true) {
-                let job = || Box::new(FileRead(read_standard_input())) as Box<dyn std::any::Any + Send>;
-                self.offload.submit(host, None, Box::new(job));
+            if let Some(input) = &keyboard.input
+                && !std::mem::replace(&mut keyboard.reading, true)
+            {
+                let read = input.blocking_read();
+                let job = move || Box::new(FileRead(read())) as Box<dyn std::any::Any + Send>;
+                self.workers.submit(Task { service, connection: None, job: Box::new(job) });
             }
             return;
         }
@@ -131,29 +121,30 @@ impl Reactor {
                 Ok(None) => {}
                 Ok(Some(typed)) => {
                     self.net.enqueue(handle);
-                    self.keyboard_was_read(handle, host, Ok(typed));
+                    self.keyboard_was_read(handle, service, Ok(typed));
                 }
-                Err(error) => self.keyboard_was_read(handle, host, Err(error)),
+                Err(error) => self.keyboard_was_read(handle, service, Err(error)),
             }
         }
     }
 
-    pub(super) fn keyboard_file_was_read(&mut self, host: u32, FileRead(outcome): FileRead) {
-        let is_its = |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.host == host);
+    pub(crate) fn keyboard_file_was_read(&mut self, service: ServiceId, FileRead(outcome): FileRead) {
+        let is_its =
+            |entry: &Entry| matches!(entry, Entry::Keyboard(keyboard) if keyboard.service == service);
         let Some(handle) = self.net.handles(is_its).pop() else { return };
         if let Some(Entry::Keyboard(keyboard)) = self.net.get(handle) {
             keyboard.reading = false;
         }
         self.net.enqueue(handle);
-        self.keyboard_was_read(handle, host, outcome);
+        self.keyboard_was_read(handle, service, outcome);
     }
 
-    fn keyboard_was_read(&mut self, handle: Handle, host: u32, outcome: io::Result<Vec<u8>>) {
+    fn keyboard_was_read(&mut self, handle: Handle, service: ServiceId, outcome: io::Result<Vec<u8>>) {
         match outcome {
-            Ok(typed) if !typed.is_empty() => self.call_host(host, Call::Keyboard(Some(&typed))),
+            Ok(typed) if !typed.is_empty() => self.call_service(service, Call::Keyboard(Some(&typed))),
             Ok(_) => {
                 self.net.remove(handle);
-                self.call_host(host, Call::Keyboard(None));
+                self.call_service(service, Call::Keyboard(None));
             }
             Err(error) => {
                 self.net.remove(handle);

@@ -4,72 +4,46 @@
 //! (why events are latched), `stream` (how a byte is read and written),
 //! `rooms` (how one message reaches many) and `outbox` (what backpressure is).
 
-mod accept;
-mod alarm;
-mod batch;
-mod calls;
-mod connector;
-mod datagram;
-mod deadlines;
-pub(crate) mod effects;
+mod dispatch;
 mod ending;
-mod fan_out;
-mod host;
 mod keyboard;
-mod limits;
-mod listener;
-#[cfg(target_os = "linux")]
-mod mmsg;
-#[cfg(not(target_os = "linux"))]
-#[path = "mmsg_plain.rs"]
-mod mmsg;
 mod net;
 mod notices;
-mod offload;
-mod options;
-mod outbox;
-mod parcels;
 mod readiness;
-pub(crate) mod rooms;
-mod serve;
-mod serve_datagrams;
-mod statistics;
-mod stream;
-mod timers;
+mod tcp;
+mod time;
 mod token;
-mod token_bucket;
+mod udp;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use mio::{Events, Poll, Waker};
-use signal_hook_mio::v1_0::Signals;
-
-use alarm::Alarm;
-use batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
-use calls::Pending;
-use effects::{Effects, Outgoings};
-use host::Slot;
+use dispatch::calls::Pending;
+use dispatch::host::Hosts;
 use net::Net;
-use offload::Offload;
-use rooms::Rooms;
-use timers::NEVER;
+use tcp::listener;
+use time::alarm::Alarm;
+use time::timers::Wake;
+use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
+use udp::datagram;
 
-pub use datagram::{DatagramSpec, Multicast};
-pub use host::{BindError, Bound, HostBuilder, ServiceId, Transport};
-pub use limits::{Limits, Rate};
-pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
-pub use rooms::{DatagramPeer, Membership, Overflow, Room};
-pub use statistics::Statistics;
-pub(crate) use token::Handle;
-pub use token::{ConnectionId, SocketId};
-pub use token_bucket::TokenBucket;
+pub use crate::service::{
+    Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DatagramPeer, DatagramSpec, Limits, Membership,
+    Multicast, Overflow, Rate, Room, ServiceId, SocketId, SocketOptions, Statistics, TokenBucket, Transport,
+};
+pub use dispatch::host::{BindError, HostBuilder};
 
-use crate::service::Service;
+use crate::service::effects::{Effects, Outgoings};
+use crate::service::ids::Handle;
+use crate::service::rooms::Rooms;
+use crate::service::{AnyService, Service};
+#[cfg(feature = "simulated")]
+use crate::system::simulated::World;
+use crate::system::{self, System, Waker, Workers};
 
 /// Bytes that one read may take: shared by all connections, for no two read at
 /// the same time. Measured: an echo of 256 KiB costs a quarter less than with
@@ -89,15 +63,15 @@ const CALLS_A_TURN: usize = 4096;
 /// told to end: by a signal after [`Reactor::watch_signals`], by a
 /// [`Remote`], or by a service.
 pub struct Reactor {
-    poll: Poll,
-    events: Events,
-    signals: Option<Signals>,
+    system: System,
+    /// What services are told of the wall clock, where it is not the machine's.
+    virtual_clock: Option<(Instant, SystemTime)>,
     alarm: Alarm,
     commands: (Sender<Command>, Receiver<Command>),
-    offload: Offload,
+    workers: Workers,
     waker: Arc<Waker>,
     net: Net,
-    hosts: Vec<Slot>,
+    hosts: Hosts,
     rooms: Rooms,
     /// Boxed, since it changes hands twice a call; `None` during one.
     effects: Option<Box<Effects>>,
@@ -168,19 +142,26 @@ impl Reactor {
     /// # Errors
     /// When the system gives no poll (descriptors or memory ran out).
     pub fn new() -> io::Result<Reactor> {
-        let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), token::WAKER)?);
-        let start = Instant::now();
+        Reactor::on(System::kernel(EVENTS_A_TURN)?)
+    }
+
+    /// A reactor in a world in memory.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn simulated(world: &World) -> io::Result<Reactor> {
+        Reactor::on(System::Simulated(system::simulated::Poll::new(world.clone())))
+    }
+
+    fn on(system: System) -> io::Result<Reactor> {
+        let waker = Arc::new(system.waker()?);
+        let start = system.now();
         Ok(Reactor {
-            net: Net::new(poll.registry().try_clone()?),
-            alarm: Alarm::new(poll.registry())?,
-            poll,
-            events: Events::with_capacity(EVENTS_A_TURN),
-            signals: None,
+            net: Net::new(system.registry()?),
+            alarm: Alarm::new(system.timer()?),
+            virtual_clock: system.virtual_clock(),
             commands: channel(),
-            offload: Offload::new(Arc::clone(&waker)),
+            workers: system.workers(Arc::clone(&waker)),
             waker,
-            hosts: Vec::new(),
+            hosts: Hosts::default(),
             rooms: Rooms::default(),
             effects: None,
             outgoing: Outgoings::default(),
@@ -188,7 +169,8 @@ impl Reactor {
             sender: DatagramSender::default(),
             answer_limit: datagram::AnswerLimit::default(),
             pending: VecDeque::new(),
-            spare: listener::Spare::new(),
+            spare: listener::Spare::new(&system),
+            system,
             buffer: vec![0; READ_BUFFER],
             longest_input: READ_BUFFER - 1,
             max_connections: 0,
@@ -211,21 +193,23 @@ impl Reactor {
     /// When the system gives no signal pipe.
     pub fn watch_signals(&mut self) -> io::Result<()> {
         use nix::libc::{SIGINT, SIGTERM};
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        self.poll.registry().register(&mut signals, token::SIGNALS, mio::Interest::READABLE)?;
-        self.signals = Some(signals);
-        Ok(())
+        self.system.watch_signals(&[SIGINT, SIGTERM])
     }
 
     /// Hosts a service under a name: the builder gives it its sockets.
-    pub fn host<S: Service + 'static>(&mut self, name: &str, service: S) -> HostBuilder<'_, S> {
+    pub fn host<S: Service + 'static>(&mut self, name: &str, service: S) -> HostBuilder<'_> {
+        self.host_any(name, AnyService::new(service))
+    }
+
+    /// Hosts a service whose type only its maker knew.
+    pub fn host_any(&mut self, name: &str, service: AnyService) -> HostBuilder<'_> {
         HostBuilder::new(self, name, service)
     }
 
     /// Takes a service out: its sockets close and its connections are cut.
     pub fn remove(&mut self, service: ServiceId) {
         self.refresh_clock();
-        self.stop_service(service.0);
+        self.stop_service(service);
         self.reap();
     }
 
@@ -254,6 +238,30 @@ impl Reactor {
     /// One turn of the loop: waits for events, at most `at_most`, and serves
     /// everything that is ready once.
     ///
+    /// The phases come in this order, and for these reasons:
+    ///
+    /// 1. **Wait** for events, the next deadline or `at_most`. If work is left over
+    ///    from the turn before, the poll only looks.
+    /// 2. **Read the clock**, once. It comes after the wait, so that the time spent
+    ///    there counts; everything else in the turn happens at the same `now`.
+    /// 3. **Latch events.** They are only noted. A connection that is closed later
+    ///    in the turn may have an event in the same batch, and nobody acts on it.
+    /// 4. **Fire timers** before sockets are served, so that a busy turn does not
+    ///    make deadlines late. A timer that is armed from here on, even one that is
+    ///    due at once, waits for the next turn: no timer can keep the loop busy.
+    /// 5. **Serve what is ready**, each once. What is still ready goes to the back
+    ///    of the queue, so that nobody waits for a connection that always has more.
+    /// 6. **Deliver pending calls**: messages between services, sockets opened,
+    ///    connections that could not be made. They wait until all callbacks have
+    ///    returned, so that no service is called inside another's callback.
+    /// 7. **Fan out** what the rooms have gathered. It comes after every service
+    ///    has spoken, so that all of a turn's messages reach a member in one write.
+    /// 8. **Reap** what was closed. Until here it kept its place and its descriptor,
+    ///    so that nothing in this turn could be mistaken for it. The descriptors
+    ///    that come free let a starved listener accept again.
+    /// 9. **Go on draining**, if the reactor was told to end. Whoever is idle is
+    ///    closed only when no work is left: what had arrived before is answered.
+    ///
     /// # Errors
     /// When the poll fails.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
@@ -272,7 +280,7 @@ impl Reactor {
 
     /// The only clock read of a turn, but for the one that sets the alarm.
     fn refresh_clock(&mut self) {
-        self.now = Instant::now();
+        self.now = self.system.now();
         self.net.now = micros(self.now.duration_since(self.start));
     }
 
@@ -283,18 +291,38 @@ impl Reactor {
             Some(at) => {
                 let deadline = self.start + Duration::from_micros(at);
                 // From this very moment, since the turn's own time is past.
-                let left = || deadline.saturating_duration_since(Instant::now());
+                let left = || deadline.saturating_duration_since(self.system.now());
                 self.alarm.timeout(at, left)?.into_iter().chain(at_most).min()
             }
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            // A signal: its token comes with the next poll.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                self.events.clear();
-                Ok(())
-            }
-            outcome => outcome,
+        self.system.wait(timeout)
+    }
+
+    /// What [`Context::system_time`](crate::service::Context::system_time) says
+    /// at the beginning of the world.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn set_wall_clock(&mut self, at: SystemTime) {
+        if let Some((_, wall)) = &mut self.virtual_clock {
+            *wall = at;
         }
+    }
+
+    /// Whether nothing will happen unless time passes or the world does something.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.has_work() && self.net.timers.next().is_none_or(|at| at > self.net.now)
+    }
+
+    /// What a service failed with.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// A service itself, if it is of this type and still runs.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn service_mut<S: Service + 'static>(&mut self, of: ServiceId) -> Option<&mut S> {
+        self.hosts[of].service.as_mut()?.as_any().downcast_mut()
     }
 
     /// Whether something is left to do that no event will announce.
@@ -309,14 +337,12 @@ impl Reactor {
     fn latch_events(&mut self) {
         let mut woken = false;
         let mut signalled = false;
-        for event in self.events.iter() {
-            match event.token() {
-                token::WAKER => woken = true,
-                token::SIGNALS => signalled = true,
-                token::ALARM => self.alarm.rang(),
-                _ => self.net.latch(event),
-            }
-        }
+        self.system.for_each_event(|event| match event.token {
+            system::WAKER => woken = true,
+            system::SIGNALS => signalled = true,
+            system::ALARM => self.alarm.rang(),
+            _ => self.net.latch(event),
+        });
         if woken || self.has_answers {
             self.has_answers = true;
             self.take_answers();
@@ -327,8 +353,7 @@ impl Reactor {
             }
         }
         if signalled {
-            let count = self.signals.as_mut().map_or(0, |signals| signals.pending().count());
-            (0..count).for_each(|_| self.drain());
+            self.system.take_signals().into_iter().for_each(|_| self.drain());
         }
     }
 
@@ -373,16 +398,13 @@ impl Reactor {
         }
     }
 
-    fn set_tick(&mut self, host: u32, at: Option<Instant>) {
-        let slot = &mut self.hosts[host as usize];
-        if slot.tick != NEVER {
+    fn set_tick(&mut self, service: ServiceId, at: Option<Instant>) {
+        let at = at.map(|at| micros_up(at.saturating_duration_since(self.start)));
+        if std::mem::replace(&mut self.hosts[service].tick, at).is_some() {
             self.net.timers.abandon();
         }
-        slot.tick = NEVER;
         if let Some(at) = at {
-            let at = micros_up(at.saturating_duration_since(self.start));
-            self.hosts[host as usize].tick = at;
-            self.net.timers.arm(at, token::Handle { generation: 0, key: host });
+            self.net.timers.arm(at, Wake::Service(service));
         }
     }
 }
@@ -394,9 +416,4 @@ fn micros(duration: Duration) -> u64 {
 /// Rounded up, so that nothing is due before its time.
 fn micros_up(duration: Duration) -> u64 {
     duration.as_nanos().div_ceil(1000) as u64
-}
-
-/// A handle for a service that is rehearsed without a reactor.
-pub(crate) fn handle_for_rehearsal(number: u32) -> Handle {
-    Handle { generation: number, key: number }
 }

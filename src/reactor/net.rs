@@ -2,22 +2,20 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 
-use mio::event::Event;
-use mio::{Interest, Registry};
 use slab::Slab;
 
-use super::datagram::Datagram;
-use super::host::Slot;
 use super::keyboard::Keyboard;
-use super::listener::Listener;
 use super::notices::Notices;
-use super::statistics::Statistics;
-use super::stream::{State, Stream};
-use super::timers::{NEVER, Timers};
-use super::token::Handle;
-use crate::service::CloseReason;
+use crate::reactor::dispatch::host::Hosts;
+use crate::reactor::tcp::listener::Listener;
+use crate::reactor::tcp::stream::Stream;
+use crate::reactor::time::timers::{NEVER, Timers, Wake};
+use crate::reactor::udp::datagram::Datagram;
+use crate::reactor::udp::loop_guard::LoopGuard;
+use crate::service::Statistics;
+use crate::service::ids::{Generation, Generations, Handle};
+use crate::system::{Event, Registry};
 
 pub(crate) enum Entry {
     Listener(Box<Listener>),
@@ -30,7 +28,7 @@ pub(crate) enum Entry {
 /// It begins with a pair of cache lines, as [`Stream`] wants it.
 #[repr(C, align(128))]
 struct Place {
-    generation: u32,
+    generation: Generation,
     entry: Entry,
 }
 
@@ -73,7 +71,7 @@ const PLACES_AT_FIRST: usize = 2048;
 pub(crate) struct Net {
     registry: Registry,
     entries: Slab<Place>,
-    generation: u32,
+    generations: Generations,
     /// Who is to be served; each at most once (the latch knows).
     pub ready: VecDeque<Handle>,
     /// Who is to be reaped at the end of the turn.
@@ -85,8 +83,7 @@ pub(crate) struct Net {
     pub now: u64,
     /// When the drain began.
     pub draining_since: Option<u64>,
-    /// The addresses of our UDP sockets, for the loop guard.
-    pub datagram_addresses: Vec<SocketAddr>,
+    pub loop_guard: LoopGuard,
     /// Listeners that wait for a descriptor.
     pub starved_listeners: Vec<Handle>,
 }
@@ -96,7 +93,7 @@ impl Net {
         Net {
             registry,
             entries: Slab::with_capacity(PLACES_AT_FIRST),
-            generation: 0,
+            generations: Generations::default(),
             ready: VecDeque::new(),
             closing: Vec::new(),
             timers: Timers::default(),
@@ -104,30 +101,28 @@ impl Net {
             notices: Notices::default(),
             now: 0,
             draining_since: None,
-            datagram_addresses: Vec::new(),
+            loop_guard: LoopGuard::default(),
             starved_listeners: Vec::new(),
         }
     }
 
-    pub fn generation_counter(&mut self) -> (&mut u32, &Statistics) {
-        (&mut self.generation, &self.statistics)
+    pub fn generations_and_statistics(&mut self) -> (&mut Generations, &Statistics) {
+        (&mut self.generations, &self.statistics)
     }
 
     /// Registers a socket, once for its whole life: both directions, edge-triggered.
     pub fn insert(&mut self, entry: Entry) -> io::Result<Handle> {
-        // Never 0, which is nobody.
-        self.generation = self.generation.wrapping_add(1).max(1);
+        let generation = self.generations.next();
         let vacant = self.entries.vacant_entry();
-        let handle = Handle { generation: self.generation, key: vacant.key() as u32 };
-        let entry = &mut vacant.insert(Place { generation: self.generation, entry }).entry;
-        let both = Interest::READABLE | Interest::WRITABLE;
+        let handle = Handle { generation, key: vacant.key() as u32 };
+        let entry = &mut vacant.insert(Place { generation, entry }).entry;
         let token = handle.token();
         let registered = match entry {
-            Entry::Listener(listener) => self.registry.register(listener.socket(), token, Interest::READABLE),
-            Entry::Stream(stream) => self.registry.register(stream.socket(), token, both),
+            Entry::Listener(listener) => listener.socket.register(&self.registry, token),
+            Entry::Stream(stream) => stream.socket.register(&self.registry, token),
             Entry::Datagram(datagram) => {
-                self.datagram_addresses.push(datagram.address);
-                self.registry.register(&mut datagram.socket, token, Interest::READABLE)
+                self.loop_guard.add(datagram.socket.address());
+                datagram.socket.register(&self.registry, token)
             }
             Entry::Keyboard(keyboard) => keyboard.register(&self.registry, token),
         };
@@ -144,11 +139,7 @@ impl Net {
         self.get(handle)?;
         let entry = self.entries.remove(handle.key as usize).entry;
         match &entry {
-            Entry::Datagram(datagram) => {
-                if let Some(at) = self.datagram_addresses.iter().position(|at| *at == datagram.address) {
-                    self.datagram_addresses.swap_remove(at);
-                }
-            }
+            Entry::Datagram(datagram) => self.loop_guard.remove(datagram.socket.address()),
             Entry::Keyboard(keyboard) => keyboard.deregister(&self.registry),
             Entry::Stream(stream) if stream.armed != NEVER => self.timers.abandon(),
             _ => {}
@@ -188,11 +179,11 @@ impl Net {
     }
 
     /// Takes in an event: it latches what it says and queues its entry.
-    pub fn latch(&mut self, event: &Event) {
-        let handle = Handle::from_token(event.token());
+    pub fn latch(&mut self, event: Event) {
+        let Some(handle) = Handle::from_token(event.token) else { return };
         if let Some(entry) = self.get(handle) {
             let latch = entry.latch();
-            latch.set(event);
+            latch.set(event.readiness);
             if latch.enqueue() {
                 self.ready.push_back(handle);
             }
@@ -243,67 +234,32 @@ impl Net {
 
     /// Makes sure that the timers wake a connection in time. This costs no
     /// heap operation unless its next deadline is earlier than all before.
-    pub fn arm(&mut self, handle: Handle, hosts: &[Slot]) {
+    pub fn arm(&mut self, handle: Handle, hosts: &Hosts) {
         let draining_since = self.draining_since;
         let Some(stream) = self.stream(handle) else { return };
-        let (at, _) = stream.next_due(&hosts[stream.host as usize].terms(draining_since));
-        if at < stream.armed {
+        if let Some((at, _)) = stream.next_due(&hosts[stream.service].terms(draining_since))
+            && at < stream.armed
+        {
             let superseded = stream.armed != NEVER;
             stream.armed = at;
-            self.timers.arm(at, handle);
+            self.timers.arm(at, Wake::Entry(handle));
             if superseded {
                 self.timers.abandon();
             }
         }
     }
 
-    /// Ends a connection: it is ignored from now on and reaped at the end of the turn.
-    pub fn end(&mut self, handle: Handle, why: CloseReason) {
-        if let Some(stream) = self.stream(handle)
-            && stream.state != State::Closed
-        {
-            stream.because(why);
-            stream.state = State::Closed;
-            self.closing.push(handle);
-        }
-    }
-
-    /// Ends a connection in order, see [`crate::service::Context::close`].
-    pub fn finish(&mut self, handle: Handle, why: CloseReason) {
-        let now = self.now;
-        let Some(stream) = self.stream(handle) else { return };
-        let why = match why {
-            CloseReason::ByUs if stream.end_of_input => CloseReason::ByPeer,
-            why => why,
-        };
-        match stream.state {
-            State::Connecting => return self.end(handle, why),
-            State::Open => {
-                stream.because(why);
-                stream.state = State::Finishing;
-            }
-            State::Finishing | State::Lingering | State::Closed => {}
-        }
-        if stream.state == State::Finishing && stream.outbox.is_none() {
-            stream.half_close(now);
-            match stream.state {
-                State::Closed => self.closing.push(handle),
-                _ if stream.latch.is_readable() => self.enqueue(handle),
-                _ => {}
-            }
-        }
-    }
-
     /// Drops wake-ups that mean nothing any more, once they are the most.
-    pub fn compact_timers(&mut self, hosts: &[Slot]) {
+    pub fn compact_timers(&mut self, hosts: &Hosts) {
         if !self.timers.is_mostly_stale() {
             return;
         }
         let entries = &self.entries;
-        self.timers.compact(|at, handle| {
-            if handle.generation == 0 {
-                return hosts[handle.key as usize].tick == at;
-            }
+        self.timers.compact(|at, wake| {
+            let handle = match wake {
+                Wake::Service(service) => return hosts[service].tick == Some(at),
+                Wake::Entry(handle) => handle,
+            };
             let place = entries.get(handle.key as usize);
             match place.filter(|place| place.generation == handle.generation).map(|place| &place.entry) {
                 Some(Entry::Stream(stream)) => stream.armed == at,

@@ -3,10 +3,10 @@
 
 use std::fmt;
 
-use super::timers::SECOND;
+use crate::reactor::time::timers::SECOND;
 
 /// What a notice is about; each kind has a rate of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
     Refused,
     TooSlow,

@@ -1,11 +1,13 @@
-//! The latch: what is known of a socket's readiness.
+//! The latch: what is known about a socket's readiness.
 //!
-//! mio is edge-triggered: it speaks once when a socket becomes ready and is
-//! silent until it was drained and became ready again. So readiness is
-//! remembered here, set by events and cleared only by proof: a system call
-//! that would have blocked, or one that took less than it was offered.
+//! mio is edge-triggered: it reports a socket when something happens to it, that is
+//! when bytes or a FIN arrive, or when room appears in a full send buffer. One new
+//! byte is enough, even while earlier ones are unread. But what was left unread is
+//! not reported again for that alone: if nothing more happens, the socket is silent.
+//! So readiness is remembered here, set by events and cleared only by proof: a system
+//! call that would have blocked, or one that moved fewer bytes than it was offered.
 
-use mio::event::Event;
+use crate::system::Readiness;
 
 /// Remembered readiness of one socket, and whether it waits in the ready queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,20 +23,16 @@ const QUEUED: u8 = 8;
 const PARKED: u8 = 16;
 
 impl Latch {
-    /// Takes in what an event says. Error and hang-up alone latch both
-    /// directions: the next system call tells what happened.
-    pub fn set(&mut self, event: &Event) {
-        if event.is_readable() {
+    /// Takes in what an event says.
+    pub fn set(&mut self, ready: Readiness) {
+        if ready.readable {
             self.0 |= READABLE;
         }
-        if event.is_writable() {
+        if ready.writable {
             self.0 |= WRITABLE;
         }
-        if event.is_read_closed() {
-            self.0 |= READABLE | READ_CLOSED;
-        }
-        if event.is_error() || event.is_write_closed() {
-            self.0 |= READABLE | WRITABLE | READ_CLOSED;
+        if ready.read_closed {
+            self.0 |= READ_CLOSED;
         }
     }
 

@@ -7,54 +7,31 @@
 
 use mio::Token;
 
+use crate::service::ids::{Generation, Handle};
+
 const _: () = assert!(usize::BITS == 64, "a token holds 32 bits of key and 32 of generation");
-
-/// The token of the waker that offload threads and other threads use.
-pub(crate) const WAKER: Token = Token(usize::MAX);
-/// The token of the signal pipe.
-pub(crate) const SIGNALS: Token = Token(usize::MAX - 1);
-/// The token of the timer that wakes the poll for a deadline.
-pub(crate) const ALARM: Token = Token(usize::MAX - 2);
-
-/// An entry of the reactor's slab, of one generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Handle {
-    /// Counts all entries ever made, so it also orders them by age.
-    pub generation: u32,
-    pub key: u32,
-}
 
 impl Handle {
     pub fn token(self) -> Token {
-        Token((self.generation as usize) << 32 | self.key as usize)
+        Token((self.generation.number() as usize) << 32 | self.key as usize)
     }
 
-    pub fn from_token(token: Token) -> Handle {
-        Handle { generation: (token.0 >> 32) as u32, key: token.0 as u32 }
+    pub fn from_token(token: Token) -> Option<Handle> {
+        let generation = Generation::from_number((token.0 >> 32) as u32)?;
+        Some(Handle { generation, key: token.0 as u32 })
     }
 }
-
-/// Names one connection for as long as the program runs: a later connection
-/// never has the same name, even on the same descriptor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub(crate) Handle);
-
-/// Names one UDP socket, as [`ConnectionId`] names a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SocketId(pub(crate) Handle);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::{ALARM, SIGNALS, WAKER};
 
     #[test]
     fn a_handle_survives_the_way_through_a_token() {
-        for handle in [
-            Handle { generation: 0, key: 0 },
-            Handle { generation: 7, key: u32::MAX - 3 },
-            Handle { generation: u32::MAX, key: 12 },
-        ] {
-            assert_eq!(Handle::from_token(handle.token()), handle);
+        for (number, key) in [(1, 0), (7, u32::MAX - 3), (u32::MAX, 12)] {
+            let handle = Handle { generation: Generation::from_number(number).unwrap(), key };
+            assert_eq!(Handle::from_token(handle.token()), Some(handle));
             assert!(![WAKER, SIGNALS, ALARM].contains(&handle.token()));
         }
     }

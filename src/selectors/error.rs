@@ -5,20 +5,20 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 
-/// Why a call on a [`Selector`](super::Selector), or
+/// The reason why a call on a [`Selector`](super::Selector), or
 /// [`select`](super::select()), failed.
 ///
-/// It turns into an [`io::Error`] with `?`, so that code which also reads and
-/// writes needs one error type only.
+/// `?` turns it into an [`io::Error`], so code that also reads and writes needs
+/// only one error type.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SelectorError {
-    /// `register` of a descriptor that has a key already (Python: `KeyError`).
+    /// `register` for a descriptor that already has a key (Python: `KeyError`).
     AlreadyRegistered {
         /// The descriptor.
         fd: RawFd,
     },
-    /// `unregister`, `modify` or `get_key` of a descriptor without a key
+    /// `unregister`, `modify` or `get_key` for a descriptor without a key
     /// (Python: `KeyError`).
     NotRegistered {
         /// The descriptor.
@@ -29,23 +29,23 @@ pub enum SelectorError {
         /// The descriptor.
         fd: RawFd,
     },
-    /// The number is negative, or belongs to no open descriptor (EBADF).
+    /// The number is negative or does not belong to an open descriptor (EBADF).
     BadDescriptor {
         /// The number.
         fd: RawFd,
     },
-    /// The kernel cannot wait for such a descriptor: it is a regular file or a
-    /// directory (EPERM).
+    /// The kernel cannot wait for this kind of descriptor: it is a regular file
+    /// or a directory (EPERM).
     Unsupported {
         /// The descriptor.
         fd: RawFd,
     },
-    /// The selector was closed before (Python: `RuntimeError`).
+    /// The selector has been closed (Python: `RuntimeError`).
     Closed,
-    /// The system refused for a reason that is not the caller's, as a rule a
-    /// limit that has been reached.
+    /// The system refused for a reason that is not the caller's fault, usually
+    /// because a limit has been reached.
     System {
-        /// What was tried, to go after "cannot".
+        /// What was attempted, to follow "cannot".
         action: String,
         /// The system's answer.
         source: io::Error,
@@ -63,7 +63,7 @@ impl SelectorError {
         }
     }
 
-    /// The error for a call that concerns no descriptor of the caller's.
+    /// The error for a call that concerns none of the caller's descriptors.
     pub(super) fn system(action: &str, source: io::Error) -> SelectorError {
         SelectorError::System { action: action.to_owned(), source }
     }
@@ -78,7 +78,7 @@ impl fmt::Display for SelectorError {
             }
             NotRegistered { fd } => write!(f, "descriptor {fd} is not registered with this selector"),
             NoEvents { fd } => {
-                write!(f, "no events are given for descriptor {fd}: name EVENT_READ, EVENT_WRITE or both")
+                write!(f, "no events given for descriptor {fd}: pass EVENT_READ, EVENT_WRITE or both")
             }
             BadDescriptor { fd } => {
                 write!(f, "{fd} is not an open descriptor: it was closed, or never opened")

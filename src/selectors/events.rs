@@ -1,4 +1,4 @@
-//! What a descriptor is watched for, and what it was found ready for.
+//! The events that a descriptor is watched for and found ready for.
 
 use std::fmt;
 use std::ops::{BitAnd, BitOr, BitOrAssign};
@@ -6,17 +6,17 @@ use std::ops::{BitAnd, BitOr, BitOrAssign};
 use mio::Interest;
 use mio::event::Event;
 
-/// Readable: a read, a receive or an accept would not block. The end of input
-/// and an error count too, since the read that would report them returns at once.
+/// Readable: a read, a receive or an accept would not block. This includes the
+/// end of input and errors, since the read that reports them returns at once.
 pub const EVENT_READ: Events = Events(1);
 
-/// Writable: there is room to send, or a connect has finished. An error counts
-/// too, since the write that would report it returns at once.
+/// Writable: there is room to send, or a connect has finished. This includes
+/// errors, since the write that reports them returns at once.
 pub const EVENT_WRITE: Events = Events(2);
 
-/// A set of [`EVENT_READ`] and [`EVENT_WRITE`], joined with `|`.
+/// A set of [`EVENT_READ`] and [`EVENT_WRITE`], combined with `|`.
 ///
-/// The default is the empty set, which nothing can be registered for.
+/// The default is the empty set; registering with it is an error.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Events(u8);
 
@@ -26,12 +26,13 @@ impl Events {
         self.0 & other.0 == other.0
     }
 
-    /// Whether the set has no event at all.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The same in mio's words; `None` for the empty set, which mio cannot say.
+    /// The same set as mio expresses it; `None` for the empty set, which mio
+    /// cannot express.
     pub(super) fn interest(self) -> Option<Interest> {
         match (self.contains(EVENT_READ), self.contains(EVENT_WRITE)) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
@@ -41,10 +42,11 @@ impl Events {
         }
     }
 
-    /// What an event of mio means. epoll reports errors and hang-ups unasked
-    /// (epoll_ctl(2)), and then mio does not always say readable or writable: a
-    /// pipe whose writer is gone is only "read closed". A hang-up is "read
-    /// closed" and "write closed", a peer that ended its output only the first.
+    /// Translates a mio event. epoll reports errors and hang-ups without being
+    /// asked (epoll_ctl(2)), and mio does not always call those readable or
+    /// writable: a pipe whose writer is gone is only "read closed". A hang-up
+    /// is both "read closed" and "write closed"; a peer that ended its output
+    /// is only the first.
     pub(super) fn of(event: &Event) -> Events {
         let mut events = Events::default();
         if event.is_readable() || event.is_read_closed() || event.is_error() {

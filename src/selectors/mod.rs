@@ -1,9 +1,9 @@
-//! Python's `selectors` and `select`, over mio.
+//! Python's `selectors` and `select` on top of mio.
 //!
-//! A [`Selector`] watches many descriptors at once; [`select()`] is the older
-//! form of the same, which takes its lists anew at every call. Both are
-//! level-triggered, although mio is edge-triggered: what is still ready is
-//! reported again.
+//! A [`Selector`] watches many descriptors at once. [`select()`] is the older
+//! interface to the same thing and takes new lists at every call. Both are
+//! level-triggered, although mio is edge-triggered: a descriptor that is still
+//! ready is reported again.
 //!
 //! | Python | here |
 //! | --- | --- |
@@ -14,9 +14,10 @@
 //! | `sel.select(timeout=1.5)` | `sel.select(Some(Duration::from_millis(1500)))?` |
 //! | `r, w, x = select.select(rs, ws, xs, 1.5)` | `let (r, w, x) = select(&rs, &ws, &xs, timeout)?` |
 //!
-//! The differences: a key names its descriptor by number and does not own the
-//! socket; `data` has one type; a signal ends a wait with an empty list at once,
-//! so that the caller can look at what its handler noted (Python waits on).
+//! Three things differ. A key identifies its descriptor by number and does not
+//! own the socket. `data` has one type. A signal ends a wait at once, with an
+//! empty list, so that the caller can check what its handler noted; Python goes
+//! on waiting.
 
 mod error;
 mod events;
@@ -35,49 +36,53 @@ pub use error::SelectorError;
 pub use events::{EVENT_READ, EVENT_WRITE, Events};
 pub use select::{ReadyLists, select};
 
-/// Events that one wait can take before there are that many keys.
+/// How many events one wait can take, at least; with more keys there is more
+/// room.
 const SMALLEST_BATCH: usize = 64;
 
-/// A registered descriptor: what it is watched for, and what its owner attached.
+/// A registered descriptor: what it is watched for, and the data its owner
+/// attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelectorKey<T> {
     /// The descriptor's number.
     pub fd: RawFd,
-    /// What it is watched for.
+    /// The events it is watched for.
     pub events: Events,
     /// Whatever the owner attached: a callback, a name, an index.
     pub data: T,
-    /// Tells this registration from an earlier one of the same number.
+    /// Tells this registration from an earlier one with the same number.
     generation: u32,
 }
 
 impl<T> SelectorKey<T> {
-    /// The number alone would not do: a registration outlives its descriptor
-    /// while a duplicate of that is open (epoll(7), questions and answers), and
-    /// its late events must not pass for those of the number's next owner.
+    /// The number alone would not do. A registration outlives its descriptor
+    /// while a duplicate of it is open (epoll(7), questions and answers), and
+    /// its late events must not be mistaken for those of the number's next
+    /// owner.
     fn token(&self) -> Token {
         Token((self.generation as usize) << 32 | self.fd as usize)
     }
 }
 
-/// Waits for many descriptors at once, as Python's `selectors.DefaultSelector`.
+/// Waits for many descriptors at once, like Python's
+/// `selectors.DefaultSelector`.
 ///
-/// [`register`](Selector::register) what is to be watched, then call
-/// [`select`](Selector::select) in a loop;
-/// [`modify`](Selector::modify) and [`unregister`](Selector::unregister) as
-/// connections change and end. Dropping the selector closes it.
+/// [`register`](Selector::register) the descriptors to watch, then call
+/// [`select`](Selector::select) in a loop; [`modify`](Selector::modify) and
+/// [`unregister`](Selector::unregister) them as connections change and end.
+/// Dropping the selector closes it.
 ///
-/// It is level-triggered: a descriptor that is still ready (half read, writable
-/// as sockets mostly are) is reported by every `select`. Each report costs one
-/// `epoll_ctl` at the next call; a program that cannot afford that uses the
-/// [`reactor`](crate::reactor).
+/// It is level-triggered: every `select` reports each descriptor that is still
+/// ready, such as one whose data was read only in part, or any socket with room
+/// to send. Each report costs one `epoll_ctl` at the next call; a program that
+/// cannot afford that uses the [`reactor`](crate::reactor).
 ///
 /// Anything with a descriptor can be registered: sockets of std and of mio,
 /// pipes, terminals, or a bare number (`&0` is standard input). The selector
-/// neither owns nor closes it. Unregister before closing; done the other way
-/// round, the key stays until it is unregistered, which always works, even if the
-/// number belongs to another file by then. Until that, the key is silent, unless a
-/// duplicate of the descriptor is open.
+/// neither owns nor closes it. Unregister a descriptor before closing it. If
+/// you close it first, its key stays until it is unregistered, which always
+/// works, even if the number belongs to another file by then; meanwhile the key
+/// is silent, unless a duplicate of the descriptor is open.
 ///
 /// # Example
 /// ```
@@ -100,14 +105,14 @@ pub struct Selector<T> {
     /// `None` once closed.
     poll: Option<Poll>,
     keys: BTreeMap<RawFd, SelectorKey<T>>,
-    /// What the last `select` reported, and mio will not report again by itself.
+    /// What the last `select` reported and mio will not report again by itself.
     reported: Vec<RawFd>,
     batch: mio::Events,
     next_generation: u32,
 }
 
 impl<T> Selector<T> {
-    /// An empty selector. It takes one descriptor of its own.
+    /// Makes an empty selector, which takes one descriptor for itself.
     ///
     /// # Errors
     /// [`SelectorError::System`] if the process has no descriptor left.
@@ -130,7 +135,8 @@ impl<T> Selector<T> {
     /// [`BadDescriptor`](SelectorError::BadDescriptor),
     /// [`Unsupported`](SelectorError::Unsupported) for regular files and
     /// directories, [`Closed`](SelectorError::Closed), or
-    /// [`System`](SelectorError::System). The selector is then as it was.
+    /// [`System`](SelectorError::System). An error leaves the selector as it
+    /// was.
     pub fn register(
         &mut self,
         source: &impl AsRawFd,
@@ -152,12 +158,12 @@ impl<T> Selector<T> {
         Ok(place.insert(key))
     }
 
-    /// Stops watching `source` and gives its key back.
+    /// Stops watching `source` and returns its key.
     ///
     /// # Errors
     /// [`NotRegistered`](SelectorError::NotRegistered) or
-    /// [`Closed`](SelectorError::Closed); never because the descriptor was
-    /// closed meanwhile, or its number is another file's by now.
+    /// [`Closed`](SelectorError::Closed). It never fails because the descriptor
+    /// has been closed, or because its number belongs to another file by now.
     pub fn unregister(&mut self, source: &impl AsRawFd) -> Result<SelectorKey<T>, SelectorError> {
         let registry = registry(&self.poll)?;
         let fd = source.as_raw_fd();
@@ -168,15 +174,15 @@ impl<T> Selector<T> {
         Ok(key)
     }
 
-    /// Changes what `source` is watched for, and what is attached to it. If
-    /// `events` stay as they are, this costs no system call.
+    /// Changes what `source` is watched for, and its data. If `events` stay the
+    /// same, this costs no system call.
     ///
     /// # Errors
     /// [`NoEvents`](SelectorError::NoEvents),
     /// [`NotRegistered`](SelectorError::NotRegistered) or
     /// [`Closed`](SelectorError::Closed), which change nothing. If the kernel
-    /// refuses, as it does where the descriptor was closed meanwhile, the key is
-    /// gone, as in Python: nothing is watched that it could stand for.
+    /// refuses, as it does when the descriptor has been closed, the key is
+    /// gone, as in Python: there is nothing left for it to stand for.
     pub fn modify(
         &mut self,
         source: &impl AsRawFd,
@@ -201,16 +207,16 @@ impl<T> Selector<T> {
         Ok(place.into_mut())
     }
 
-    /// Waits until something is ready and returns every ready key, once each,
-    /// with those of its events that are.
+    /// Waits until something is ready and returns each ready key once, with
+    /// those of its events that are ready.
     ///
-    /// `timeout` `None` waits for as long as it takes, zero only looks, and
-    /// anything else is rounded up to the millisecond: the list is never empty
-    /// before that time is over, unless a signal came.
+    /// With a `timeout` of `None` it waits for as long as it takes; zero only
+    /// looks; anything else is rounded up to the millisecond. The list is never
+    /// empty before that time is over, unless a signal came.
     ///
-    /// The keys are copies, so the loop over them may register and unregister.
-    /// When it ends a connection other than the one at hand, that one's key may
-    /// still follow in the list.
+    /// The keys are copies, so a loop over them may register and unregister. If
+    /// the loop ends a connection other than the current one, the key of that
+    /// connection may still follow in the list.
     ///
     /// # Errors
     /// [`SelectorError::Closed`] or [`SelectorError::System`].
@@ -267,9 +273,9 @@ impl<T> Selector<T> {
         registry(&self.poll).map(|_| &self.keys)
     }
 
-    /// The selector's own descriptor, to find it in /proc or in strace's output.
-    /// It is of no use in another selector: what was reported once is armed again
-    /// only when this one's `select` is called.
+    /// The selector's own descriptor, for finding it in /proc or in the output
+    /// of strace. It is of no use in another selector: what was reported once
+    /// is armed again only when `select` is called on this one.
     ///
     /// # Errors
     /// [`SelectorError::Closed`].
@@ -277,37 +283,38 @@ impl<T> Selector<T> {
         self.poll.as_ref().map(|poll| poll.as_raw_fd()).ok_or(SelectorError::Closed)
     }
 
-    /// Forgets all keys and gives the selector's descriptor back; what was
-    /// registered stays open. Every later call is an error, but a second `close`
-    /// is not.
+    /// Forgets all keys and releases the selector's descriptor; the registered
+    /// descriptors stay open. Every later call is an error, except a second
+    /// `close`.
     pub fn close(&mut self) {
         self.poll = None;
         self.keys.clear();
         self.reported.clear();
     }
 
-    /// What makes an edge-triggered epoll level-triggered: EPOLL_CTL_MOD looks at
+    /// Makes an edge-triggered epoll level-triggered: EPOLL_CTL_MOD looks at
     /// the descriptor anew and reports it again if it is still ready.
     fn arm_again(&mut self) {
         let Some(poll) = &self.poll else { return };
         for fd in self.reported.drain(..) {
             let Some(key) = self.keys.get(&fd) else { continue };
             let Some(interest) = key.events.interest() else { continue };
-            // Refused only if the number has been closed, and perhaps been reused:
+            // Refused only if the number was closed, and perhaps reused since:
             // then there is nothing to report.
             let _ = poll.registry().reregister(&mut SourceFd(&fd), key.token(), interest);
         }
     }
 }
 
-/// The way to the kernel, unless the selector is closed.
+/// Access to the kernel, unless the selector is closed.
 fn registry(poll: &Option<Poll>) -> Result<&Registry, SelectorError> {
     poll.as_ref().map(Poll::registry).ok_or(SelectorError::Closed)
 }
 
-/// Adds `fd`. It may be watched already, under a registration that nobody could
-/// take back: its number was closed when it was unregistered, and a duplicate has
-/// brought the same file back to that number. Such a registration is taken over.
+/// Adds `fd`. It may already be watched, under a registration that could not be
+/// removed: its number was closed before it was unregistered, and a duplicate
+/// has brought the same file back to that number. Such a registration is taken
+/// over.
 fn watch(registry: &Registry, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
     match registry.register(&mut SourceFd(&fd), token, interest) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

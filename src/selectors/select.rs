@@ -1,4 +1,4 @@
-//! The `select` module's one function.
+//! Python's `select.select`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, RawFd};
@@ -9,25 +9,27 @@ use mio::{Interest, Poll, Token};
 
 use super::{EVENT_READ, EVENT_WRITE, Events, Selector, SelectorError};
 
-/// What [`select()`] found readable, writable and in an exceptional condition.
+/// The descriptors that [`select()`] found readable, writable and in an
+/// exceptional condition.
 pub type ReadyLists = (Vec<RawFd>, Vec<RawFd>, Vec<RawFd>);
 
-/// Waits until one of the descriptors is ready, as Python's `select.select`:
-/// three lists in, and out come those of each that can be read, can be written,
-/// or have an exceptional condition, in the order given, each once.
+/// Waits until one of the descriptors is ready, as Python's `select.select`
+/// does. It takes three lists and returns, from each, the descriptors that can
+/// be read, can be written or have an exceptional condition, in the given order
+/// and without repeats.
 ///
-/// `timeout` is that of [`Selector::select`]; three empty lists mean that it is
-/// over, or that a signal came. Regular files are always ready, as select(2) has
-/// it. An exceptional condition is EPOLLPRI, which for a TCP socket means urgent
-/// data (poll(2)); outside Linux the third list stays empty.
+/// `timeout` works as in [`Selector::select`]; three empty lists mean that it
+/// has expired or that a signal came. Regular files are always ready, as with
+/// select(2). An exceptional condition is EPOLLPRI, which means urgent data on
+/// a TCP socket (poll(2)); outside Linux the third list stays empty.
 ///
-/// Every call registers all descriptors anew, so it costs a system call for each
-/// of them, ready or not; a [`Selector`] registers once. Unlike select(2), it
-/// takes descriptors above 1023.
+/// Every call registers all descriptors anew, so it costs one system call for
+/// each of them, ready or not; a [`Selector`] registers once. Unlike select(2),
+/// it accepts descriptors above 1023.
 ///
 /// # Errors
 /// [`BadDescriptor`](SelectorError::BadDescriptor), or
-/// [`System`](SelectorError::System) when the process has no descriptor left for
+/// [`System`](SelectorError::System) if the process has no descriptor left for
 /// the call's own use.
 ///
 /// # Example
@@ -57,7 +59,8 @@ pub fn select(
     }
     let mut selector = Selector::new()?;
     let mut urgency = if except.is_empty() { None } else { Some(Urgency::new(except.len())?) };
-    // A closed number in the lists can be what these two have just been given.
+    // A closed number in the lists may be one that these two have just been
+    // given.
     for own in selector.fileno().into_iter().chain(urgency.as_ref().map(Urgency::fileno)) {
         if wanted.contains_key(&own) || except.contains(&own) {
             return Err(SelectorError::BadDescriptor { fd: own });
@@ -90,7 +93,8 @@ pub fn select(
         let read = once_each(read, |fd| ready.get(&fd).is_some_and(|e| e.contains(EVENT_READ)));
         let write = once_each(write, |fd| ready.get(&fd).is_some_and(|e| e.contains(EVENT_WRITE)));
         let except = once_each(except, |fd| urgent.contains(&fd));
-        // A hang-up wakes the watch for urgent data too, and is none.
+        // A hang-up also wakes the watch for urgent data, and is not urgent
+        // data.
         let false_alarm = read.is_empty() && write.is_empty() && except.is_empty();
         if !false_alarm || woken.is_empty() {
             return Ok((read, write, except));
@@ -98,23 +102,25 @@ pub fn select(
     }
 }
 
-/// The members of `list` that pass, in its order, without repeats.
+/// The members of `list` that pass, in their order and without repeats.
 fn once_each(list: &[RawFd], passes: impl Fn(RawFd) -> bool) -> Vec<RawFd> {
     let mut seen = BTreeSet::new();
     list.iter().copied().filter(|fd| passes(*fd) && seen.insert(*fd)).collect()
 }
 
-/// What mio can be asked for as an exceptional condition.
+/// The interest that stands for an exceptional condition in mio.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const URGENT: Option<Interest> = Some(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const URGENT: Option<Interest> = None;
 
-/// The third list, on a `Poll` of its own: mio calls urgent data readable too, and
-/// on a shared one a caller would be sent into a read that blocks.
+/// Watches the third list with a `Poll` of its own: mio calls urgent data
+/// readable too, and with a shared poll that would send the caller into a read
+/// that blocks.
 struct Urgency {
     poll: Poll,
-    /// Room for every descriptor of the list, so that one look sees them all.
+    /// Large enough for every descriptor of the list, so that one look sees
+    /// them all.
     batch: mio::Events,
 }
 
@@ -141,7 +147,7 @@ impl Urgency {
         Ok(())
     }
 
-    /// Those that have come up since the last look.
+    /// The descriptors that have come up since the last look.
     fn take(&mut self) -> Result<BTreeSet<RawFd>, SelectorError> {
         let looked = self.poll.poll(&mut self.batch, Some(Duration::ZERO));
         looked.map_err(|e| SelectorError::system("look for urgent data", e))?;

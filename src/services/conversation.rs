@@ -99,8 +99,8 @@ pub(super) fn refuse_line(cx: &mut Context<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::Limits;
     use crate::rehearsal::Rehearsal;
+    use crate::service::Limits;
     use crate::service::Service;
 
     /// Answers each message in brackets.

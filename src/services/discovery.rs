@@ -1,25 +1,53 @@
 //! discovery: answers those who look for a server by broadcast.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use crate::config::DiscoveryConfig;
-use crate::reactor::SocketId;
-use crate::service::{Context, Service};
+use super::LOOPBACK_BROADCAST;
+use crate::config::{Description, Key, Plan, Settings, Value, values};
+use crate::service::{Context, DatagramSpec, Service, SocketId};
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "discovery",
+    about: "answers those who look for a server by broadcast",
+    notes: "Bound to loopback, it also listens on 127.255.255.255.",
+    tcp: None,
+    udp: Some(37021),
+    keys: &[MESSAGE],
+    plan,
+};
+
+const MESSAGE: Key = Key {
+    name: "message",
+    value: Value::Default(r#""receive message""#),
+    about: "The answer to every datagram.",
+};
+
+/// On loopback it has two sockets of one port, since one that is bound to
+/// 127.0.0.1 does not receive what is sent to 127.255.255.255.
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    let message = settings.get(&MESSAGE, values::message);
+    let mut plan = settings.listen(Discovery::new(message));
+    if let (IpAddr::V4(bind), Some(port)) = (settings.bind, settings.udp)
+        && bind.is_loopback()
+        && bind != LOOPBACK_BROADCAST
+    {
+        plan.udp.push(DatagramSpec::bound((LOOPBACK_BROADCAST, port).into()));
+    }
+    plan
+}
 
 /// The discovery service. Who sends a datagram to its port, to everybody or to
 /// this host alone, learns by the answer's source where the server is.
-///
-/// On loopback it needs two sockets of one port, since one that is bound to
-/// 127.0.0.1 does not receive what is sent to 127.255.255.255.
 #[derive(Debug)]
 pub struct Discovery {
     message: String,
 }
 
 impl Discovery {
-    /// A discovery service with the configured answer.
-    pub fn new(config: &DiscoveryConfig) -> Discovery {
-        Discovery { message: config.message.clone() }
+    /// A discovery service with this answer.
+    pub fn new(message: String) -> Discovery {
+        Discovery { message }
     }
 }
 
@@ -38,7 +66,7 @@ mod tests {
 
     #[test]
     fn whoever_looks_is_answered() {
-        let mut stage = Rehearsal::new(Discovery::new(&DiscoveryConfig { message: "여기".into() }));
+        let mut stage = Rehearsal::new(Discovery::new("여기".into()));
         let from = ([127, 0, 0, 1], 41_000).into();
         stage.datagram(from, b"anybody?");
         stage.datagram(from, b"");

@@ -2,10 +2,31 @@
 
 use std::net::SocketAddr;
 
-use crate::config::EchoConfig;
-use crate::reactor::SocketId;
-use crate::service::{Context, Input, Service};
+use crate::config::{Description, Key, Plan, Settings, Value, values};
+use crate::service::{Context, Input, Service, SocketId};
 use crate::wire::text::strip_line_end;
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "echo",
+    about: "sends back what it receives",
+    notes: "",
+    tcp: Some(3333),
+    udp: Some(3333),
+    keys: &[END_COMMAND],
+    plan,
+};
+
+const END_COMMAND: Key = Key {
+    name: "end_command",
+    value: Value::Default(r#""/end""#),
+    about: r#"Input that is exactly this ends the connection; "" lets nothing end it."#,
+};
+
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    let end_command = settings.get(&END_COMMAND, values::text);
+    settings.listen(Echo::new(&end_command))
+}
 
 /// The echo service. Nothing is copied: each answer is a range of the input.
 #[derive(Debug)]
@@ -14,9 +35,9 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// An echo that ends a connection at the configured command.
-    pub fn new(config: &EchoConfig) -> Echo {
-        Echo { end_command: config.end_command.clone().into_bytes() }
+    /// An echo that ends a connection at this command; at none if it is empty.
+    pub fn new(end_command: &str) -> Echo {
+        Echo { end_command: end_command.into() }
     }
 }
 
@@ -43,7 +64,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn stage() -> Rehearsal<Echo> {
-        Rehearsal::new(Echo::new(&EchoConfig::default()))
+        Rehearsal::new(Echo::new("/end"))
     }
 
     proptest! {
@@ -73,7 +94,7 @@ mod tests {
 
     #[test]
     fn without_an_end_command_nothing_ends_it() {
-        let mut stage = Rehearsal::new(Echo::new(&EchoConfig { end_command: String::new() }));
+        let mut stage = Rehearsal::new(Echo::new(""));
         let client = stage.connect();
         stage.send(client, b"\n");
         stage.send(client, b"/end");

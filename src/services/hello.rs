@@ -2,9 +2,30 @@
 
 use std::net::SocketAddr;
 
-use crate::config::HelloConfig;
-use crate::reactor::SocketId;
-use crate::service::{Context, Service};
+use crate::config::{Description, Key, Plan, Settings, Value, values};
+use crate::service::{Context, Service, SocketId};
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "hello",
+    about: "answers every datagram with a greeting",
+    notes: "",
+    tcp: None,
+    udp: Some(20001),
+    keys: &[MESSAGE],
+    plan,
+};
+
+const MESSAGE: Key = Key {
+    name: "message",
+    value: Value::Default(r#""Hello UDP Client""#),
+    about: "The answer to every datagram.",
+};
+
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    let message = settings.get(&MESSAGE, values::message);
+    settings.listen(Hello::new(message))
+}
 
 /// The hello service.
 #[derive(Debug)]
@@ -13,9 +34,9 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// A hello service with the configured greeting.
-    pub fn new(config: &HelloConfig) -> Hello {
-        Hello { message: config.message.clone() }
+    /// A hello service with this greeting.
+    pub fn new(message: String) -> Hello {
+        Hello { message }
     }
 }
 
@@ -34,7 +55,7 @@ mod tests {
 
     #[test]
     fn every_datagram_is_greeted_an_empty_one_too() {
-        let mut stage = Rehearsal::new(Hello::new(&HelloConfig::default()));
+        let mut stage = Rehearsal::new(Hello::new("Hello UDP Client".into()));
         let (one, other) = (([127, 0, 0, 1], 41_000).into(), ([127, 0, 0, 1], 41_001).into());
         stage.datagram(one, "안녕".as_bytes());
         stage.datagram(other, b"");

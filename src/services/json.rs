@@ -2,9 +2,46 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::JsonConfig;
+use crate::config::values::{self, Read, Toml};
+use crate::config::{Description, Key, Plan, Settings, Value};
 use crate::service::{Context, Farewell, Input, Service};
 use crate::wire::json::{self, JsonError, JsonStep, JsonStream, JsonText, Pending};
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "json",
+    about: "sends JSON back in the form of Python's json.dumps",
+    notes: "",
+    tcp: Some(9000),
+    udp: None,
+    keys: &[ENSURE_ASCII, VALUE_SIZE],
+    plan,
+};
+
+const ENSURE_ASCII: Key = Key {
+    name: "ensure_ascii",
+    value: Value::Default("true"),
+    about: r"Write characters beyond ASCII as \uXXXX.",
+};
+
+const VALUE_SIZE: Key = Key {
+    name: "value_size",
+    value: Value::Default(r#""1 MiB""#),
+    about: "The size of one value; it cannot be turned off.",
+};
+
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    let ensure_ascii = settings.get(&ENSURE_ASCII, values::flag);
+    let value_size = settings.get(&VALUE_SIZE, value_size);
+    settings.listen(Json::new(ensure_ascii, value_size))
+}
+
+fn value_size(value: &Toml<'_>) -> Read<usize> {
+    match values::size(value)? {
+        0 => Err("cannot be turned off: a value is kept in memory until it ends".into()),
+        size => Ok(size),
+    }
+}
 
 /// A bare number has ended when this long nothing more came of it.
 const NUMBER_WAIT: Duration = Duration::from_millis(200);
@@ -29,9 +66,10 @@ pub struct JsonSession {
 }
 
 impl Json {
-    /// A json service as configured.
-    pub fn new(config: &JsonConfig) -> Json {
-        Json { ensure_ascii: config.ensure_ascii, value_size: config.value_size, answers: Vec::new() }
+    /// A json service. `ensure_ascii` writes characters beyond ASCII as
+    /// `\uXXXX`, as Python does; a value of more than `value_size` bytes is refused.
+    pub fn new(ensure_ascii: bool, value_size: usize) -> Json {
+        Json { ensure_ascii, value_size, answers: Vec::new() }
     }
 
     fn answer(&mut self, session: &mut JsonSession, result: Result<JsonText<'_>, JsonError>) {
@@ -123,12 +161,14 @@ fn error(why: Farewell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::Limits;
     use crate::rehearsal::{Rehearsal, splits};
+    use crate::service::Limits;
     use proptest::prelude::*;
 
+    const MIB: usize = 1 << 20;
+
     fn stage() -> Rehearsal<Json> {
-        Rehearsal::new(Json::new(&JsonConfig::default()))
+        Rehearsal::new(Json::new(true, MIB))
     }
 
     fn text(bytes: Vec<u8>) -> String {
@@ -146,8 +186,7 @@ mod tests {
 
     #[test]
     fn without_ensure_ascii_it_comes_back_raw() {
-        let mut stage =
-            Rehearsal::new(Json::new(&JsonConfig { ensure_ascii: false, ..JsonConfig::default() }));
+        let mut stage = Rehearsal::new(Json::new(false, MIB));
         let client = stage.connect();
         stage.send(client, r#"["한글"]"#.as_bytes());
         assert_eq!(text(stage.received(client)), r#"["한글"]"#);
@@ -211,8 +250,8 @@ mod tests {
 
     #[test]
     fn without_a_message_timeout_a_value_may_take_for_ever() {
-        let limits = Limits { message_timeout: None, ..Limits::default() };
-        let mut stage = Rehearsal::with_limits(Json::new(&JsonConfig::default()), limits);
+        let limits = Limits { message_timeout: None, idle_timeout: None, ..Limits::default() };
+        let mut stage = Rehearsal::with_limits(Json::new(true, MIB), limits);
         let client = stage.connect();
         stage.send(client, b"[");
         stage.pass(Duration::from_secs(86_400));
@@ -249,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_value_over_the_size_limit_is_refused() {
-        let mut stage = Rehearsal::new(Json::new(&JsonConfig { value_size: 64, ..JsonConfig::default() }));
+        let mut stage = Rehearsal::new(Json::new(true, 64));
         let client = stage.connect();
         stage.send(client, &[b'['; 65]);
         assert!(text(stage.received(client)).contains("error"));

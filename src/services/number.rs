@@ -3,9 +3,24 @@
 use std::net::SocketAddr;
 
 use super::conversation::{self, Conversation, Heard};
-use crate::reactor::SocketId;
-use crate::service::{Context, Farewell, Input, Service};
+use crate::config::{Description, Plan, Settings};
+use crate::service::{Context, Farewell, Input, Service, SocketId};
 use crate::wire::answers::number_word;
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "number",
+    about: "answers 1 to 10 with the English word",
+    notes: "",
+    tcp: Some(2500),
+    udp: Some(2500),
+    keys: &[],
+    plan,
+};
+
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    settings.listen(Number)
+}
 
 /// The number service. A connection stays open, answer after answer.
 #[derive(Debug)]

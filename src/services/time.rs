@@ -6,8 +6,23 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::reactor::SocketId;
-use crate::service::{Context, Farewell, Service};
+use crate::config::{Description, Plan, Settings};
+use crate::service::{Context, Farewell, Service, SocketId};
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "time",
+    about: "tells the local time, then closes",
+    notes: "",
+    tcp: Some(5000),
+    udp: Some(5000),
+    keys: &[],
+    plan,
+};
+
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    settings.listen(Time::local())
+}
 
 /// The time service: it tells the time to whoever connects, and closes.
 #[derive(Debug)]

@@ -3,11 +3,32 @@
 use std::net::SocketAddr;
 
 use super::conversation::{self, Conversation, Heard};
-use crate::config::UpperConfig;
-use crate::reactor::SocketId;
-use crate::service::{Context, Farewell, Input, Service};
+use crate::config::{Description, Key, Plan, Settings, Value, values};
+use crate::service::{Context, Farewell, Input, Service, SocketId};
 use crate::wire::answers::upper_case;
 use crate::wire::text::Mode;
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "upper",
+    about: "answers in upper case, then closes",
+    notes: "",
+    tcp: Some(12000),
+    udp: Some(12000),
+    keys: &[KEEP_OPEN],
+    plan,
+};
+
+const KEEP_OPEN: Key = Key {
+    name: "keep_open",
+    value: Value::Default("false"),
+    about: "Answer message after message instead of closing after the first one.",
+};
+
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    let keep_open = settings.get(&KEEP_OPEN, values::flag);
+    settings.listen(Upper::new(keep_open))
+}
 
 /// The upper service. It answers one message and closes, or every message if
 /// it is to keep open.
@@ -25,9 +46,9 @@ pub struct UpperSession {
 }
 
 impl Upper {
-    /// An upper service as configured.
-    pub fn new(config: &UpperConfig) -> Upper {
-        Upper { keep_open: config.keep_open, answer: Vec::new() }
+    /// An upper service that closes after its first answer, or keeps open.
+    pub fn new(keep_open: bool) -> Upper {
+        Upper { keep_open, answer: Vec::new() }
     }
 
     fn answer(&mut self, session: &mut UpperSession, text: &[u8], cx: &mut Context<'_>) {
@@ -90,13 +111,13 @@ impl Service for Upper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reactor::Limits;
     use crate::rehearsal::{Rehearsal, splits};
+    use crate::service::Limits;
     use proptest::prelude::*;
     use std::time::Duration;
 
     fn stage(keep_open: bool) -> Rehearsal<Upper> {
-        Rehearsal::new(Upper::new(&UpperConfig { keep_open }))
+        Rehearsal::new(Upper::new(keep_open))
     }
 
     fn upper(text: impl AsRef<[u8]>) -> Vec<u8> {
@@ -158,7 +179,7 @@ mod tests {
     #[test]
     fn a_chunk_over_the_line_length_is_still_one_message() {
         let limits = Limits { line_length: 64, ..Limits::default() };
-        let mut stage = Rehearsal::with_limits(Upper::new(&UpperConfig::default()), limits);
+        let mut stage = Rehearsal::with_limits(Upper::new(false), limits);
         let client = stage.connect();
         stage.send(client, "가a".repeat(100).as_bytes());
         assert_eq!(stage.received(client), "가A".repeat(100).as_bytes());

@@ -16,69 +16,74 @@ use super::report::summary::Settings;
 use super::request::{Expected, escape, unescape};
 use crate::client::target::{Route, Target};
 
-/// Requests a second that one core could conceivably send.
+/// Requests per second that one core could conceivably send.
 const FASTEST: f64 = 10_000_000.0;
-/// An open loop's window, unless the user says otherwise.
+/// Requests in flight per connection in an open loop, unless the user says
+/// otherwise.
 const OPEN_DEPTH: usize = 64;
 
 /// Put a server under load, check every answer, and measure
 #[derive(Debug, Subcommand)]
 pub enum StressCommand {
-    /// Send messages that must come back as they are
+    /// Send messages that must come back unchanged
     Echo(EchoArgs),
     /// Send a given message and expect a given answer
     Request(RequestArgs),
-    /// Be a room: every line must reach every other member once and in order
+    /// Join a room, in which every line must reach every other member once and in
+    /// order
     Chat(ChatArgs),
-    /// Connect, send a message that must come back, close, and again
+    /// Connect, send a message that must come back, close, and start over
     Connect(ConnectArgs),
-    /// Hold connections open that say nothing
+    /// Hold connections open without sending anything
     Idle(IdleArgs),
     /// Compare two summaries written by --json
     ///
-    /// A difference counts where it is larger than each side's spread: use --repeat 5.
+    /// Only a difference beyond the spread of both sides counts, so use --repeat
+    /// 5.
     Compare {
-        /// The summary that is the measure
+        /// The summary to compare with
         a: PathBuf,
-        /// The summary that is held against it
+        /// The summary to judge
         b: PathBuf,
     },
 }
 
 #[derive(Debug, Args)]
 pub struct Common {
-    /// The server; an IPv6 address stands in brackets, as in [::1]:3333
+    /// The server; put an IPv6 address in brackets, as in [::1]:3333
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
-    /// Connections at once
+    /// How many connections to hold at once
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
     pub connections: usize,
-    /// Open them evenly over this time; load begins when all are open
+    /// Open the connections evenly over this time; load starts when all are open
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub ramp: Duration,
     /// How long to measure
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
     pub duration: Duration,
-    /// How long an answer may take, and connecting: longer is an error
+    /// How long an answer, or connecting, may take; anything longer is an error
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = some_time)]
     pub timeout: Duration,
-    /// Connect from these addresses in turn, as in 127.0.0.0/8: one address has
-    /// about 28,000 ports
+    /// Connect from these addresses in turn, as in 127.0.0.0/8; a single address
+    /// has about 28,000 ports
     #[arg(long, value_name = "NETWORK")]
     pub source: Option<Sources>,
-    /// Decides every byte that echo, chat and connect send (default: another one
-    /// each time, which the title tells; two runs in one room must differ)
+    /// Determines every byte that echo, chat and connect send (default: a
+    /// different one for each run, shown in the title); two runs in one room need
+    /// different ones
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// The time between two records of --ndjson and --hdr, and two points of
-    /// --report, 10ms at least (default: a tenth of what is measured, at most
-    /// 1s; with --messages 100ms)
+    /// Time between two records of --ndjson and --hdr, and between two points of
+    /// --report; at least 10ms (default: a tenth of --duration, at most 1s; 100ms
+    /// with --messages)
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
-    /// Do it all so many times
+    /// Repeat the whole run this many times
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub repeat: usize,
-    /// End with status 3 if this holds in any run, as in 'p99>20ms' or 'errors>0'
+    /// Exit with status 3 if this holds for any run, as in 'p99>20ms' or
+    /// 'errors>0'
     #[arg(long, value_name = "CONDITION")]
     pub fail_if: Vec<Condition>,
     #[command(flatten)]
@@ -87,18 +92,18 @@ pub struct Common {
 
 #[derive(Debug, Args)]
 pub struct LoadArgs {
-    /// Load without measuring first
+    /// How long to put the server under load before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     warmup: Duration,
-    /// Measure so many messages instead of a time
+    /// Measure this many messages instead of a period of time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
-    /// Messages under way on a connection; the next is sent when one came back
-    /// (default 1; with --rate 64, where each answer can be told from the next)
+    /// Messages in flight per connection; the next one is sent when one comes
+    /// back (default 1, or 64 with --rate if answers can be told apart)
     #[arg(long, value_name = "D", value_parser = at_least_one)]
     depth: Option<usize>,
-    /// Send so many a second over all connections, on an even schedule, whether
-    /// or not earlier ones came back
+    /// Send this many messages per second over all connections, on an even
+    /// schedule, whether or not earlier ones have come back
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
 }
@@ -109,11 +114,11 @@ pub struct EchoArgs {
     common: Common,
     #[command(flatten)]
     load: LoadArgs,
-    /// Use UDP instead of TCP: a socket for each connection, and a message that
-    /// has no answer within --timeout is lost
+    /// Use UDP instead of TCP: one socket per connection; a message without an
+    /// answer within --timeout is lost
     #[arg(long)]
     udp: bool,
-    /// Bytes of a message
+    /// Size of a message in bytes
     #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
     size: usize,
 }
@@ -124,22 +129,22 @@ pub struct RequestArgs {
     common: Common,
     #[command(flatten)]
     load: LoadArgs,
-    /// Use UDP instead of TCP: a socket for each connection, and a message that
-    /// has no answer within --timeout is lost
+    /// Use UDP instead of TCP: one socket per connection; a message without an
+    /// answer within --timeout is lost
     #[arg(long)]
     udp: bool,
-    /// What to send; \n, \r, \t, \0, \\ and \xHH stand for what they do in C
+    /// The message to send; \n, \r, \t, \0, \\ and \xHH have their meaning in C
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     send: String,
-    /// The answer, byte for byte
+    /// The expected answer, byte for byte
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "expect_regex")]
     expect: Option<String>,
-    /// A pattern that the answer matches; over TCP it is whole when it does.
-    /// It may match any part: anchor it (^...$) where it has to match the whole
-    /// answer
+    /// A pattern that the answer must match; over TCP, the answer is complete as
+    /// soon as it does. The pattern may match any part of the answer: anchor it
+    /// (^...$) to match all of it
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     expect_regex: Option<Regex>,
-    /// A new connection for each message, for servers that close after one
+    /// Open a new connection for each message, for servers that close after one
     #[arg(long, conflicts_with = "udp")]
     per_connection: bool,
 }
@@ -150,17 +155,17 @@ pub struct ChatArgs {
     common: Common,
     #[command(flatten)]
     load: LoadArgs,
-    /// Bytes of a line, with its end
+    /// Size of a line in bytes, including its line end
     #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
     size: usize,
-    /// Members that speak
+    /// How many members send
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
     senders: usize,
-    /// The server sends a line to its sender too
+    /// Expect the server to send each line to its sender too
     #[arg(long)]
     echo_to_sender: bool,
-    /// How long to be silent once all are connected, so that the server has
-    /// made members of all
+    /// How long to stay silent once all are connected, so that the server can
+    /// make all of them members
     #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
     settle: Duration,
 }
@@ -169,16 +174,16 @@ pub struct ChatArgs {
 pub struct ConnectArgs {
     #[command(flatten)]
     common: Common,
-    /// Load without measuring first
+    /// How long to put the server under load before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     warmup: Duration,
-    /// Measure so many conversations instead of a time
+    /// Measure this many conversations instead of a period of time
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
-    /// Begin so many conversations a second, on an even schedule
+    /// Start this many conversations per second, on an even schedule
     #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
-    /// Bytes of the message
+    /// Size of the message in bytes
     #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
     size: usize,
     /// Close with a reset, which leaves no port in TIME_WAIT
@@ -192,7 +197,7 @@ pub struct IdleArgs {
     common: Common,
 }
 
-/// What a scenario says, without the load.
+/// What a scenario sends and expects, apart from the load.
 #[derive(Debug)]
 pub enum Words {
     Echo { size: usize },
@@ -203,26 +208,26 @@ pub enum Words {
 }
 
 impl Words {
-    /// Whether several messages may be under way, unless the user says otherwise.
-    /// A request's answer does not tell which one it is for: where a datagram
-    /// is lost, the next answer would be taken for its.
+    /// Whether several messages may be in flight unless the user says otherwise.
+    /// The answer to a request does not say which request it is for, so after a
+    /// lost datagram the next answer would be taken for the missing one.
     fn may_overlap(&self, udp: bool) -> bool {
         self.answers_have_an_end(udp) && !(udp && matches!(self, Words::Request { .. }))
     }
 
-    /// Whether it can be told where an answer ends and the next begins.
+    /// Whether one can tell where an answer ends and the next one begins.
     pub fn answers_have_an_end(&self, udp: bool) -> bool {
         udp || !matches!(self, Words::Request { expected: Expected::Pattern(_) | Expected::Anything, .. })
     }
 }
 
-/// Another one each time, so that two runs in one room are told apart.
+/// A different seed each time, so that two runs in one room can be told apart.
 fn any_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     mix(now.as_nanos() as u64 ^ u64::from(std::process::id()) << 48) % 1_000_000
 }
 
-/// A command line that was checked.
+/// A command line that has been checked.
 #[derive(Debug)]
 pub struct Order {
     pub common: Common,
@@ -232,7 +237,7 @@ pub struct Order {
 }
 
 impl StressCommand {
-    /// Checks what one option alone cannot tell.
+    /// Checks how the options fit together.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -284,13 +289,15 @@ impl Order {
         if let (Some(sources), Some(to)) = (&common.source, Route::new(common.target.clone()).current())
             && !sources.fits(to)
         {
-            return Err(format!("{to} cannot be reached from --source {sources}: it is of the other family"));
+            return Err(format!(
+                "{to} cannot be reached from --source {sources}: one is IPv4, the other IPv6"
+            ));
         }
         let per_connection =
             matches!(words, Words::Request { per_connection: true, .. } | Words::Connect { .. });
         let depth = match depth {
             Some(depth) if per_connection && depth > 1 => {
-                return Err("--per-connection leaves room for one message only: --depth is 1".into());
+                return Err("--per-connection allows only one message at a time: --depth must be 1".into());
             }
             _ if per_connection => 1,
             Some(depth) => depth,
@@ -375,14 +382,14 @@ impl Order {
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err("it is a whole number from 1 on".into()),
+        _ => Err("it must be a whole number, at least 1".into()),
     }
 }
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.trim_end_matches("/s").parse::<f64>() {
         Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),
-        _ => Err("it is a number of messages a second, from 0.001 to 10000000".into()),
+        _ => Err("it must be a number of messages per second, from 0.001 to 10000000".into()),
     }
 }
 
@@ -397,7 +404,7 @@ fn some_time(text: &str) -> Result<Duration, String> {
 fn interval(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Ok(time) if time >= SHORTEST_INTERVAL => Ok(time),
-        Ok(_) => Err(format!("the least is {}", format_duration(SHORTEST_INTERVAL))),
+        Ok(_) => Err(format!("it must be at least {}", format_duration(SHORTEST_INTERVAL))),
         Err(error) => Err(error.to_string()),
     }
 }

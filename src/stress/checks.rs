@@ -1,21 +1,22 @@
-//! What one option of the command line alone cannot tell.
+//! Checks of the command line that concern more than one option.
 
 use super::arguments::Words;
 use super::payload::Payload;
 use super::plan::Plan;
 use super::request::Expected;
 
-/// The largest message: a bound on what one connection's window can hold.
+/// The largest message, which bounds what one connection can have in flight.
 const LARGEST: usize = 16 * 1024 * 1024;
 /// The largest datagram over IPv4.
 const LARGEST_DATAGRAM: usize = 65_507;
-/// A chat's line must hold its identity.
+/// A chat line must have room for its identity.
 const SHORTEST_LINE: usize = super::chat::HEADER + 1;
 const GIB: u64 = 1024 * 1024 * 1024;
-/// What the connections may have to hold of messages that the server does not read.
+/// How much the connections may have to hold of messages that the server does not
+/// read.
 const MOST_HELD: u64 = 4 * GIB;
 
-/// Checks what a scenario says together with its load.
+/// Checks what a scenario sends against its load.
 ///
 /// # Errors
 /// A sentence for the user.
@@ -25,11 +26,11 @@ pub fn check(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
         Words::Echo { size } | Words::Connect { size, .. } => {
             let largest = if udp { LARGEST_DATAGRAM } else { LARGEST };
             if *size == 0 || *size > largest {
-                return Err(format!("--size is from 1 to {largest} bytes"));
+                return Err(format!("--size must be from 1 to {largest} bytes"));
             }
             if depth as u64 > Payload::numbers(*size) / 2 {
                 return Err(format!(
-                    "messages of {size} B cannot be told apart at --depth {depth}: at most {}",
+                    "messages of {size} B cannot be told apart at --depth {depth}: use at most {}",
                     Payload::numbers(*size) / 2
                 ));
             }
@@ -46,26 +47,26 @@ pub fn check(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
                     return Err("--expect is empty: over TCP nothing would ever come".into());
                 }
                 _ if depth > 1 && !words.answers_have_an_end(udp) => {
-                    return Err("--depth is 1 unless --expect tells where an answer ends".into());
+                    return Err("--depth must be 1 unless --expect shows where an answer ends".into());
                 }
                 _ => {}
             }
         }
         Words::Chat { size, senders, .. } => {
             if *size < SHORTEST_LINE || *size > 32 * 1024 {
-                return Err(format!("--size of a line is from {SHORTEST_LINE} to 32768 bytes"));
+                return Err(format!("--size of a line must be from {SHORTEST_LINE} to 32768 bytes"));
             }
             if *senders > plan.connections {
                 return Err(format!(
-                    "there are {} members and cannot be {senders} senders among them",
+                    "{senders} senders do not fit among {} members: use fewer --senders or more --connections",
                     plan.connections
                 ));
             }
             if plan.connections < 2 {
-                return Err("a chat has at least two members: --connections 2".into());
+                return Err("a chat needs at least two members: use --connections 2 or more".into());
             }
             if senders.saturating_mul(plan.connections) > 64 * 1024 * 1024 {
-                return Err("so many senders and members are more than can be kept account of".into());
+                return Err("so many senders and members cannot be tracked: use fewer of either".into());
             }
         }
         Words::Silence => {}
@@ -73,8 +74,8 @@ pub fn check(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
     check_memory(words, plan, udp)
 }
 
-/// What was handed to a connection and not taken by the server is held until it
-/// is; over UDP nothing is.
+/// What a connection was given and the server has not yet taken is held in
+/// memory; over UDP nothing is.
 fn check_memory(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
     let (size, holders) = match words {
         Words::Echo { size } | Words::Connect { size, .. } => (*size, plan.connections),
@@ -89,8 +90,8 @@ fn check_memory(words: &Words, plan: &Plan, udp: bool) -> Result<(), String> {
     }
     let sending = if matches!(words, Words::Chat { .. }) { "senders" } else { "connections" };
     Err(format!(
-        "--depth {depth} on each of {holders} {sending}, in messages of {size} B, is {:.1} GiB, all of which has \
-         to be held in memory if the server does not read: at most 4 GiB; use a smaller --depth, fewer \
+        "--depth {depth} on each of {holders} {sending}, in messages of {size} B, is {:.1} GiB, all of which must \
+         be held in memory if the server does not read, and the limit is 4 GiB: use a smaller --depth, fewer \
          {sending} or shorter messages",
         held as f64 / GIB as f64
     ))

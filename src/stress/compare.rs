@@ -1,4 +1,4 @@
-//! How runs differ: two summaries, and the runs of one.
+//! Compares runs: those of two summaries, and those of one.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use super::report::summary::{FORMAT, Measured, Summary};
 use super::report::table::{grouped, millis_text};
 
-/// What is compared: a name, its value, how it is written, and whether more is better.
+/// What is compared: its name, its value, how it is written, and whether more is
+/// better.
 type Metric = (&'static str, fn(&Measured) -> Option<f64>, fn(f64) -> String, bool);
 
-/// Service time stands beside service time, and due-time beside due-time: the
-/// one has no wait in it, and the other has.
+/// Service time is compared with service time and due-time with due-time, since
+/// only due-time includes waiting.
 const METRICS: [Metric; 14] = [
     ("rate", |run| Some(run.rate), |rate| format!("{}/s", grouped(rate)), true),
     ("service mean", |run| run.service.map(|times| times.mean_ms), millis_text, false),
@@ -30,11 +31,11 @@ const METRICS: [Metric; 14] = [
     ("due max", |run| run.due.map(|times| times.max_ms), millis_text, false),
     ("connect p50", |run| run.connect.map(|times| times.p50_ms), millis_text, false),
 ];
-/// What summaries may differ in and be compared all the same: whom they are
-/// about, which bytes were sent, and how often it was told.
+/// Settings that may differ between comparable summaries: the target, which bytes
+/// were sent, and how often the run reported.
 const NO_MATTER: [&str; 3] = ["target", "seed", "interval_s"];
 
-/// Ratios from this on are shown by their magnitude.
+/// Ratios from here up are shown as a power of ten.
 const LARGEST_SHOWN: f64 = 1e5;
 
 /// A metric over the runs of one side.
@@ -57,7 +58,7 @@ impl Side {
         Some(Side { median, low, high, runs: values.len() })
     }
 
-    /// (max − min) / median, as it is shown.
+    /// (max − min) / median, formatted.
     fn spread(&self) -> String {
         match quotient(self.high - self.low, self.median) {
             _ if self.high == self.low => "0.0 %".into(),
@@ -67,12 +68,12 @@ impl Side {
     }
 }
 
-/// A ratio; none where there is nothing to divide by.
+/// A ratio; `None` when dividing by zero.
 fn quotient(a: f64, b: f64) -> Option<f64> {
     Some(a / b).filter(|quotient| quotient.is_finite())
 }
 
-/// A ratio as it is shown.
+/// A ratio, formatted.
 fn quotient_text(quotient: Option<f64>, digits: usize) -> String {
     match quotient {
         None => "–".into(),
@@ -81,16 +82,16 @@ fn quotient_text(quotient: Option<f64>, digits: usize) -> String {
     }
 }
 
-/// The runs that count: those that came to their end, or all where none did.
-/// And a sentence about the others, which begins with `whose`.
+/// The runs that count: those that ran to the end, or all of them if none did.
+/// The second part is a sentence about the others, which begins with `whose`.
 fn whole<'a>(whose: &str, runs: &'a [Measured]) -> (Vec<&'a Measured>, Option<String>) {
     let whole: Vec<&Measured> = runs.iter().filter(|run| !run.interrupted).collect();
     match runs.len() - whole.len() {
         0 => (whole, None),
-        _ if whole.is_empty() => (runs.iter().collect(), Some(format!("{whose}ended before its time.\n"))),
+        _ if whole.is_empty() => (runs.iter().collect(), Some(format!("{whose}ended early.\n"))),
         cut => {
             let all = runs.len();
-            (whole, Some(format!("{whose}{cut} of {all} runs, ended before its time, is left out.\n")))
+            (whole, Some(format!("{whose}{cut} of {all} runs ended early and is left out.\n")))
         }
     }
 }
@@ -112,8 +113,8 @@ pub fn spread(summary: &Summary) -> String {
     text
 }
 
-/// A summary that is compared, and its settings as they stand in its file: an
-/// older one does not tell all.
+/// A summary to compare, with its settings as they appear in the file: an older
+/// file lacks some of them.
 struct Read {
     summary: Summary,
     settings: Map<String, Value>,
@@ -128,13 +129,13 @@ pub fn compare(a: &Path, b: &Path) -> Result<String, String> {
     let mut text = String::new();
     let other = differences(&a.settings, &b.settings);
     if !other.is_empty() {
-        let _ = writeln!(text, "The two were not made with the same settings: {}.", other.join(", "));
+        let _ = writeln!(text, "The two runs have different settings: {}.", other.join(", "));
     }
     text += &compare_runs(&a.summary.runs, &b.summary.runs);
     Ok(text)
 }
 
-/// The settings that two files tell differently.
+/// The settings whose values differ between two files.
 fn differences(a: &Map<String, Value>, b: &Map<String, Value>) -> Vec<String> {
     let mut keys: Vec<&String> = a
         .keys()
@@ -180,22 +181,20 @@ fn compare_runs(a: &[Measured], b: &[Measured]) -> String {
     for (name, runs, remark) in [("A", a_runs, a_remark), ("B", b_runs, b_remark)] {
         let errors: u64 = runs.iter().map(|run| run.all_errors()).sum();
         if errors > 0 {
-            let _ = writeln!(
-                text,
-                "{name} has {errors} errors: its figures are not those of a server that works."
-            );
+            let _ =
+                writeln!(text, "{name} has {errors} errors: its figures do not describe a working server.");
         }
         text.extend(remark);
         if runs.len() == 1 {
-            let _ = writeln!(text, "{name} is one run, whose spread nobody knows: use --repeat.");
+            let _ = writeln!(text, "{name} is a single run, so its spread is unknown: use --repeat.");
         }
     }
     text
 }
 
-/// A difference counts where the two sides' runs do not overlap, and the
-/// medians are further apart than the runs of either side: a few runs of one and
-/// the same server part in two groups often enough.
+/// A difference counts if the two sides' runs do not overlap and their medians
+/// are further apart than the runs of either side. Without the second condition,
+/// chance often separates a few runs of one and the same server into two groups.
 fn verdict(a: &Side, b: &Side, more_is_better: bool) -> &'static str {
     if a.runs == 1 || b.runs == 1 {
         return "";
@@ -214,19 +213,20 @@ fn verdict(a: &Side, b: &Side, more_is_better: bool) -> &'static str {
 fn read(path: &Path) -> Result<Read, String> {
     let shown = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    let strange =
-        |error: serde_json::Error| format!("{shown} is no summary written by onepoll stress --json: {error}");
+    let strange = |error: serde_json::Error| {
+        format!("{shown} is not a summary written by onepoll stress --json: {error}")
+    };
     let value: Value = serde_json::from_str(&text).map_err(strange)?;
     let settings = value["settings"].as_object().cloned().unwrap_or_default();
     let summary: Summary = serde_json::from_value(value).map_err(strange)?;
     if summary.format != FORMAT {
         return Err(format!(
-            "{shown} has the format {:?}, and this version reads {FORMAT:?}",
+            "{shown} has the format {:?}, but this version reads {FORMAT:?}",
             summary.format
         ));
     }
     if summary.runs.is_empty() {
-        return Err(format!("{shown} has no run in it"));
+        return Err(format!("{shown} contains no runs"));
     }
     Ok(Read { summary, settings })
 }
@@ -242,7 +242,7 @@ mod tests {
         Side { low: values[0], median: values[1], high: values[2], runs: 3 }
     }
 
-    /// Runs with these times, of which the last is cut short if that is said.
+    /// Runs with these times; the last one ended early if `last_is_cut`.
     fn runs(service_ms: &[f64], due_ms: Option<f64>, last_is_cut: bool) -> Vec<Measured> {
         let times = |millis: f64| {
             let [mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms] = [millis; 6];
@@ -301,16 +301,16 @@ mod tests {
         let cut = runs(&[2.0, 2.2, 90.0], None, true);
         let text = compare_runs(&cut, &runs(&[2.0, 2.2, 2.1], None, false));
         assert!(row(&text, "service max").contains("2.10 ms    9.5 %       2.10 ms"), "{text}");
-        assert!(text.contains("A: 1 of 3 runs, ended before its time, is left out."), "{text}");
+        assert!(text.contains("A: 1 of 3 runs ended early and is left out."), "{text}");
         let summary =
             |runs| Summary { format: String::new(), version: None, settings: Default::default(), runs };
         let text = spread(&summary(cut));
         assert!(row(&text, "service max").ends_with("9.5 %") && text.starts_with("2 runs"), "{text}");
         assert!(text.contains("left out"), "{text}");
         let text = spread(&summary(runs(&[2.0, 90.0], None, true)));
-        assert_eq!(text, "1 of 2 runs, ended before its time, is left out.\n");
+        assert_eq!(text, "1 of 2 runs ended early and is left out.\n");
         let only = runs(&[2.0], None, true);
-        assert!(compare_runs(&only, &only).contains("A: ended before its time."));
+        assert!(compare_runs(&only, &only).contains("A: ended early."));
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
             (side([120.0, 130.0, 140.0]), false, "worse, beyond"),
             (side([60.0, 70.0, 80.0]), true, "worse, beyond"),
             (side([100.0, 115.0, 140.0]), true, "within"),
-            // They do not overlap, by chance.
+            // By chance, they do not overlap.
             (side([111.0, 119.0, 122.0]), true, "within"),
             (side([80.0, 85.0, 89.0]), false, "within"),
             (Side { runs: 1, ..side([1.0, 1.0, 1.0]) }, true, ""),

@@ -1,4 +1,4 @@
-//! `--fail-if 'p99>20ms'`: conditions that end the command with status 3.
+//! `--fail-if 'p99>20ms'`: conditions that make the command exit with status 3.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub struct Condition {
     text: String,
     metric: Metric,
     compare: Compare,
-    /// In milliseconds where the metric is a time.
+    /// In milliseconds if the metric is a time.
     bound: f64,
 }
 
@@ -28,7 +28,8 @@ enum Metric {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whose {
-    /// From when the request was due, where it was; else as `Service`.
+    /// From when the request was due, in an open loop; otherwise the same as
+    /// `Service`.
     Judged,
     Service,
     Connect,
@@ -52,7 +53,7 @@ enum Compare {
     AtMost,
 }
 
-/// Counts something of a run.
+/// Reads a count from a run.
 type Count = fn(&Measured) -> u64;
 
 const COUNTS: [(&str, Count); 9] = [
@@ -100,7 +101,8 @@ impl FromStr for Condition {
     }
 }
 
-/// Fractions and microseconds too, which the configuration has no use for.
+/// Accepts fractions and microseconds, too, which the configuration has no use
+/// for.
 fn millis(text: &str) -> Result<f64, String> {
     let units = [("us", 0.001), ("µs", 0.001), ("ms", 1.0), ("s", 1000.0)];
     let fine = units.iter().find_map(|(unit, millis)| Some((text.strip_suffix(unit)?.trim(), millis)));
@@ -142,8 +144,8 @@ impl Metric {
 }
 
 impl Condition {
-    /// What to say if it holds for a run. A time that was never measured is
-    /// above every bound.
+    /// The sentence to show if the condition holds for a run. A time that was
+    /// never measured is above every bound.
     pub fn holds(&self, run: &Measured) -> Option<String> {
         let (value, shown) = match self.metric {
             Metric::Time(whose, part) => {

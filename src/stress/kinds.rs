@@ -1,5 +1,5 @@
-//! What the system reports, as kinds of errors: one wording for each, wherever
-//! it was noticed.
+//! Names the kinds of errors that the system reports, with one wording for each
+//! wherever it is noticed.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use onepoll::service::CloseReason;
 
 use crate::client::target::cause;
 
-/// What an error of a connection or a socket is called.
+/// The name of an error of a connection or a socket.
 pub fn kind(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "refused (is the server running?)".into(),
@@ -18,10 +18,10 @@ pub fn kind(error: &io::Error) -> String {
     }
 }
 
-/// How a connection that was made ended; `None` for an end that is ours.
+/// How an established connection ended; `None` if it was our own doing.
 pub fn end_of_connection(why: &CloseReason) -> Option<String> {
     match why {
-        CloseReason::ByUs | CloseReason::ShuttingDown => None,
+        CloseReason::ByUs | CloseReason::Aborted | CloseReason::ShuttingDown | CloseReason::CutOff => None,
         CloseReason::ByPeer => Some("closed by the server".into()),
         CloseReason::Reset => Some("reset by the server".into()),
         CloseReason::Failed(error) => Some(kind(error)),

@@ -1,4 +1,4 @@
-//! One connection's messages under way, and what becomes of each.
+//! Tracks the messages in flight on one connection, and what becomes of each.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -6,36 +6,36 @@ use std::time::Instant;
 use super::measure::Tally;
 use super::payload::Payload;
 
-/// Messages given up as lost that are remembered, to know them when they come
-/// after all.
+/// How many messages given up as lost are remembered, in case they come after
+/// all.
 pub const REMEMBERED: usize = 1024;
 
-/// A message under way.
+/// A message in flight.
 #[derive(Debug, Clone, Copy)]
 pub struct InFlight {
     /// Its sequence number on this connection.
     pub number: u64,
-    /// When it was due; in a closed loop when it was sent.
+    /// When it was due; in a closed loop, when it was sent.
     pub due: Instant,
     /// When it was sent.
     pub sent: Instant,
 }
 
-/// The messages of one connection, in the order of their sending.
+/// The messages of one connection, in the order in which they were sent.
 ///
-/// [`send`](Window::send) notes one, [`hear`](Window::hear) takes in bytes of
-/// a stream and [`hear_datagram`](Window::hear_datagram) a datagram; both tell
-/// the tally what came back.
+/// [`send`](Window::send) records a message, [`hear`](Window::hear) takes bytes
+/// from a stream, and [`hear_datagram`](Window::hear_datagram) takes a datagram;
+/// the latter two report to the tally what came back.
 #[derive(Debug, Default)]
 pub struct Window {
     pub in_flight: VecDeque<InFlight>,
     /// The number of the next message.
     pub next: u64,
-    /// One more than the highest number that came back.
+    /// One more than the highest number that has come back.
     heard: u64,
-    /// Bytes of the message at the front that came and were right.
+    /// How many bytes of the first message have come, all of them correct.
     right: usize,
-    /// A message that is not the one expected, as far as it came.
+    /// A message other than the expected one, as far as it has come.
     suspect: Vec<u8>,
     expired: VecDeque<u64>,
     /// Corrupted messages since the last good one.
@@ -43,7 +43,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Notes a message that is sent now, and says its number.
+    /// Records a message that is sent now, and returns its number.
     pub fn send(&mut self, due: Instant, sent: Instant) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -51,13 +51,13 @@ impl Window {
         number
     }
 
-    /// Takes in bytes of a stream.
+    /// Takes bytes from a stream.
     pub fn hear(&mut self, payload: &Payload, key: u64, mut bytes: &[u8], now: Instant, tally: &mut Tally) {
         while !bytes.is_empty() {
             if self.suspect.is_empty() {
                 let count = (payload.size() - self.right).min(bytes.len());
-                // One that waits for so long that its identity has come round again is
-                // not the message that has it now.
+                // A message that has waited until its identity came round again
+                // is not the message that has this identity now.
                 let has_own_identity =
                     |front: &&InFlight| self.next - front.number <= Payload::numbers(payload.size());
                 if let Some(front) = self.in_flight.front().filter(has_own_identity)
@@ -89,7 +89,7 @@ impl Window {
         }
     }
 
-    /// Takes in a datagram.
+    /// Takes a datagram.
     pub fn hear_datagram(
         &mut self,
         payload: &Payload,
@@ -101,8 +101,8 @@ impl Window {
         self.judge(payload, key, datagram, false, now, tally);
     }
 
-    /// Makes a suspect of what was right so far: the message began like the
-    /// one expected, and is another.
+    /// Turns the bytes that were correct so far into a suspect: the message began
+    /// like the expected one but is another.
     fn recall(&mut self, payload: &Payload, key: u64) {
         if let Some(front) = self.in_flight.front() {
             let right = std::mem::take(&mut self.right);
@@ -144,13 +144,14 @@ impl Window {
         } else if self.next - number <= Payload::numbers(payload.size()) / 4 {
             tally.counts.duplicated += 1;
         } else {
-            // A message of a byte or two has any number of old meanings.
+            // A message of one or two bytes could be any number of old ones.
             self.corrupted(None, is_stream, now, tally);
         }
     }
 
-    /// A corrupted message stands for the one whose number it has, or else, in
-    /// a stream, for the one whose place it took: that one is not lost too.
+    /// A corrupted message stands for the one with its number, or else, in a
+    /// stream, for the one whose place it took; that message is not counted as
+    /// lost too.
     fn corrupted(&mut self, place: Option<usize>, is_stream: bool, now: Instant, tally: &mut Tally) {
         tally.counts.corrupted += 1;
         self.corrupted_in_a_row += 1;
@@ -163,7 +164,7 @@ impl Window {
     }
 
     fn place(&self, number: u64) -> Option<usize> {
-        // They stand in the order of their numbers.
+        // Messages are sorted by number.
         self.in_flight.binary_search_by_key(&number, |message| message.number).ok()
     }
 
@@ -172,12 +173,12 @@ impl Window {
         message.number < self.heard
     }
 
-    /// Messages under way that no later one has overtaken. The others will
-    /// hardly come, and hold no place that the next one could have.
+    /// How many messages in flight no later one has overtaken. The others are
+    /// unlikely to come, so they take no place away from the next one.
     pub fn expected(&self) -> usize {
         match self.in_flight.front() {
             Some(oldest) if self.is_overtaken(oldest) => {
-                // They stand in the order of their numbers.
+                // Messages are sorted by number.
                 let overtaken = self.in_flight.partition_point(|message| self.is_overtaken(message));
                 self.in_flight.len() - overtaken
             }
@@ -185,37 +186,37 @@ impl Window {
         }
     }
 
-    /// Forgets what came on a connection that is gone, and hands out what was
-    /// under way on it.
+    /// Forgets what came on a connection that is gone, and returns what was in
+    /// flight on it.
     pub fn abandon(&mut self) -> impl Iterator<Item = InFlight> {
         self.forget_partial();
         self.corrupted_in_a_row = 0;
         self.in_flight.drain(..)
     }
 
-    /// Forgets what came of a message that is not whole.
+    /// Forgets what has come of an incomplete message.
     pub fn forget_partial(&mut self) {
         self.right = 0;
         self.suspect.clear();
     }
 
-    /// Whether the message at the front has begun to come.
+    /// Whether part of the first message has come.
     pub fn is_half_read(&self) -> bool {
         self.right > 0
     }
 
-    /// Whether something came that is no answer, after all answers.
+    /// Whether something that is not an answer came after all the answers.
     pub fn has_leftover(&self) -> bool {
         self.in_flight.is_empty() && !self.suspect.is_empty()
     }
 
-    /// Whether a message was given up whose answer can still come; that one is
-    /// no longer awaited then.
+    /// Whether an answer to a message that was given up can still come; from now
+    /// on that one is not expected any more.
     pub fn forget_expired(&mut self) -> bool {
         self.expired.pop_front().is_some()
     }
 
-    /// Gives the oldest message up as lost.
+    /// Gives up the oldest message as lost.
     pub fn expire(&mut self, now: Instant, tally: &mut Tally) {
         if let Some(message) = self.in_flight.pop_front() {
             tally.counts.lost += 1;
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn each_fault_is_counted_as_what_it_is() {
-        // What comes back of messages 0 to 3, and what that is.
+        // Which of the messages 0 to 3 come back, and what that counts as.
         for (order, faults) in [
             (&[0usize, 1, 2, 3][..], [0, 0, 0, 0]),
             (&[0, 2, 3], [1, 0, 0, 0]),
@@ -293,7 +294,7 @@ mod tests {
                 let mut stream = line(size, 4);
                 let mut datagrams = line(size, 4);
                 for message in order {
-                    // In two pieces, wherever they are cut.
+                    // In two pieces, wherever the cut is.
                     let bytes = stream.sent[*message].clone();
                     stream.hear(&bytes[..size / 2]);
                     stream.hear(&bytes[size / 2..]);
@@ -348,7 +349,7 @@ mod tests {
         let mut stream = line(1, 200);
         let answered = stream.sent[1..].concat();
         stream.hear(&answered);
-        // The first is lost; the next ones reach its identity again.
+        // The first one is lost; the later ones reach its identity again.
         for number in 200..300 {
             let now = Instant::now();
             stream.window.send(now, now);

@@ -1,4 +1,4 @@
-//! What a run counts and times.
+//! Counts and times what happens in a run.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
-/// Times longer than this are recorded as this.
+/// Longer times are recorded as this, one hour.
 const LONGEST: u64 = 3600 * 1_000_000_000;
 
-/// Bytes that are kept of a wrong answer: one more than is shown of it.
+/// How many bytes of a wrong answer are kept: one more than is shown.
 pub const WRONG_ANSWER_KEPT: usize = 201;
 
 /// An empty histogram of nanoseconds, with three digits of precision up to an hour.
@@ -24,29 +24,29 @@ pub fn record(histogram: &mut Histogram<u64>, time: Duration) {
     histogram.saturating_record((time.as_nanos() as u64).clamp(1, LONGEST));
 }
 
-/// What was counted since the start of a run.
+/// What has been counted since the start of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages sent.
     pub sent: u64,
-    /// Messages that came back right.
+    /// Messages whose correct answer came back.
     pub answered: u64,
     /// Payload bytes sent and received.
     pub bytes_sent: u64,
     pub bytes_received: u64,
     /// Messages that never came back.
     pub lost: u64,
-    /// Messages that came back again.
+    /// Messages that came back more than once.
     pub duplicated: u64,
     /// Messages that came back after a later one.
     pub reordered: u64,
-    /// Messages that came back altered, and what was never sent.
+    /// Messages that came back altered, and data that was never sent.
     pub corrupted: u64,
-    /// Messages without an answer in time.
+    /// Messages without an answer within the timeout.
     pub timeouts: u64,
     /// Messages that came back after they had been counted as lost.
     pub late_answers: u64,
-    /// Lines of the server's own.
+    /// Lines from the server itself.
     pub other_lines: u64,
 }
 
@@ -68,20 +68,20 @@ impl Counts {
         }
     }
 
-    /// What must not happen to a message.
+    /// How many messages met with a fault.
     pub fn faults(&self) -> u64 {
         self.lost + self.duplicated + self.reordered + self.corrupted + self.timeouts
     }
 }
 
-/// The latencies of a run, or of an interval of it.
+/// The latencies of a run, or of one interval of it.
 #[derive(Debug, Clone)]
 pub struct Latencies {
-    /// From the sending of a request to its answer.
+    /// From sending a request to its answer.
     pub service: Histogram<u64>,
-    /// From when a request was due; empty in a closed loop.
+    /// From when a request was due to its answer; empty in a closed loop.
     pub due: Histogram<u64>,
-    /// How late requests were sent although the connection was free.
+    /// How late requests were sent although their connection had room.
     pub late: Histogram<u64>,
     /// From `connect` to the established connection.
     pub connect: Histogram<u64>,
@@ -94,13 +94,12 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// The latency that is judged: from when a request was due, where that is
-    /// known.
+    /// The latency that counts: from when a request was due, if that is known.
     pub fn judged(&self) -> &Histogram<u64> {
         if self.due.is_empty() { &self.service } else { &self.due }
     }
 
-    /// Takes another's records over and empties it.
+    /// Takes over the records of another one and empties it.
     pub fn take_in(&mut self, other: &mut Latencies) {
         let pairs = [
             (&mut self.service, &mut other.service),
@@ -110,7 +109,7 @@ impl Latencies {
         ];
         for (all, some) in pairs {
             if !some.is_empty() {
-                // Both have the same bounds, so that it cannot fail.
+                // Both have the same bounds, so this cannot fail.
                 let _ = all.add(&*some);
                 some.reset();
             }
@@ -118,26 +117,26 @@ impl Latencies {
     }
 }
 
-/// What is counted and timed while a run goes on.
+/// The counters and timings of a run in progress.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub counts: Counts,
-    /// What was timed since the last report.
+    /// The timings since the last report.
     pub latencies: Latencies,
-    /// Nothing that ends before is timed; in an open loop, nothing that was due
-    /// before.
+    /// Nothing that ends before this is timed; in an open loop, nothing that was
+    /// due before it.
     pub measured_from: Option<Instant>,
-    /// Requests are due at times of their own.
+    /// Whether requests are due at fixed times of their own.
     pub is_open_loop: bool,
-    /// What a request that has no right answer is timed with, at least.
+    /// The least time recorded for a request without a correct answer.
     pub timeout: Duration,
-    /// Requests that wait for their answer.
+    /// Requests waiting for their answer.
     pub under_way: u64,
     /// When the last answer came.
     pub last_answer: Option<Instant>,
-    /// When anything came.
+    /// When anything last came.
     pub last_heard: Option<Instant>,
-    /// What came first that was not the answer to a request, or its beginning.
+    /// The first wrong answer to a request, or its beginning.
     pub wrong_answer: Option<Vec<u8>>,
 }
 
@@ -157,44 +156,44 @@ impl Tally {
         self.time(line, now);
     }
 
-    /// Counts a request that has no answer in time.
+    /// Counts a request whose answer did not come in time.
     pub fn timed_out(&mut self, message: &InFlight, now: Instant) {
         self.counts.timeouts += 1;
         self.under_way -= 1;
         self.given_up(message, now);
     }
 
-    /// Times a request that has no right answer, with the timeout or the longer
-    /// time that it took so far: or a server would look the faster the sooner
+    /// Times a request without a correct answer, with the timeout or the longer
+    /// time it has taken so far. Otherwise a server would look faster the sooner
     /// it drops what it cannot serve.
     pub fn given_up(&mut self, message: &InFlight, now: Instant) {
         self.record(message.due, Some(message.sent), now, self.timeout);
     }
 
-    /// The same for one that fell due and could not be sent.
+    /// The same for a request that fell due and could not be sent.
     pub fn never_sent(&mut self, due: Instant, now: Instant) {
         self.record(due, None, now, self.timeout);
     }
 
-    /// Times an answer that nobody waits for any longer, which is no fault of
-    /// the server's, with what it took so far.
+    /// Times a request that nobody waits for any longer, through no fault of the
+    /// server's, with the time it has taken so far.
     pub fn cut_off(&mut self, message: &InFlight, now: Instant) {
         self.time(message, now);
     }
 
-    /// The same for one that fell due and was not sent yet.
+    /// The same for a request that fell due and had not been sent yet.
     pub fn cut_off_unsent(&mut self, due: Instant, now: Instant) {
         self.record(due, None, now, Duration::ZERO);
     }
 
-    /// Counts a wrong answer, which came in these parts, and keeps the first.
+    /// Counts a wrong answer, given in two parts, and keeps the first one.
     pub fn wrong(&mut self, parts: [&[u8]; 2]) {
         self.counts.corrupted += 1;
         self.wrong_answer
             .get_or_insert_with(|| parts.into_iter().flatten().copied().take(WRONG_ANSWER_KEPT).collect());
     }
 
-    /// Times how late a request is sent for which there was room.
+    /// Records how late a request is sent although there was room for it.
     pub fn late(&mut self, due: Instant, now: Instant) {
         if self.measured_from.is_some_and(|from| due >= from) {
             record(&mut self.latencies.late, between(due, now));
@@ -206,8 +205,8 @@ impl Tally {
     }
 
     fn record(&mut self, due: Instant, sent: Option<Instant>, now: Instant, at_least: Duration) {
-        // A closed loop has no other times than those of what it waits for: a
-        // stall that began before the measuring is one of them.
+        // A closed loop has no other times than those of the requests it waits
+        // for: a stall that began before the measurement is one of them.
         if self.measured_from.is_none_or(|from| self.is_open_loop && due < from) {
             return;
         }
@@ -220,89 +219,89 @@ impl Tally {
     }
 }
 
-/// A part of a run, as it is reported while it goes on.
+/// One interval of a run, as reported while the run goes on.
 #[derive(Debug, Clone)]
 pub struct Interval {
-    /// When it began, from the start of the run.
+    /// When it began, counted from the start of the run.
     pub start: Duration,
     pub length: Duration,
     pub phase: &'static str,
-    /// What was counted in it.
+    /// What was counted during it.
     pub counts: Counts,
     pub errors: u64,
-    /// Requests that were due and will not be sent.
+    /// Requests that were due and will never be sent.
     pub unsent: u64,
     pub connections: usize,
-    /// p50, p99 and max of the judged latency, if anything was timed.
+    /// p50, p99 and max of the latency that counts, if anything was timed.
     pub latency: Option<[Duration; 3]>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// How long was measured.
+    /// How long the measurement lasted.
     pub elapsed: Duration,
-    /// What was counted in that time.
+    /// What was counted during that time.
     pub measured: Counts,
-    /// What was counted from start to end, faults above all.
+    /// What was counted from start to end, mainly for the faults.
     pub total: Counts,
     pub latencies: Latencies,
     pub intervals: Vec<Interval>,
     /// Errors by kind.
     pub errors: BTreeMap<String, u64>,
-    /// What the generator itself had of the processors while it measured.
+    /// Processor time of the generator itself during the measurement.
     pub processor: ProcessorTime,
-    /// Connections that were asked for, and made.
+    /// Connections that were asked for, and opened.
     pub asked: u64,
     pub opened: u64,
-    /// Connections that were open when the measuring ended.
+    /// Connections that were open when the measurement ended.
     pub held: u64,
     /// Requests that fell due and were not sent by the end.
     pub unsent: u64,
-    /// It was ended before its time.
+    /// Whether it ended early.
     pub interrupted: bool,
-    /// Requests whose answer was not waited for, because of that.
+    /// Requests whose answers were not waited for because of that.
     pub under_way: u64,
     /// The first wrong answer to a request, or its beginning.
     pub wrong_answer: Option<Vec<u8>>,
-    /// Why it could not be done at all.
+    /// Why the run could not be performed at all.
     pub failure: Option<String>,
 }
 
 impl Outcome {
-    /// Share of one core that the generator used.
+    /// The share of one core that the generator used.
     pub fn cpu_share(&self) -> f64 {
         ratio(self.processor.used.as_secs_f64(), self.elapsed.as_secs_f64())
     }
 
-    /// Share of the time in which it was kept from running.
+    /// The share of the time in which the generator had to wait for a core.
     pub fn wait_share(&self) -> Option<f64> {
         self.processor.waited.map(|waited| ratio(waited.as_secs_f64(), self.elapsed.as_secs_f64()))
     }
 
-    /// Nothing happened that a table could show.
+    /// Whether nothing happened that a table could show.
     pub fn counted_nothing(&self) -> bool {
         self.errors.is_empty() && self.total.faults() == 0 && self.total.answered == 0
     }
 
-    /// A count a second.
-    pub fn a_second(&self, count: u64) -> f64 {
+    /// A count per second.
+    pub fn per_second(&self, count: u64) -> f64 {
         ratio(count as f64, self.elapsed.as_secs_f64())
     }
 }
 
-/// A quotient, 0 where there is nothing to divide by.
+/// A quotient, or 0 when dividing by zero.
 pub fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// What this process had of the processors so far.
+/// How much processor time this process has had so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ProcessorTime {
     /// User and system time.
     pub used: Duration,
-    /// How long it could have run and others did (proc_pid_schedstat(5));
-    /// none where the system does not tell.
+    /// How long it could have run but had to wait for a core
+    /// (proc_pid_schedstat(5)); `None` if the system does not say.
     pub waited: Option<Duration>,
 }
 
@@ -319,7 +318,7 @@ impl ProcessorTime {
         }
     }
 
-    /// What it had since `before`.
+    /// The difference from an earlier reading.
     pub fn since(&self, before: &ProcessorTime) -> ProcessorTime {
         ProcessorTime {
             used: self.used.saturating_sub(before.used),
@@ -328,7 +327,7 @@ impl ProcessorTime {
     }
 }
 
-/// The time between two moments, of which the second is not earlier.
+/// The time between two moments, the second of which is not earlier.
 pub fn between(from: Instant, to: Instant) -> Duration {
     to.saturating_duration_since(from)
 }

@@ -1,10 +1,11 @@
-//! `onepoll stress`: a load generator that checks every answer, for this
-//! daemon or any other server.
+//! `onepoll stress`: a load generator that checks every answer, for this daemon
+//! or any other server.
 //!
 //! A run is a [`Service`] that connects, hosted on the same reactor as the
-//! daemon's own. Reading order: [`plan`] (what load is), [`run`] (its course),
-//! [`talk`] and [`chat`] (the two kinds of scenario), [`payload`] and [`link`]
-//! (how a message is known again, and what became of it), [`measure`], [`report`].
+//! daemon's own services. Reading order: [`plan`] (what the load is), [`run`]
+//! (how a run proceeds), [`talk`] and [`chat`] (the two kinds of scenario),
+//! [`payload`] and [`link`] (how a message is recognised, and what became of it),
+//! [`measure`], [`report`].
 
 mod arguments;
 mod chat;
@@ -47,9 +48,9 @@ use talk::{Script, Style, Talk};
 use crate::client::target::{Route, cause};
 use crate::{Failure, output, signals};
 
-/// The status when a `--fail-if` holds.
+/// The exit status if a `--fail-if` condition holds.
 const CONDITION_HOLDS: u8 = 3;
-/// Descriptors that are not connections: files, the poll, its waker.
+/// Descriptors other than connections: files, the poll, its waker.
 const OTHER_DESCRIPTORS: u64 = 32;
 
 /// Runs a scenario, or compares two runs.
@@ -87,7 +88,7 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
                 outputs.take_back();
                 return Err(Failure::at_run_time(why));
             }
-            // What the runs before it measured is written all the same.
+            // Whatever the runs before it measured is still written.
             missing = Some(without(number, repeat, &why));
             break;
         }
@@ -120,9 +121,9 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
     }
 }
 
-/// A run that was ended before anything was measured, in a sentence.
+/// Describes a run that ended before anything was measured.
 fn unmeasured(outcome: &Outcome) -> String {
-    let mut sentence = "it was ended before anything was measured".to_owned();
+    let mut sentence = "the run ended before anything was measured".to_owned();
     if !outcome.errors.is_empty() {
         let kinds: Vec<&str> = outcome.errors.keys().map(String::as_str).collect();
         sentence += &format!("; until then: {}", kinds.join(", "));
@@ -130,7 +131,7 @@ fn unmeasured(outcome: &Outcome) -> String {
     sentence
 }
 
-/// Why the runs from this one on are not there.
+/// Why the runs from this one on are missing.
 fn without(number: usize, repeat: usize, why: &str) -> String {
     match repeat - number {
         0 => format!("run {number} of {repeat} is left out: {why}"),
@@ -138,7 +139,7 @@ fn without(number: usize, repeat: usize, why: &str) -> String {
     }
 }
 
-/// Writes what is asked for, and says what could not be written.
+/// Writes the requested files, and returns what could not be written.
 fn write(outputs: &Outputs, reporter: Reporter, summary: &Summary, outcomes: &[Outcome]) -> Vec<String> {
     let json = || {
         let text = serde_json::to_string_pretty(summary).map_err(|error| error.to_string())?;
@@ -146,7 +147,7 @@ fn write(outputs: &Outputs, reporter: Reporter, summary: &Summary, outcomes: &[O
     };
     let json = outputs.json.as_ref().map(|place| (place, json()));
     let page = outputs.report.as_ref().map(|place| (place, report::html::page(summary, outcomes)));
-    // What may have to wait for a reader comes last.
+    // Writing that may have to wait for a reader comes last.
     let (files, others): (Vec<_>, Vec<_>) =
         json.into_iter().chain(page).partition(|(place, _)| place.is_file());
     let put =
@@ -157,7 +158,7 @@ fn write(outputs: &Outputs, reporter: Reporter, summary: &Summary, outcomes: &[O
     unwritten
 }
 
-/// Judges the runs. `missing`: why there are not all that were asked for.
+/// Judges the runs. `missing` says why some of the requested runs are missing.
 fn judge(
     conditions: &[Condition],
     summary: &Summary,
@@ -176,21 +177,21 @@ fn judge(
     let why = if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.clone()) {
         Some(why)
     } else if outcomes.iter().any(|run| run.interrupted && run.total.sent > 0 && run.total.answered == 0) {
-        // Not one answer is no proof that nothing goes wrong.
-        Some("nothing was answered until it was ended: is the server at work?".to_owned())
+        // Without a single answer, an absence of errors proves nothing.
+        Some("nothing was answered before the run ended: is the server working?".to_owned())
     } else {
         match errors {
             0 => None,
-            1 => Some("there was an error: the table tells which".to_owned()),
-            count => Some(format!("there were {count} errors: the table tells which")),
+            1 => Some("there was an error: see the table".to_owned()),
+            count => Some(format!("there were {count} errors: see the table")),
         }
     };
     let sentences: Vec<String> = why.into_iter().chain(missing).collect();
     if sentences.is_empty() { Ok(()) } else { Err(Failure::at_run_time(sentences.join("; "))) }
 }
 
-/// Prints for the user, aside where standard output is one of the files; says
-/// what went wrong with that, which is no reason to lose the figures.
+/// Prints for the user, on standard error if one of the files is standard output.
+/// Returns what went wrong with that, which is no reason to lose the figures.
 fn tell(outputs: &Outputs, text: &str) -> Option<String> {
     if outputs.take_stdout() {
         output::print_aside(text);
@@ -203,26 +204,26 @@ fn unprinted(error: &io::Error) -> String {
     format!("the output cannot be written: {}", cause(error))
 }
 
-/// Raises the limit on descriptors as far as it goes: a conversation that has
-/// ended keeps its own for as long as the server takes to close too.
+/// Raises the limit on descriptors as far as possible: a finished conversation
+/// keeps its descriptor until the server closes too.
 fn need_descriptors(connections: usize) -> Result<(), String> {
     let needed = connections as u64 + OTHER_DESCRIPTORS;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(()) };
-    // Some systems have no hard limit and allow less than that all the same.
+    // Some systems report no hard limit and still allow less.
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() && soft < needed {
-        // If that is refused too, connecting tells.
+        // If that is refused too, connecting will report it.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, needed, hard);
     }
     if hard < needed {
         return Err(format!(
-            "{connections} connections need {needed} descriptors and the system allows this program {hard}: \
+            "{connections} connections need {needed} descriptors, but the system allows this program {hard}: \
              raise the limit (ulimit -n), or use fewer"
         ));
     }
     Ok(())
 }
 
-/// One run on a reactor of its own.
+/// Performs one run on a reactor of its own.
 fn run_once(order: &Order, reporter: Reporter) -> (Outcome, Reporter) {
     let (results, outcome) = mpsc::channel();
     let route = Route::new(order.common.target.clone());
@@ -260,8 +261,8 @@ fn script(words: &Words, seed: u64) -> (Script, Style) {
     }
 }
 
-/// Runs a service to its end. The reactor's own limits do not apply: the run
-/// has its own.
+/// Runs a service to its end. The reactor's own limits do not apply: the run has
+/// limits of its own.
 fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), String> {
     let limits = Limits {
         connect_timeout: Some(timeout),
@@ -269,7 +270,7 @@ fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), Strin
         message_timeout: None,
         send_timeout: None,
         output_limit: 0,
-        // Who interrupts a run wants its figures, and no more traffic.
+        // Whoever interrupts a run wants its figures and no more traffic.
         drain_timeout: Some(Duration::ZERO),
         datagrams_per_second: Rate::OFF,
         ..Limits::default()

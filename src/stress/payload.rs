@@ -1,15 +1,15 @@
-//! Messages that can be checked: each says which one it is, and every byte of
-//! it can be computed again.
+//! Makes messages that can be checked: each says which one it is, and every byte
+//! of it can be computed again.
 //!
 //! A message of `size` bytes begins with its identity, up to eight bytes: the
-//! sequence number plus the connection's own random key, little-endian. So a
-//! message on the wrong connection has an impossible number. The rest is a
-//! slice of one random block, at a place that identity decides. Nothing is
-//! computed for each byte, so that checking costs a comparison of memory.
+//! sequence number plus a random key of the connection, little-endian. A message
+//! on the wrong connection therefore has an impossible number. The rest is a
+//! slice of one random block, at a position that the identity determines. Nothing
+//! is computed per byte, so checking a message costs one comparison of memory.
 
-/// Bytes of the identity, where they fit.
+/// Bytes of the identity, if the message is long enough.
 const IDENTITY: usize = 8;
-/// Places in the random block at which a message's rest can begin.
+/// Positions in the random block at which the rest of a message can begin.
 const PLACES: u64 = 64 * 1024;
 
 /// The messages of a run.
@@ -21,7 +21,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Messages of `size` bytes, of which there is at least one.
+    /// Messages of `size` bytes, which must be at least one.
     pub fn new(size: usize, seed: u64) -> Payload {
         let size = size.max(1);
         let rest = size.saturating_sub(IDENTITY);
@@ -36,7 +36,7 @@ impl Payload {
         Payload { size, seed, block }
     }
 
-    /// Bytes of each message.
+    /// The size of each message in bytes.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -46,7 +46,7 @@ impl Payload {
         mix(self.seed ^ mix(connection as u64 + 1))
     }
 
-    /// Messages that can be told apart; so many, less one, may be under way.
+    /// How many messages can be told apart; one less than that may be in flight.
     pub fn numbers(size: usize) -> u64 {
         1u64.checked_shl(8 * size.min(IDENTITY) as u32).unwrap_or(u64::MAX)
     }
@@ -60,7 +60,7 @@ impl Payload {
         &self.block[place..place + self.size - self.identity_length()]
     }
 
-    /// Puts a message together, in two parts for `put`.
+    /// Composes a message and passes it to `put` in two parts.
     pub fn write(&self, key: u64, number: u64, mut put: impl FnMut(&[u8])) {
         let identity = key.wrapping_add(number);
         put(&identity.to_le_bytes()[..self.identity_length()]);
@@ -69,7 +69,7 @@ impl Payload {
         }
     }
 
-    /// Whether `bytes` are those of the message, from byte `at` on.
+    /// Whether `bytes` are those of the message from byte `at` on.
     pub fn matches(&self, key: u64, number: u64, at: usize, bytes: &[u8]) -> bool {
         let identity = key.wrapping_add(number);
         let length = self.identity_length();
@@ -82,9 +82,8 @@ impl Payload {
         second.is_empty() || self.rest(identity)[start..start + second.len()] == *second
     }
 
-    /// Which message this is: the last one before `next` whose identity it
-    /// has, if there is one. Whether its other bytes are right is another
-    /// question.
+    /// Which message this is: the last one before `next` with this identity, if
+    /// there is one. Whether its other bytes are correct is another question.
     pub fn number(&self, key: u64, next: u64, message: &[u8]) -> Option<u64> {
         let length = self.identity_length();
         let mut identity = [0; IDENTITY];
@@ -101,7 +100,7 @@ impl Payload {
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// SplitMix64's output function (Steele, Lea, Flood: Fast Splittable
+/// The output function of SplitMix64 (Steele, Lea, Flood: Fast Splittable
 /// Pseudorandom Number Generators, 2014).
 pub fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

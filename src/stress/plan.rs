@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// Bounds of the time between two reports: the shortest that may be asked for,
-/// which is that between two ticks, and the longest that is chosen for a run.
+/// Bounds of the time between two reports: the shortest that a user may ask for,
+/// which is the time between two ticks, and the longest that a run chooses by
+/// itself.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -15,11 +16,11 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Plan {
     pub connections: usize,
     pub load: Load,
-    /// Over how long the connections are opened.
+    /// Time over which the connections are opened.
     pub ramp: Duration,
-    /// How long nothing is sent once all are open.
+    /// How long nothing is sent once all of them are open.
     pub settle: Duration,
-    /// How long there is load before the measuring begins.
+    /// How long there is load before the measurement begins.
     pub warmup: Duration,
     pub length: Length,
     /// How long an answer may take.
@@ -30,18 +31,20 @@ pub struct Plan {
     pub sources: Option<Sources>,
 }
 
-/// When the next request is sent.
+/// Decides when the next request is sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
-    /// When an earlier one was answered: so many of a connection are under way.
+    /// Once an earlier one is answered: `depth` requests are in flight per
+    /// connection.
     Closed { depth: usize },
-    /// When it is due, so many a second over all connections; or when one of
-    /// `depth` under way on its connection was answered, if that is later.
+    /// When it is due, at `rate` per second over all connections; or when one of
+    /// the `depth` requests in flight on its connection is answered, if that is
+    /// later.
     Open { rate: f64, depth: usize },
 }
 
 impl Load {
-    /// Requests of one connection that may be under way.
+    /// How many requests may be in flight per connection.
     pub fn depth(&self) -> usize {
         match self {
             Load::Closed { depth } | Load::Open { depth, .. } => *depth,
@@ -49,7 +52,7 @@ impl Load {
     }
 }
 
-/// How long is measured.
+/// How long the measurement lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     For(Duration),
@@ -57,26 +60,27 @@ pub enum Length {
 }
 
 impl Length {
-    /// The time between two reports, so that there are about ten of a short
-    /// run, and not too many of a long one.
+    /// The time between two reports, chosen so that a short run has about ten of
+    /// them and a long one not too many.
     pub fn interval(&self) -> Duration {
         match self {
             Length::For(time) => (*time / 10).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL),
-            // Nobody knows how long they will take.
+            // Nobody knows how long the messages will take.
             Length::Messages(_) => LONGEST_INTERVAL / 10,
         }
     }
 }
 
 /// The uniform schedule of an open loop: request `n` is due `n / rate` seconds
-/// after the beginning, and goes to connection `n` modulo their number.
+/// after the beginning, and goes to connection `n` modulo the number of
+/// connections.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     begin: Instant,
     rate: f64,
-    /// The next request that nobody was given.
+    /// The next request that has not been handed out.
     next: u64,
-    /// There are no requests from this one on.
+    /// Where the schedule stops: there is no request with this number.
     end: u64,
 }
 
@@ -87,11 +91,12 @@ impl Schedule {
 
     /// When a request is due.
     pub fn due(&self, number: u64) -> Instant {
-        // A run has a bound of a year, so that it is no overflow.
+        // A run lasts at most a year, so this cannot overflow.
         self.begin + Duration::from_secs_f64(number as f64 / self.rate)
     }
 
-    /// When the next request falls due; in the past if one waits to be given.
+    /// When the next request falls due; in the past if one is waiting to be
+    /// handed out.
     pub fn next_at(&self) -> Instant {
         self.due(self.next)
     }
@@ -105,7 +110,7 @@ impl Schedule {
         })
     }
 
-    /// Lets only those fall due that are due before a time.
+    /// Drops all requests that are due at or after `time`.
     pub fn limit_to(&mut self, time: Instant) {
         let passed = time.saturating_duration_since(self.begin);
         let mut end = (passed.as_secs_f64() * self.rate) as u64;
@@ -115,7 +120,7 @@ impl Schedule {
         self.end = end.max(self.next);
     }
 
-    /// Lets only so many more fall due.
+    /// Lets only this many more requests fall due.
     pub fn limit(&mut self, more: u64) {
         self.end = self.next.saturating_add(more);
     }
@@ -124,27 +129,28 @@ impl Schedule {
         self.next >= self.end
     }
 
-    /// When the time of its last request is over, and the next one would be due.
+    /// When the time slot of the last request is over, and the next one would be
+    /// due.
     pub fn ends_at(&self) -> Instant {
         self.due(self.end)
     }
 
-    /// Whether it is over, and the time of its last request too.
+    /// Whether the schedule is over, including the time slot of its last request.
     pub fn has_passed(&self, now: Instant) -> bool {
         self.is_over() && self.ends_at() <= now
     }
 
-    /// Requests that have not fallen due yet, where they have an end.
+    /// How many requests have not fallen due yet, if the schedule has an end.
     pub fn left(&self) -> u64 {
         if self.end == u64::MAX { 0 } else { self.end - self.next }
     }
 }
 
-/// Local addresses to connect from, in turn: a network in the notation of
-/// RFC 4632, `127.0.0.0/8`, or one address.
+/// Local addresses to connect from in turn: a network in the notation of RFC
+/// 4632, such as `127.0.0.0/8`, or a single address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// As it was written.
+    /// The text as it was written.
     text: String,
     first: IpAddr,
     count: u64,
@@ -159,7 +165,7 @@ impl Sources {
         SocketAddr::new(ip, 0)
     }
 
-    /// The address that was given last, or the first of all.
+    /// The address handed out last, or else the first one.
     pub fn last_address(&self) -> IpAddr {
         self.address(self.next.saturating_sub(1))
     }
@@ -172,7 +178,7 @@ impl Sources {
         }
     }
 
-    /// Whether they can reach an address of this family.
+    /// Whether these addresses can reach an address of this family.
     pub fn fits(&self, to: SocketAddr) -> bool {
         self.first.is_ipv4() == to.is_ipv4()
     }
@@ -188,7 +194,7 @@ impl FromStr for Sources {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Sources, Self::Err> {
-        const WRONG: &str = "write an address or a network, as in 127.0.0.1 or 127.0.0.0/8";
+        const WRONG: &str = "give an address or a network, as in 127.0.0.1 or 127.0.0.0/8";
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -199,8 +205,8 @@ impl FromStr for Sources {
         if prefix > bits {
             return Err(WRONG);
         }
-        // A network's first and last address are its own and its broadcast
-        // address; a million are more than any machine has use for.
+        // The first and last address of a network are the network's own and its
+        // broadcast address; a million addresses are more than any machine needs.
         let host_bits = (bits - prefix).min(20);
         let count = 1u64 << host_bits;
         let (count, skipped) = if count > 2 { (count - 2, 1) } else { (count, 0) };
@@ -242,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_about_ten_intervals_or_one_a_second() {
+    fn a_run_has_about_ten_intervals_or_one_per_second() {
         for (length, millis) in [(0, 10), (300, 30), (2000, 200), (10_000, 1000), (3_600_000, 1000)] {
             let interval = Length::For(Duration::from_millis(length)).interval();
             assert_eq!(interval, Duration::from_millis(millis), "{length} ms");

@@ -1,4 +1,4 @@
-//! A given message, and what its answer must be.
+//! Sends a given message and checks the answer.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use super::link::Window;
 use super::measure::Tally;
 
-/// Bytes of an answer that matches no pattern so far.
+/// The longest answer, in bytes, that may still fail to match a pattern.
 const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// What is sent, and what is expected.
@@ -19,17 +19,17 @@ pub struct Request {
 
 #[derive(Debug, Clone)]
 pub enum Expected {
-    /// These bytes and no others.
+    /// Exactly these bytes.
     Text(Vec<u8>),
-    /// All that came so far matches.
+    /// Everything that has come so far matches.
     Pattern(Regex),
-    /// Whatever one read brings.
+    /// Whatever one read returns.
     Anything,
 }
 
 impl Request {
-    /// Takes in bytes of a stream. `answer` holds what came of an answer that
-    /// is not whole.
+    /// Takes bytes from a stream. `answer` holds what has come of an incomplete
+    /// answer.
     pub fn hear(
         &self,
         window: &mut Window,
@@ -54,7 +54,7 @@ impl Request {
         }
     }
 
-    /// Takes in a datagram, which is a whole answer.
+    /// Takes a datagram, which is a whole answer.
     pub fn hear_datagram(&self, window: &mut Window, datagram: &[u8], now: Instant, tally: &mut Tally) {
         let is_right = match &self.expected {
             Expected::Text(text) => datagram == text,
@@ -64,8 +64,9 @@ impl Request {
         if is_right { right(window, now, tally) } else { wrong(window, [datagram, &[]], now, tally) }
     }
 
-    /// The server closed: nothing more can belong to the answer. A right one was
-    /// taken in when it was whole; only an empty one shows by the end.
+    /// Handles the server's close: nothing more can belong to the answer. A
+    /// correct answer was recognised as soon as it was complete; only an empty
+    /// one shows at the end.
     pub fn end(&self, window: &mut Window, answer: &mut Vec<u8>, now: Instant, tally: &mut Tally) {
         if !answer.is_empty() {
             wrong(window, [answer, &[]], now, tally);
@@ -76,7 +77,7 @@ impl Request {
     }
 }
 
-/// Goes through answers of known length, of which several may come at once.
+/// Goes through answers of known length, several of which may come at once.
 fn hear_text(
     text: &[u8],
     window: &mut Window,
@@ -90,8 +91,9 @@ fn hear_text(
         let count = (text.len() - answer.len()).min(bytes.len());
         let (part, rest) = bytes.split_at(count);
         if text[answer.len()..answer.len() + count] != *part {
-            // Where a wrong answer ends cannot be known: all that came is one.
-            // Where nobody waits for another, it began with the right one.
+            // Nobody can know where a wrong answer ends, so everything that came
+            // is part of it. If no other answer is awaited, it began with the
+            // correct one.
             let is_too_long = is_behind_answer && answer.is_empty() && window.in_flight.is_empty();
             wrong(window, [if is_too_long { text } else { answer }, bytes], now, tally);
             return answer.clear();
@@ -107,7 +109,7 @@ fn hear_text(
     }
 }
 
-/// A right answer is there; it belongs to the oldest request.
+/// Records a correct answer, which belongs to the oldest request.
 fn right(window: &mut Window, now: Instant, tally: &mut Tally) {
     match window.in_flight.pop_front() {
         Some(message) => {
@@ -115,12 +117,12 @@ fn right(window: &mut Window, now: Instant, tally: &mut Tally) {
             tally.answered(&message, now);
         }
         None if window.forget_expired() => tally.counts.late_answers += 1,
-        // Nobody asked.
+        // Nobody asked for it.
         None => tally.counts.duplicated += 1,
     }
 }
 
-/// A wrong answer is there, in these parts; the oldest request has no other.
+/// Records a wrong answer, given in two parts; the oldest request gets no other.
 fn wrong(window: &mut Window, parts: [&[u8]; 2], now: Instant, tally: &mut Tally) {
     tally.wrong(parts);
     if let Some(message) = window.in_flight.pop_front() {
@@ -130,8 +132,8 @@ fn wrong(window: &mut Window, parts: [&[u8]; 2], now: Instant, tally: &mut Tally
     }
 }
 
-/// Reads a message of the command line: `\n`, `\r`, `\t`, `\0`, `\\` and
-/// `\xHH` stand for what they do in C.
+/// Reads a message from the command line: `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH`
+/// have their meaning in C.
 ///
 /// # Errors
 /// Any other character after a backslash.
@@ -162,8 +164,8 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Writes a message so that it can be read, and [`unescape`]d: text as it is,
-/// what is none as `\xHH`.
+/// Writes a message so that people can read it and [`unescape`] can read it back:
+/// text as it is, and anything else as `\xHH`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -193,7 +195,7 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 fn bad_escape() -> String {
-    "after a backslash stands n, r, t, 0, xHH or another backslash".into()
+    "a backslash must be followed by n, r, t, 0, xHH or another backslash".into()
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
-//! Bytes to messages and back: pure functions and small state machines, used
-//! by the daemon, the clients and the load generator alike.
+//! Turns bytes into messages and back, with pure functions and small state
+//! machines that the daemon, the clients and the load generator share.
 //!
-//! TCP delivers bytes, not messages: what a peer sent in one call may come in
-//! pieces, and what it sent in several may come as one. Each module here finds
-//! the messages of one protocol in such a stream, whatever the split, without
-//! knowing a socket or a clock.
+//! TCP delivers bytes, not messages: what a peer sent in one call may arrive in
+//! pieces, and what it sent in several may arrive as one. Each module here
+//! finds the messages of one protocol in such a stream, however it is split,
+//! without knowing about sockets or clocks.
 //!
-//! - [`text`]: messages of people and of simple programs, as chunks or lines.
-//! - [`json`]: JSON values, one after the other.
-//!
-//! [`answers`] holds what a service answers to a message where a client can
-//! know it beforehand.
+//! - [`text`]: messages from people and from simple programs, as chunks or
+//!   lines.
+//! - [`json`]: JSON values, one after another.
+//! - [`answers`]: the answers of number and upper, which the clients check too.
 
 pub mod answers;
 pub mod json;

@@ -1,14 +1,15 @@
-//! Text on TCP: the one port that serves programs without framing and people
-//! with telnet.
+//! Finds messages in text on TCP, and lets one port serve both programs without
+//! framing and people with telnet.
 //!
-//! A program that calls `send` once a message, without a line end, and `recv`
-//! once an answer wants **chunks**: what arrived together is the message. A
+//! A program that calls `send` once per message, without a line end, and `recv`
+//! once per answer wants **chunks**: what arrives together is the message. A
 //! person with netcat or telnet sends **lines**. The first input of a
-//! connection tells which of the two it is: it ends in a line end, or not.
+//! connection decides between the two: either it ends in a line end, or it does
+//! not.
 //!
-//! Both modes hold back what is not whole yet, a character in chunk mode and a
-//! line in line mode. Nobody can tell a slow sender from a finished one, so
-//! the caller bounds that wait and then calls [`TextFraming::flush`].
+//! Both modes hold back what is incomplete, a character in chunk mode and a
+//! line in line mode. Nobody can tell a slow sender from one that has finished,
+//! so the caller limits the wait and then calls [`TextFraming::flush`].
 
 /// How a connection delimits its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,7 +24,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode of a connection whose first input is `input`, all of it.
+    /// The mode of a connection whose entire first input is `input`.
     pub fn of_first_input(input: &[u8]) -> Mode {
         match input.last() {
             None => Mode::Undecided,
@@ -44,32 +45,33 @@ impl Mode {
 /// One message, borrowed from the input it was found in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// In line mode the line without its end; in chunk mode all of the chunk,
-    /// a line end in it included.
+    /// In line mode, the line without its line end; in chunk mode, the whole
+    /// chunk, including any line end in it.
     pub text: &'a [u8],
-    /// The message as it came, its line end included. A CR LF that came in two
-    /// pieces has only its CR here: the line was delivered before the LF came.
+    /// The message as it arrived, with its line end. If a CR LF arrives in two
+    /// pieces, only the CR is here: the line was delivered before the LF came.
     pub raw: &'a [u8],
 }
 
 /// What [`TextFraming::next`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// A message. There may be another one behind it.
+    /// A message. Another one may follow.
     Message(Message<'a>),
-    /// No message until more arrives. What is left of the input is held back:
-    /// show it again in front of the next bytes, or [`TextFraming::flush`] it.
+    /// No message until more arrives. The rest of the input is held back: pass
+    /// it again, followed by the next bytes, or [`TextFraming::flush`] it.
     Incomplete,
-    /// A line is longer than allowed. All of the input counts as consumed;
-    /// where the next message starts is unknown, so the connection should end.
+    /// A line is longer than allowed. The whole input counts as consumed.
+    /// Nobody knows where the next message starts, so the connection should
+    /// end.
     TooLong,
 }
 
-/// Finds the messages in one connection's text.
+/// Finds the messages in the text of one connection.
 ///
-/// Call [`next`](Self::next) with everything that is not consumed yet until it
-/// says [`Step::Incomplete`]; call [`flush`](Self::flush) when the input ended
-/// or what is left has been held for long enough.
+/// Call [`next`](Self::next) with everything not yet consumed until it returns
+/// [`Step::Incomplete`]. Call [`flush`](Self::flush) when the input has ended
+/// or the rest has been held back for long enough.
 ///
 /// ```
 /// use onepoll::wire::text::{Step, TextFraming};
@@ -84,20 +86,20 @@ pub enum Step<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TextFraming {
     mode: Mode,
-    /// The last line ended in a CR that was the last byte shown, so that a LF
-    /// in front of the next input belongs to that line end.
+    /// The last line ended in a CR, and that was the last byte seen: a LF at
+    /// the front of the next input belongs to the same line end.
     after_cr: bool,
 }
 
 impl TextFraming {
     /// Takes the next message from the front of `unread`, which is everything
-    /// not consumed so far, and says how many bytes of it are now consumed.
+    /// not consumed so far, and returns how many bytes of it are now consumed.
     ///
-    /// `line_length` bounds a message in bytes, its line end not counted; 0 is
-    /// no bound. A longer chunk is delivered in pieces, cut between characters
-    /// (inside one only if the bound is shorter than the character itself); a
-    /// longer line is [`Step::TooLong`]. Never more than `line_length` bytes
-    /// are held back.
+    /// `line_length` limits a message in bytes, not counting its line end; 0
+    /// means no limit. A longer chunk is delivered in pieces, cut between
+    /// characters (within one only if the limit is shorter than the character
+    /// itself); a longer line is [`Step::TooLong`]. At most `line_length` bytes
+    /// are ever held back.
     pub fn next<'a>(&mut self, unread: &'a [u8], line_length: usize) -> (usize, Step<'a>) {
         let limit = if line_length == 0 { usize::MAX } else { line_length };
         if self.mode == Mode::Undecided {
@@ -114,17 +116,17 @@ impl TextFraming {
         }
     }
 
-    /// Delivers what [`next`](Self::next) left in `unread` as it is, all of it;
-    /// `None` if that is nothing. The mode stays, and what comes later is a
-    /// message of its own.
+    /// Delivers everything that [`next`](Self::next) left in `unread`, as it
+    /// is; `None` if nothing was left. The mode does not change, and what
+    /// arrives later is a message of its own.
     pub fn flush<'a>(&mut self, unread: &'a [u8]) -> Option<Message<'a>> {
         let skip = self.skip_line_feed(unread);
         let held = &unread[skip..];
         (!held.is_empty()).then_some(Message { text: held, raw: held })
     }
 
-    /// How this connection delimits its messages. It never changes again once
-    /// it is decided.
+    /// How this connection delimits its messages. Once decided, it never
+    /// changes.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -134,7 +136,8 @@ impl TextFraming {
         self.mode.terminator()
     }
 
-    /// How many bytes in front of `unread` still belong to the last line end.
+    /// How many bytes at the front of `unread` still belong to the last line
+    /// end.
     fn skip_line_feed(&mut self, unread: &[u8]) -> usize {
         let Some(first) = unread.first() else { return 0 };
         usize::from(std::mem::take(&mut self.after_cr) && *first == b'\n')
@@ -160,18 +163,19 @@ fn next_chunk(unread: &[u8], limit: usize) -> (usize, Step<'_>) {
         if shown.len() == unread.len() {
             return (0, Step::Incomplete);
         }
-        // One character is longer than the limit: waiting would never end.
+        // One character is longer than the limit: waiting for the rest would
+        // never end.
         end = shown.len();
     }
     let chunk = &unread[..end];
     (end, Step::Message(Message { text: chunk, raw: chunk }))
 }
 
-/// The length of an unfinished UTF-8 character at the end of `bytes`: 0 to 3.
+/// The length of the unfinished UTF-8 character at the end of `bytes`, 0 to 3.
 ///
-/// Only what can still become a character counts; bytes that no continuation
-/// can mend (a stray continuation byte, an overlong form, a surrogate, anything
-/// above U+10FFFF) give 0, so that nobody waits for them.
+/// Only bytes that can still become a character count. Those that no
+/// continuation can complete (a stray continuation byte, an overlong form, a
+/// surrogate, anything above U+10FFFF) give 0, so that nobody waits for them.
 pub fn incomplete_suffix(bytes: &[u8]) -> usize {
     for length in 1..=bytes.len().min(3) {
         let suffix = &bytes[bytes.len() - length..];
@@ -190,21 +194,21 @@ pub fn incomplete_suffix(bytes: &[u8]) -> usize {
     0
 }
 
-/// `bytes` without the one line end at their end: LF, CR LF or CR.
+/// `bytes` without the line end at its end, if any: LF, CR LF or CR.
 pub fn strip_line_end(bytes: &[u8]) -> &[u8] {
     let without_lf = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     without_lf.strip_suffix(b"\r").unwrap_or(without_lf)
 }
 
-/// Whether `byte` can only stand inside a UTF-8 character, never in front.
+/// Whether `byte` can only stand inside a UTF-8 character, never at its start.
 pub(super) fn is_continuation(byte: u8) -> bool {
     byte & 0xC0 == 0x80
 }
 
-/// For the first byte of a character of several bytes: how many it has, and
-/// the least and the greatest second byte; all further ones are any
-/// continuation bytes. `None` for ASCII and for what starts no character.
-/// The table is the one in section 4 of RFC 3629.
+/// For the first byte of a multi-byte character: how many bytes it has, and the
+/// range of its second byte; the rest can be any continuation bytes. `None` for
+/// ASCII and for bytes that start no character. The table is the one in section
+/// 4 of RFC 3629.
 pub(super) fn character_shape(first: u8) -> Option<(usize, u8, u8)> {
     match first {
         0xC2..=0xDF => Some((2, 0x80, 0xBF)),
@@ -223,8 +227,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a connection delivers whose input arrives in `pieces`, with what
-    /// is left unread shown again in front of the next piece.
+    /// A connection whose input arrives in pieces; what is left unread is shown
+    /// again in front of the next piece.
     #[derive(Debug, Default)]
     struct Peer {
         framing: TextFraming,

@@ -18,7 +18,7 @@ fn each_message_of_the_command_line_comes_back_on_a_line() {
 }
 
 #[test]
-fn lines_of_a_pipe_are_sent_without_their_ends_and_empty_ones_not_at_all() {
+fn lines_from_a_pipe_are_sent_without_line_ends_and_empty_ones_not_at_all() {
     let (server, heard) = answering(<[u8]>::to_vec);
     run(&["echo", &server.to_string()], "하나\n\n둘\r\n셋".as_bytes()).printed(&["하나", "둘", "셋"]);
     assert_eq!(
@@ -41,7 +41,7 @@ fn lines_of_a_file_are_read_too() {
 
 #[test]
 fn lines_that_cannot_be_sent_yet_stay_in_the_pipe() {
-    // Nothing is answered, so nothing but the first line may go out.
+    // Nothing is answered, so only the first line may go out.
     let (server, _) =
         tcp_server("127.0.0.1:0", |mut connection, _| while !recv(&mut connection).is_empty() {});
     let mut client = Live::start(&["upper", "--timeout", "0", &server.to_string()]);
@@ -61,7 +61,7 @@ fn lines_that_cannot_be_sent_yet_stay_in_the_pipe() {
 }
 
 #[test]
-fn no_input_at_all_is_nothing_to_do() {
+fn without_any_input_there_is_nothing_to_do() {
     let (server, _) = tcp_server("127.0.0.1:0", |connection, _| echo(connection));
     Live::of(onepoll(&["echo", &server.to_string()]).stdin(Stdio::null())).end().printed(&[]);
 }
@@ -72,7 +72,7 @@ fn a_typed_end_word_ends_the_client() {
         let (server, _) = tcp_server("127.0.0.1:0", |connection, _| echo(connection));
         let mut client = Live::start(&["echo", &server.to_string()]);
         client.type_in(typed.as_bytes());
-        // Standard input stays open: it is the word that ends it.
+        // Standard input stays open: the word ends it.
         client.end().printed(answers);
     }
     let (server, heard) = answering(|bytes| bytes.to_ascii_uppercase());
@@ -108,7 +108,7 @@ fn an_echo_in_pieces_is_awaited_to_its_last_byte() {
     ask(&["echo", &server.to_string(), "가", "나"]).printed(&["가", "나"]);
 }
 
-/// More than all socket buffers hold: neither end may wait for the other.
+/// More than all socket buffers can hold: neither end may wait for the other.
 #[test]
 fn a_message_larger_than_all_buffers_comes_back_whole() {
     let (server, _) = tcp_server("127.0.0.1:0", |connection, _| echo(connection));
@@ -126,7 +126,7 @@ fn an_echo_that_differs_is_reported() {
     ask(&["echo", &server.to_string(), "abc"]).failed_saying(&[&server.to_string(), "no echo server"]);
 }
 
-/// The course's upper server: one answer, then it closes.
+/// The course's upper server: it answers once, then closes.
 fn upper_once(mut connection: TcpStream) {
     let heard = recv(&mut connection);
     connection.write_all(String::from_utf8_lossy(&heard).to_uppercase().as_bytes()).unwrap();
@@ -144,7 +144,8 @@ fn a_server_that_closes_after_each_answer_is_connected_anew() {
 fn a_message_that_crossed_with_a_close_is_sent_again() {
     let (server, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
         upper_once(connection.try_clone().unwrap());
-        // It closes only when the next message is on its way, without reading it.
+        // It closes only when the next message is on its way, without reading
+        // that message.
         let _ = connection.peek(&mut [0]);
         let _ = connection.flush();
     });
@@ -195,7 +196,7 @@ fn a_number_word_that_comes_letter_by_letter_is_one_answer() {
 
 #[test]
 fn an_upper_answer_that_lacks_the_end_is_reported() {
-    // As a server with one recv does: it answers the beginning, and closes.
+    // Like a server with one recv: it answers the beginning and closes.
     for stays_open in [false, true] {
         let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
             let mut heard = vec![0; 30_000];
@@ -263,7 +264,7 @@ fn a_json_answer_is_awaited_until_its_value_is_closed() {
     ask(&["json", &server.to_string(), "[1]", "2"]).printed(&[r#"{"a": [1, 2]}"#; 2]);
 }
 
-/// Answers each value as the json service does, without a word between them.
+/// Answers each value like the json service, with nothing between the answers.
 fn json_server() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<Vec<u8>>) {
     answering(|bytes| match serde_json::from_slice::<serde_json::Value>(bytes) {
         Ok(value) => value.to_string().into_bytes(),
@@ -293,7 +294,7 @@ fn a_json_value_is_sent_as_soon_as_it_is_typed_and_an_end_word_inside_one_is_jso
 }
 
 #[test]
-fn json_that_ends_too_early_is_sent_as_it_is_and_said() {
+fn json_that_ends_too_early_is_sent_as_it_is_and_reported() {
     let (server, heard) = json_server();
     let ended = run(&["json", &server.to_string()], b"[1]\n[2,\n");
     assert_eq!(ended.out, "[1]\n{\"error\": \"no value\"}\n");

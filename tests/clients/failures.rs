@@ -1,4 +1,4 @@
-//! What a client says and which status it leaves when something is wrong.
+//! What a client says, and its exit status, if something is wrong.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -126,7 +126,7 @@ fn wrong_usage_shows_the_usage_with_status_2() {
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_it_quietly() {
+fn a_reader_that_goes_away_ends_it_quietly() {
     let (server, _) = tcp_server("127.0.0.1:0", |connection, _| echo(connection));
     let mut child = onepoll(&["echo", &server.to_string()])
         .stdin(Stdio::piped())
@@ -136,7 +136,7 @@ fn a_reader_that_has_gone_ends_it_quietly() {
         .unwrap();
     drop(child.stdout.take());
     child.stdin.as_mut().unwrap().write_all("안녕\n둘\n".as_bytes()).unwrap();
-    // Its input stays open: it ends because it has nobody to print for.
+    // Its input stays open: it ends because nobody reads its output.
     let stdin = child.stdin.take();
     let ended = child.wait_with_output().unwrap();
     drop(stdin);
@@ -162,7 +162,8 @@ fn an_interrupt_ends_a_client_in_order() {
     client.interrupt();
     client.end().printed(&["안녕"]);
 
-    // Nobody accepts, so nothing is answered: it is interrupted as it waits.
+    // Nobody accepts, so nothing is answered, and the client is interrupted while
+    // it waits.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = Live::start(&["time", "--timeout", "0", &listener.local_addr().unwrap().to_string()]);
     let _connected = listener.accept().unwrap();

@@ -29,7 +29,7 @@ fn discover_says_when_nobody_answers() {
 }
 
 #[test]
-fn a_broadcast_is_sent_once_or_as_often_as_asked() {
+fn a_broadcast_is_sent_once_or_as_often_as_requested() {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let to = format!("{HERE}:{}", socket.local_addr().unwrap().port());
@@ -62,7 +62,7 @@ fn all_listeners_of_a_port_hear_a_broadcast() {
     let listen = ["broadcast", "listen", &port.to_string(), "--count", "2"];
     let mut listeners = [Live::start(&listen), Live::start(&listen)];
     listeners.iter_mut().for_each(|listener| listener.wait_for_remark("listening"));
-    // What programs that share the port send is heard as well.
+    // Messages from other programs that share the port are received too.
     let sender = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
     sender.set_reuse_address(true).unwrap();
     sender.set_broadcast(true).unwrap();
@@ -112,7 +112,7 @@ fn a_group_hears_and_answers_and_is_left_at_the_end() {
 }
 
 #[test]
-fn an_interface_that_no_network_has_is_named() {
+fn an_interface_that_does_not_exist_is_named() {
     for line in [
         "listen 224.0.0.255:3333 --interface 9.9.9.9",
         "listen [ff15::77]:3333 --interface 2001:db8::9",
@@ -132,9 +132,9 @@ fn a_message_that_is_too_long_for_a_group_says_so() {
     ended.failed_saying(&["224.0.0.255:3333", "65508 bytes", "at most 65507"]);
 }
 
-/// The loopback network has no IPv6 multicast route, unless somebody gave it one.
+/// The loopback network has no IPv6 multicast route unless somebody added one.
 #[test]
-fn a_group_without_a_way_to_it_says_what_the_system_says() {
+fn a_group_without_a_route_reports_what_the_system_says() {
     let probe = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None).unwrap();
     probe.set_multicast_if_v6(1).unwrap();
     let group: std::net::SocketAddr = "[ff15::77]:5990".parse().unwrap();

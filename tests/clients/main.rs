@@ -1,6 +1,6 @@
 //! The command-line clients as child processes, against small servers in the
-//! style of the course's Python programs: `recv(1024)`, an answer, and perhaps
-//! a close.
+//! style of the course's Python programs: `recv(1024)`, an answer, and perhaps a
+//! close.
 
 mod ask;
 mod chat;

@@ -1,4 +1,4 @@
-//! Running a client, and the servers that it talks to.
+//! Runs a client, and the servers that it talks to.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -25,14 +25,15 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// It ended with status 0 and these lines on standard output.
+    /// Checks that it ended with status 0 and these lines on standard output.
     #[track_caller]
     pub fn printed(self, lines: &[&str]) {
         let expected: String = lines.iter().map(|line| format!("{line}\n")).collect();
         assert_eq!((self.status, self.out.as_str()), (Some(0), expected.as_str()), "{}", self.err);
     }
 
-    /// It ended with status 1 and one sentence that has these parts.
+    /// Checks that it ended with status 1 and one sentence that contains these
+    /// parts.
     #[track_caller]
     pub fn failed_saying(self, parts: &[&str]) {
         assert_eq!(self.status, Some(1), "{self:?}");
@@ -43,7 +44,7 @@ impl Ended {
     }
 }
 
-/// Runs a client to its end with this on standard input.
+/// Runs a client to its end with this text on standard input.
 pub fn run(arguments: &[&str], typed: &[u8]) -> Ended {
     let mut client = Live::start(arguments);
     client.type_in(typed);
@@ -51,12 +52,12 @@ pub fn run(arguments: &[&str], typed: &[u8]) -> Ended {
     client.end()
 }
 
-/// As [`run`], with nothing typed.
+/// Like [`run`], with nothing typed.
 pub fn ask(arguments: &[&str]) -> Ended {
     run(arguments, b"")
 }
 
-/// A client that runs.
+/// A running client.
 pub struct Live {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -158,8 +159,8 @@ impl Live {
     }
 }
 
-/// A server that serves one connection after the other with `serve`, which is
-/// told the number of the connection, from 1.
+/// A server that serves one connection after another with `serve`, which receives
+/// the number of the connection, from 1.
 pub fn tcp_server(
     address: &str,
     mut serve: impl FnMut(TcpStream, usize) + Send + 'static,
@@ -176,7 +177,7 @@ pub fn tcp_server(
     (address, served)
 }
 
-/// A server that answers each datagram with what `answer` makes of it.
+/// A server that answers each datagram with the result of `answer`.
 pub fn udp_server(
     address: &str,
     mut answer: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static,
@@ -194,7 +195,7 @@ pub fn udp_server(
     bound
 }
 
-/// `conn.recv(1024)`; empty at the end.
+/// Like `conn.recv(1024)`; empty at the end.
 pub fn recv(connection: &mut TcpStream) -> Vec<u8> {
     let mut buffer = [0; 1024];
     let length = connection.read(&mut buffer).unwrap_or(0);
@@ -211,7 +212,7 @@ pub fn echo(mut connection: TcpStream) {
     }
 }
 
-/// Answers each `recv` of every connection, and reports what it heard.
+/// Answers each `recv` of every connection, and reports what it received.
 pub fn answering(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> (SocketAddr, Receiver<Vec<u8>>) {
     let (sender, heard): (Sender<Vec<u8>>, _) = channel();
     let (address, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
@@ -220,7 +221,8 @@ pub fn answering(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> (SocketA
             if bytes.is_empty() {
                 return;
             }
-            // First, so that it is known here when the client has its answer.
+            // First, so that it is known here by the time the client has its
+            // answer.
             let _ = sender.send(bytes.clone());
             connection.write_all(&answer(&bytes)).unwrap();
         }
@@ -228,7 +230,8 @@ pub fn answering(answer: impl Fn(&[u8]) -> Vec<u8> + Send + 'static) -> (SocketA
     (address, heard)
 }
 
-/// A port of this machine that nobody uses, over TCP and UDP, for a moment at least.
+/// A port of this machine that nobody uses, over TCP or UDP, at least for a
+/// moment.
 pub fn free_port() -> u16 {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = tcp.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Our clients against small Python servers in the course's style.
+//! Our clients against small Python servers in the style of the course.
 
 use crate::program::Program;
 use crate::shared_udp_port;

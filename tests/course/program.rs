@@ -1,4 +1,5 @@
-//! A program that a test runs, as its user would: what is typed, what it shows.
+//! A program that a test runs as its user would: what is typed, and what it
+//! shows.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 
-/// Ends a program that would otherwise run for ever; no test passes by it.
+/// Ends a program that would otherwise run forever; no test passes because of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running program; it is killed when this is dropped.
@@ -50,10 +51,10 @@ impl Program {
         keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// Waits until it has shown these lines, and nothing else on standard output.
+    /// Waits until it has shown these lines and nothing else on standard output.
     pub fn shows(&self, lines: &[&str]) {
         let expected = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-        // A wrong line will not become right: it need not be waited for.
+        // A wrong line will not become right, so there is no need to wait.
         let is_wrong = || !expected.starts_with(&self.output.text());
         eventually(&format!("{} shows {lines:?}", self.name), || {
             assert!(!is_wrong(), "{} shows\n{}{}", self.name, self.output.text(), self.errors.text());
@@ -61,12 +62,12 @@ impl Program {
         });
     }
 
-    /// Waits until it has remarked this on standard error.
+    /// Waits until it has written this to standard error.
     pub fn remarks(&self, text: &str) {
         eventually(&format!("{} remarks {text:?}", self.name), || self.errors.text().contains(text));
     }
 
-    /// The first line of a server: the port that it got.
+    /// The first line of a server: the port that it was given.
     pub fn port(&self) -> u16 {
         eventually(&format!("{} tells its port", self.name), || {
             assert_eq!(self.errors.text(), "", "{}", self.name);
@@ -75,8 +76,8 @@ impl Program {
         self.output.text().lines().next().unwrap().parse().unwrap()
     }
 
-    /// Waits for its end, with nothing more to type: in order, and this is all
-    /// that it has shown.
+    /// Waits until it ends, in order and with nothing more typed, having shown
+    /// only this.
     pub fn ends_with(self, expected: &str) {
         let name = self.name.clone();
         let (status, output, errors) = self.end();
@@ -84,7 +85,7 @@ impl Program {
         assert_eq!(output, expected, "{name}\n{errors}");
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn end(mut self) -> (ExitStatus, String, String) {
         drop(self.child.stdin.take());
         let started = Instant::now();
@@ -106,8 +107,8 @@ impl Drop for Program {
     }
 }
 
-/// What came through a pipe so far, read by a thread so that no program waits
-/// for us to take its output.
+/// What has come through a pipe so far, read by a thread so that no program has
+/// to wait for us to read its output.
 struct Pipe {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -130,7 +131,7 @@ impl Pipe {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
-    /// All of it, once the program has ended.
+    /// All of the output, once the program has ended.
     fn rest(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();

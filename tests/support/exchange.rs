@@ -1,4 +1,4 @@
-//! The notation of the exchanges in PROTOCOL.md, which explains it.
+//! Parses the notation of the exchanges in PROTOCOL.md, which explains it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::Chars;
@@ -9,7 +9,7 @@ use onepoll::config::Transport;
 /// One block: a conversation with one service.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The line of its fence, from 1.
+    /// The line number of its fence, from 1.
     pub line: usize,
     pub service: String,
     /// `key=value` pairs for the service's table, as TOML.

@@ -1,4 +1,4 @@
-//! `onepoll stress` as a child process, and servers in threads for it.
+//! Runs `onepoll stress` as a child process, against servers in threads.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::Value;
 
-/// The command, to be run.
+/// The command, ready to run.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
     command.arg("stress").args(arguments).stdin(Stdio::null());
@@ -21,12 +21,12 @@ pub fn stress(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-/// What it printed.
+/// The text that it printed.
 pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// A path for a file of the test's own, which does not exist.
+/// A path for this test alone, at which no file exists.
 pub fn free(name: &str) -> String {
     let file: PathBuf =
         [env!("CARGO_TARGET_TMPDIR"), &format!("stress-{}-{name}", std::process::id())].iter().collect();
@@ -39,7 +39,7 @@ pub fn json(file: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
 }
 
-/// A TCP server that does the same to every connection, in threads.
+/// A TCP server that serves every connection with `serve`, in threads.
 pub fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,5 +1,5 @@
-//! What the tests on real sockets share: a reactor in a thread, the daemon as a
-//! child process, and sockets that never wait for ever.
+//! Shared by the tests on real sockets: a reactor in a thread, the daemon as a
+//! child process, and sockets that never wait forever.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::io::{BufRead, BufReader, Read};
@@ -13,19 +13,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use onepoll::reactor::{Reactor, Remote, Statistics};
 
-/// Ends a test that would otherwise wait for ever; no test passes by it.
+/// Ends a test that would otherwise wait forever; no test passes because of it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A reactor that runs in a thread of its own until this is dropped.
 pub struct Running<T> {
-    /// What the set-up returned: addresses, mostly.
+    /// The result of the set-up, usually addresses.
     pub made: T,
     remote: Remote,
     thread: Option<JoinHandle<Statistics>>,
 }
 
 impl<T: Send + 'static> Running<T> {
-    /// Runs a reactor with what `set_up` hosts on it.
+    /// Runs a reactor with the services that `set_up` hosts on it.
     pub fn start(set_up: impl FnOnce(&mut Reactor) -> T + Send + 'static) -> Running<T> {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::spawn(move || {
@@ -43,7 +43,7 @@ impl<T: Send + 'static> Running<T> {
         &self.remote
     }
 
-    /// Ends it and says what it counted.
+    /// Ends it and returns its statistics.
     pub fn finish(mut self) -> Statistics {
         self.remote.drain();
         self.thread.take().unwrap().join().unwrap()
@@ -52,7 +52,7 @@ impl<T: Send + 'static> Running<T> {
 
 impl<T> Drop for Running<T> {
     fn drop(&mut self) {
-        // The second request ends it at once.
+        // The second request makes it end at once.
         self.remote.drain();
         self.remote.drain();
         if let Some(thread) = self.thread.take() {
@@ -77,7 +77,7 @@ impl Daemon {
         Daemon::spawn(command)
     }
 
-    /// Starts it with a config file of this text, on free ports where it says 0.
+    /// Starts it with this config file, on free ports wherever the file says 0.
     pub fn with_config(name: &str, text: &str) -> Daemon {
         let file = config_file(name, text);
         Daemon::start(&["--config", &file])
@@ -93,7 +93,7 @@ impl Daemon {
         Daemon { process, services: announcement["services"].clone(), stdout }
     }
 
-    /// The addresses of a service, in the order announced.
+    /// The addresses of a service, in the order in which they were announced.
     pub fn addresses(&self, name: &str, transport: &str) -> Vec<SocketAddr> {
         let all = self.services.as_array().unwrap().iter();
         let its = all.filter(|service| service["name"] == name && service["transport"] == transport);
@@ -112,7 +112,7 @@ impl Daemon {
         kill(Pid::from_raw(self.process.id() as i32), signal).unwrap();
     }
 
-    /// Waits for its end, and for what else it wrote to standard output.
+    /// Waits until it ends, and returns what else it wrote to standard output.
     pub fn wait(&mut self) -> (ExitStatus, String) {
         let status = self.process.wait().unwrap();
         let mut rest = String::new();
@@ -148,7 +148,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Writes a config file of the test's own and returns its path.
+/// Writes a config file for this test alone and returns its path.
 pub fn config_file(name: &str, text: &str) -> String {
     let file =
         std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.toml", std::process::id()));
@@ -156,7 +156,7 @@ pub fn config_file(name: &str, text: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-/// A connection whose reads end with an error instead of waiting for ever.
+/// A connection whose reads fail instead of waiting forever.
 pub fn connect(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -193,11 +193,11 @@ pub fn read_line(stream: &TcpStream) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < end, "it never came to be: {what}");
+        assert!(Instant::now() < end, "this never happened: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }

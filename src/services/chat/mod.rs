@@ -15,12 +15,35 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::conversation::{Conversation, Heard};
-use crate::config::ChatConfig;
-use crate::reactor::{DatagramPeer, Membership, Overflow, Room, SocketId};
-use crate::service::{CloseReason, Context, Farewell, Input, Service};
+use crate::config::{Description, Key, Plan, Settings, Value, values};
+use crate::service::{
+    CloseReason, Context, DatagramPeer, Farewell, Input, Membership, Overflow, Room, Service, SocketId,
+};
 use crate::wire::text::Mode;
 use circle::{Circle, Person, Then, say};
 use throttle::Verdict;
+
+/// What the catalog says about it.
+pub static DESCRIPTION: Description = Description {
+    name: "chat",
+    about: "one room: a message goes to every other member",
+    notes: "TCP and UDP share it.",
+    tcp: Some(9999),
+    udp: Some(9999),
+    keys: &[ECHO_TO_SENDER],
+    plan,
+};
+
+const ECHO_TO_SENDER: Key = Key {
+    name: "echo_to_sender",
+    value: Value::Default("false"),
+    about: "Send a message to its sender too.",
+};
+
+fn plan(settings: &mut Settings<'_>) -> Plan {
+    let echo_to_sender = settings.get(&ECHO_TO_SENDER, values::flag);
+    settings.listen(Chat::new(echo_to_sender))
+}
 
 const ROOM: Room = Room(0);
 /// UDP members at once. No handshake shows that a sender is real, so forged
@@ -71,9 +94,9 @@ struct Peer {
 }
 
 impl Chat {
-    /// A chat as configured.
-    pub fn new(config: &ChatConfig) -> Chat {
-        Chat { circle: Circle::new(config.echo_to_sender), peers: HashMap::new(), sweeps: false }
+    /// A chat whose messages go to their sender too, or not.
+    pub fn new(echo_to_sender: bool) -> Chat {
+        Chat { circle: Circle::new(echo_to_sender), peers: HashMap::new(), sweeps: false }
     }
 
     /// Relays what there is to relay. A member that speaks too often is left

@@ -6,17 +6,17 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::reactor::{Limits, Rate};
 use crate::rehearsal::{Client, Rehearsal, splits};
+use crate::service::{Limits, Rate};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn stage() -> Rehearsal<Chat> {
-    Rehearsal::new(Chat::new(&ChatConfig::default()))
+    Rehearsal::new(Chat::new(false))
 }
 
 fn stage_with(limits: Limits) -> Rehearsal<Chat> {
-    Rehearsal::with_limits(Chat::new(&ChatConfig::default()), limits)
+    Rehearsal::with_limits(Chat::new(false), limits)
 }
 
 fn text(stage: &mut Rehearsal<Chat>, client: Client) -> String {
@@ -50,7 +50,7 @@ fn a_message_goes_to_every_other_member_byte_for_byte() {
 
 #[test]
 fn echo_to_sender_sends_it_to_the_sender_too() {
-    let mut stage = Rehearsal::new(Chat::new(&ChatConfig { echo_to_sender: true }));
+    let mut stage = Rehearsal::new(Chat::new(true));
     let (a, b) = (stage.connect(), stage.connect());
     stage.send(a, "안녕".as_bytes());
     assert_eq!(text(&mut stage, a), "안녕");
@@ -209,7 +209,10 @@ fn a_member_that_does_not_read_is_announced_as_dropped() {
     let mut stage = stage();
     let (a, b) = (stage.connect(), stage.connect());
     stage.send(a, "/nick 민수\n".as_bytes());
-    stage.lose(a, CloseReason::TooSlow);
+    stage.stop_reading(a);
+    for _ in 0..48 {
+        stage.send(b, &[b'.'; 64 * 1024]);
+    }
     assert_eq!(text(&mut stage, b), "* 민수 joined\n* 민수 was dropped: it does not read\n");
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::reactor::{Rate, TokenBucket};
+use crate::service::{Rate, TokenBucket};
 
 /// A member that keeps sending over its rate for this long is dropped: nobody
 /// types like that, and slowing it down has not helped.

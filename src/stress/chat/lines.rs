@@ -1,8 +1,8 @@
-//! The lines of a chat: each tells its sender and its number, and every byte of
-//! it can be computed again.
+//! Makes and reads the lines of a chat: each shows its sender and its number, and
+//! every byte of it can be computed again.
 //!
-//! `~MMMMSSSSSNNNNNNNNNN padding` and LF: a mark of this run, the sender and
-//! the number in hexadecimal, then letters that both decide.
+//! `~MMMMSSSSSNNNNNNNNNN padding` and LF: a mark of this run, the sender and the
+//! number in hexadecimal, then letters that both determine.
 
 use crate::stress::payload::mix;
 
@@ -11,7 +11,7 @@ pub const HEADER: usize = 1 + MARK + SENDER + NUMBER + 1;
 const MARK: usize = 4;
 const SENDER: usize = 5;
 const NUMBER: usize = 10;
-/// Places in the block of letters at which padding can begin.
+/// Positions in the block of letters at which padding can begin.
 const PLACES: u64 = 16 * 1024;
 
 #[derive(Debug)]
@@ -21,19 +21,21 @@ pub struct Lines {
     letters: Vec<u8>,
 }
 
-/// What a line is.
+/// What a line turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// One of ours, and whether its padding is right.
+    /// A line of this run, and whether its padding is correct.
     Line { sender: usize, number: u64, is_right: bool },
-    /// The server's own: an announcement begins with `* `. Or another run's.
+    /// A line of the server's own (its announcements begin with `* `), or of
+    /// another run.
     Other,
-    /// Nothing that anybody sent.
+    /// A line that nobody sent.
     Corrupted,
 }
 
 impl Lines {
-    /// Lines of `size` bytes with their end, more than [`HEADER`].
+    /// Lines of `size` bytes including the line end, which must be more than
+    /// [`HEADER`].
     pub fn new(size: usize, seed: u64) -> Lines {
         let size = size.max(HEADER + 1);
         let mut mark = *b"~0000";
@@ -59,7 +61,7 @@ impl Lines {
         out.push(b'\n');
     }
 
-    /// The first line of `bytes`, with its end, if it is whole.
+    /// The first line of `bytes`, including its line end, if it is complete.
     pub fn first<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         if bytes.len() >= self.size && bytes.starts_with(&self.mark) && bytes[self.size - 1] == b'\n' {
             return Some(&bytes[..self.size]);
@@ -84,8 +86,8 @@ impl Lines {
         }
     }
 
-    /// Whether a line without our mark was ours: by its padding, where there is
-    /// so much of it that no other run has the same.
+    /// Whether a line without our mark was ours. Its padding tells, if there is
+    /// enough of it that no other run can have the same.
     fn is_ours(&self, line: &[u8], sender: usize, number: u64) -> bool {
         self.size > HEADER + 8 && self.has_padding(line, sender, number)
     }
@@ -95,7 +97,7 @@ impl Lines {
     }
 }
 
-/// Writes the low digits of a number.
+/// Writes the low digits of a number in hexadecimal.
 fn put_hex(number: u64, digits: &mut [u8]) {
     let mut rest = number;
     for digit in digits.iter_mut().rev() {

@@ -1,7 +1,7 @@
 //! `chat`: every line must reach every other member once, and in order.
 //!
-//! The first members are the senders. A line is under way until all have it;
-//! its latency is taken at each member.
+//! The first members are the senders. A line is in flight until all members have
+//! it; its latency is measured at each of them.
 
 mod lines;
 mod sender;
@@ -27,11 +27,13 @@ pub struct Chat {
     echo_to_sender: bool,
     members: Vec<Member>,
     senders: Vec<Sender>,
-    /// The next number that a member expects of a sender, member by member.
+    /// The next number that each member expects from each sender, grouped by
+    /// member.
     expected: Vec<u64>,
-    /// What a member has not got of a sender although it got later lines.
+    /// The lines of a sender that a member has not received although it received
+    /// later ones.
     missing: HashMap<(usize, usize), Vec<u64>>,
-    /// Senders that may speak again after this callback.
+    /// Senders that may send again after this callback.
     freed: Vec<usize>,
     out: Vec<u8>,
 }
@@ -70,14 +72,14 @@ impl Chat {
         }
     }
 
-    /// Whether a sender may have one more line under way.
+    /// Whether a sender may have one more line in flight.
     fn is_free(&self, sender: usize) -> bool {
         let speaker = &self.senders[sender];
         let depth = if speaker.is_known { self.run.plan.load.depth() } else { 1 };
         self.members[sender].connection.is_some() && speaker.expected < depth
     }
 
-    /// Lets a sender speak as far as it may.
+    /// Lets a sender send as much as it may.
     fn speak(&mut self, sender: usize, now: Instant, cx: &mut Context<'_>) {
         let Some(connection) = self.members[sender].connection else { return };
         let left = self.run.open_now() - usize::from(!self.echo_to_sender);
@@ -100,7 +102,7 @@ impl Chat {
         }
     }
 
-    /// Gives the senders the lines that fell due.
+    /// Hands the senders the lines that fell due.
     fn speak_when_due(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some((sender, due)) = self.run.next_due(self.senders.len(), now) {
             let is_free = self.is_free(sender);
@@ -113,7 +115,7 @@ impl Chat {
         }
     }
 
-    /// Takes in a line that a member heard.
+    /// Takes a line that a member received.
     fn hear(&mut self, member: usize, line: &[u8], now: Instant) {
         let has_load = !matches!(self.run.phase, Phase::Reaching | Phase::Ramp | Phase::Settle);
         match self.lines.read(line) {
@@ -136,7 +138,7 @@ impl Chat {
             return;
         }
         if member == sender && !self.echo_to_sender {
-            // To whom it was not to go: once too often.
+            // It was not meant for its own sender: one delivery too many.
             tally.counts.duplicated += 1;
             return;
         }
@@ -178,12 +180,12 @@ impl Chat {
                     self.finish_lines(sender);
                 }
             }
-            // It was given up already, and counted as lost.
+            // It had already been given up and counted as lost.
             None => tally.counts.late_answers += 1,
         }
     }
 
-    /// Takes the lines out that all have got.
+    /// Removes the lines that all members have received.
     fn finish_lines(&mut self, sender: usize) {
         let speaker = &mut self.senders[sender];
         while speaker.take_if(|spoken| spoken.left == 0).is_some() {
@@ -199,7 +201,7 @@ impl Chat {
         }
     }
 
-    /// A member is gone: what it has not got, it never gets.
+    /// Handles a member's end: lines that it has not received will never arrive.
     fn leave(&mut self, member: usize, error: Option<String>, now: Instant) {
         if self.members[member].connection.take().is_none() {
             return;
@@ -235,7 +237,8 @@ impl Chat {
         }
     }
 
-    /// Gives up the lines that some member has not got for too long, or all.
+    /// Gives up the lines that some member has been waiting for too long, or all
+    /// lines.
     fn sweep(&mut self, now: Instant, all: bool) {
         let timeout = self.run.plan.timeout;
         for sender in 0..self.senders.len() {
@@ -316,7 +319,7 @@ impl Service for Chat {
                 }
                 self.open_more(cx);
             }
-            CloseReason::ShuttingDown => {}
+            CloseReason::ShuttingDown | CloseReason::CutOff => {}
             why => {
                 let now = cx.moment();
                 self.leave(member, end_of_connection(why), now);
@@ -349,7 +352,7 @@ impl Service for Chat {
     }
 }
 
-/// Ended before its time: nobody waits any longer for what is under way or due.
+/// The run ended early: nobody waits any longer for what is in flight or due.
 impl Drop for Chat {
     fn drop(&mut self) {
         if !self.run.is_under_way() {

@@ -1,4 +1,4 @@
-//! A member that speaks, and what becomes of its lines.
+//! A member that sends, and what becomes of its lines.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,22 +10,23 @@ use crate::stress::run::Share;
 pub(super) struct Sender {
     pub next: u64,
     pub under_way: VecDeque<Spoken>,
-    /// Those of them that somebody will get still. What is overtaken everywhere
-    /// holds no place that the next line could have.
+    /// How many of them somebody will still receive. A line that was overtaken
+    /// everywhere takes no slot away from the next one.
     pub expected: usize,
     pub share: Share,
-    /// Its first line is through: servers that tell lines from chunks of text
-    /// by the first one know it now, however the next are cut.
+    /// Whether its first line has arrived everywhere. Servers that use the first
+    /// line to tell lines from chunks have decided by then, however the next ones
+    /// are cut.
     pub is_known: bool,
 }
 
-/// A line under way.
+/// A line in flight.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spoken {
     pub line: InFlight,
-    /// Members that have not got it.
+    /// Members that have not received it.
     pub left: usize,
-    /// And those of them that got a later one.
+    /// How many of those have received a later one.
     pub overtaken: usize,
 }
 
@@ -48,7 +49,8 @@ impl Sender {
         line
     }
 
-    /// Changes what is known of a line, if it is under way; says what is known then.
+    /// Updates what is known of a line, if it is in flight, and returns the
+    /// updated state.
     pub fn change(&mut self, number: u64, change: impl FnOnce(&mut Spoken)) -> Option<Spoken> {
         let first = self.under_way.front()?.line.number;
         let spoken = self.under_way.get_mut(number.checked_sub(first)? as usize)?;
@@ -58,7 +60,7 @@ impl Sender {
         Some(*spoken)
     }
 
-    /// Takes the oldest line out if it is like this.
+    /// Removes the oldest line if `is_so` holds for it.
     pub fn take_if(&mut self, is_so: impl FnOnce(&Spoken) -> bool) -> Option<Spoken> {
         let spoken = self.under_way.pop_front_if(|spoken| is_so(spoken))?;
         self.expected -= usize::from(spoken.is_expected());

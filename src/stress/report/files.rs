@@ -1,6 +1,6 @@
-//! The files that a run writes. None that exists is overwritten unless asked to;
-//! what is no regular file (a pipe, a terminal, a device) has nothing to lose.
-//! `-` is standard output, for one of them.
+//! Opens the files that a run writes. It overwrites an existing file only if
+//! asked to; anything other than a regular file (a pipe, a terminal, a device)
+//! has nothing to lose. One of the files may be `-`, standard output.
 
 use std::path::{Path, PathBuf};
 
@@ -10,20 +10,20 @@ use super::Reporter;
 use super::place::Place;
 use super::writer::Writer;
 
-/// Where to write what.
+/// The options that name the files to write.
 #[derive(Debug, Args)]
 pub struct Files {
-    /// Write the summary there, as JSON (docs/stress.md tells its fields); - is
-    /// standard output, for any of these four
+    /// Write the summary to this file as JSON (docs/stress.md describes its
+    /// fields); one of these four files may be -, for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write one line of JSON there for each interval
+    /// Write one line of JSON per interval to this file
     #[arg(long, value_name = "FILE")]
     ndjson: Option<PathBuf>,
-    /// Write an HdrHistogram interval log there
+    /// Write an HdrHistogram interval log to this file
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
-    /// Write a page there with the latency curve and the rate over time
+    /// Write a page with the latency curve and the rate over time to this file
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Overwrite these files if they exist
@@ -31,8 +31,8 @@ pub struct Files {
     force: bool,
 }
 
-/// The files of a run: those that grow with it are open, and the others are
-/// known to be writable.
+/// The files of a run: those that grow with it are open, and the others are known
+/// to be writable.
 #[derive(Debug)]
 pub struct Outputs {
     pub json: Option<Place>,
@@ -41,8 +41,8 @@ pub struct Outputs {
 }
 
 impl Files {
-    /// Checks that all can be written, before anything is measured, and opens
-    /// those that are written on the way.
+    /// Checks before the measurement that all files can be written, and opens
+    /// those that are written during the run.
     ///
     /// # Errors
     /// A sentence for the user. Nothing is left behind then.
@@ -57,7 +57,9 @@ impl Files {
             if all[..number].iter().any(|other| other.is_same(place)) {
                 return Err(match place.is_stdout() {
                     true => "only one file can go to standard output: give the others names".into(),
-                    false => format!("{} is to be written twice: give each file its own", place.name()),
+                    false => {
+                        format!("{} would be written twice: give each file a name of its own", place.name())
+                    }
                 });
             }
         }
@@ -77,13 +79,14 @@ impl Files {
 }
 
 impl Outputs {
-    /// Whether standard output is for one of the files, and for nothing else.
+    /// Whether one of the files is standard output, which then holds nothing
+    /// else.
     pub fn take_stdout(&self) -> bool {
         self.growing.iter().chain(&self.json).chain(&self.report).any(Place::is_stdout)
     }
 
-    /// Removes the files that were made for a run which measured nothing, so
-    /// that they are not in the way of the next try.
+    /// Removes the files created for a run that measured nothing, so that they
+    /// are not in the way of the next attempt.
     pub fn take_back(&self) {
         self.growing.iter().for_each(Place::take_back);
     }

@@ -1,4 +1,4 @@
-//! The page of `--report`: one file, which needs no other.
+//! The page of `--report`: a single file that depends on no other.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -18,8 +18,8 @@ const CHART: (u32, u32) = (860, 340);
 const DECADES: f64 = 8.0;
 /// Points of the latency curve in a decade.
 const POINTS: usize = 40;
-/// Colours of the runs, as far as they go; they can be told apart by those who
-/// see red and green alike.
+/// Colours of the first few runs, chosen so that people with red-green blindness
+/// can tell them apart.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -29,9 +29,9 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     BLACK,
 ];
-/// The most labels that an axis of latencies has.
+/// The most labels on an axis of latencies.
 const LABELS: usize = 10;
-/// The fewest, where there is any choice.
+/// The fewest labels, if there is any choice.
 const FEWEST_LABELS: usize = 3;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em;\
@@ -41,7 +41,7 @@ pre{background:#f5f5f5;padding:1em;overflow-x:auto}svg{width:100%;height:auto}\
 .legend i{display:inline-block;width:2em;margin-right:.5em;vertical-align:middle;border-top:2px solid}\
 .legend .dashed{border-top-style:dashed}.bad{color:#a00;font-weight:bold}.good{color:#060}";
 
-/// One curve. Those of one run have one colour.
+/// One curve. All curves of one run have the same colour.
 struct Curve {
     name: String,
     colour: RGBColor,
@@ -49,7 +49,7 @@ struct Curve {
     points: Vec<(f64, f64)>,
 }
 
-/// The whole page.
+/// Draws the whole page.
 ///
 /// # Errors
 /// A sentence for the user.
@@ -66,7 +66,7 @@ fn draw(summary: &Summary, outcomes: &[Outcome]) -> Result<String, Box<dyn Error
     );
     let errors: u64 = summary.runs.iter().map(Measured::all_errors).sum();
     match errors {
-        0 if summary.runs.iter().any(|run| run.interrupted) => page += "<p>Ended before its time.</p>\n",
+        0 if summary.runs.iter().any(|run| run.interrupted) => page += "<p>Ended early.</p>\n",
         0 => page += "<p class=\"good\">No errors.</p>\n",
         _ => writeln!(page, "<p class=\"bad\">{errors} errors: see below.</p>")?,
     }
@@ -87,7 +87,7 @@ fn draw(summary: &Summary, outcomes: &[Outcome]) -> Result<String, Box<dyn Error
     Ok(page)
 }
 
-/// Over how many nines of the requests: 1 is 90 %, 2 is 99 %.
+/// Latency curves over the number of nines: 1 is 90 %, 2 is 99 %.
 fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (number, outcome) in outcomes.iter().enumerate() {
@@ -97,7 +97,8 @@ fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
             if histogram.is_empty() {
                 continue;
             }
-            // Rarer than one of all that were timed means nothing.
+            // Anything rarer than one in the number of timed requests means
+            // nothing.
             let decades = (histogram.len() as f64).log10().clamp(1.0, DECADES);
             let count = (decades * POINTS as f64) as usize;
             let slowest = (decades, histogram.max() as f64 / 1e6);
@@ -112,7 +113,7 @@ fn latency_curves(outcomes: &[Outcome]) -> Vec<Curve> {
             curves.push(Curve {
                 name: run_name(name, number, outcomes.len()),
                 colour: colour(number, outcomes.len()),
-                // Alone it needs nothing to be told by.
+                // A single curve needs no dashes to be told apart.
                 is_dashed: is_dashed && !latencies.due.is_empty(),
                 points,
             });
@@ -150,7 +151,8 @@ fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
             |interval: &Interval| ratio(interval.counts.answered as f64, interval.length.as_secs_f64());
         let points: Vec<(f64, f64)> = match &intervals[..] {
             [] => continue,
-            // A few messages take no longer than that: their rate is a line.
+            // A few messages may take less than one interval: draw their rate as
+            // a line.
             [only] => {
                 let ends = [only.start, only.start + only.length];
                 ends.map(|end| (end.as_secs_f64(), rate(only))).to_vec()
@@ -170,7 +172,7 @@ fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
     curves
 }
 
-/// When it was measured, in seconds since the run began.
+/// The time of the measurement, in seconds since the run began.
 fn measured_part(outcome: &Outcome) -> Option<Range<f64>> {
     let mut measured = outcome.intervals.iter().filter(|interval| interval.phase == "measure");
     let first = measured.next()?;
@@ -193,7 +195,7 @@ fn latency_chart(curves: &[Curve]) -> Result<String, Box<dyn Error>> {
             labels: LABELS,
             write: &|millis| millis_text(*millis),
         },
-        "share of the requests that were at least as fast; the last point is the slowest",
+        "share of requests that were at least as fast; the last point is the slowest request",
         0.0,
         curves,
     )
@@ -224,8 +226,8 @@ struct Axis<'a, R> {
     write: &'a dyn Fn(&f64) -> String,
 }
 
-/// Values for the labels of an axis of latencies: those that begin with 1, 2 or
-/// 5; with 1 alone where they would be too many, and finer where too few.
+/// Values for the labels on an axis of latencies: those that begin with 1, 2 or
+/// 5; only 1 if they would be too many, and finer ones if too few.
 fn steps(low: f64, high: f64) -> Vec<f64> {
     let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let steps = |digits: &[f64]| -> Vec<f64> {
@@ -244,7 +246,8 @@ fn steps(low: f64, high: f64) -> Vec<f64> {
         .unwrap_or_else(|| steps(&fifths))
 }
 
-/// Curves as a picture (SVG) with a legend below, of which the part up to `shaded` is shaded.
+/// Draws curves as a picture (SVG) with a legend below; everything up to `shaded`
+/// is shaded.
 fn chart<Y>(
     x: Axis<'_, Range<f64>>,
     y: Axis<'_, Y>,
@@ -287,7 +290,7 @@ where
     Ok(svg + &legend(curves))
 }
 
-/// Beside what it explains, or it would cover it.
+/// The legend, outside the picture so that it covers none of it.
 fn legend(curves: &[Curve]) -> String {
     if curves.len() < 2 {
         return String::new();
@@ -429,7 +432,7 @@ mod tests {
         };
         outcome.intervals = vec![interval(0, 40, "measure")];
         assert_eq!(rate_curves(std::slice::from_ref(&outcome))[0].points, [(0.0, 1000.0), (0.04, 1000.0)]);
-        // What is measured is shorter than the intervals before it.
+        // The measurement is shorter than the intervals before it.
         outcome.intervals = vec![interval(0, 100, "warmup"), interval(100, 40, "measure")];
         assert_eq!(rate_curves(std::slice::from_ref(&outcome))[0].points, [(0.05, 1000.0), (0.12, 1000.0)]);
     }

@@ -1,4 +1,4 @@
-//! The line on a terminal that tells how a run goes on.
+//! The line on a terminal that shows the progress of a run.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -9,12 +9,13 @@ use rustix::termios::tcgetwinsize;
 use super::table::time;
 use crate::stress::measure::{Interval, Tally};
 
-/// The time between two refreshments.
+/// The time between two updates.
 const REFRESH: Duration = Duration::from_millis(250);
-/// Columns of the progress bar without its brackets: fewer tell nothing.
+/// Columns of the progress bar without its brackets: the most it takes, and the
+/// fewest that are of any use.
 const LONGEST_BAR: usize = 20;
 const SHORTEST_BAR: usize = 5;
-/// Columns of a terminal that does not tell.
+/// Columns of a terminal that does not report its width.
 const USUAL_WIDTH: usize = 80;
 
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// None where nobody sees it, or where a line cannot take another's place.
+    /// `None` if nobody sees it, or if one line cannot replace another.
     pub fn new() -> Option<Live> {
         let has_escapes = env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
         (io::stderr().is_terminal() && has_escapes).then(|| Live { shown: Instant::now(), answered: 0 })
@@ -34,8 +35,8 @@ impl Live {
         now.saturating_duration_since(self.shown) >= REFRESH
     }
 
-    /// Shows the state of a run that is partly done, from 0 to 1; of the
-    /// `run`-th if there are several.
+    /// Shows the state of a run of which `part`, from 0 to 1, is done; `run` is
+    /// its number if there are several.
     pub fn show(
         &mut self,
         run: Option<u32>,
@@ -50,7 +51,7 @@ impl Live {
         let rate = answered.saturating_sub(self.answered) as f64 / passed;
         (self.shown, self.answered) = (now, answered);
         let latency = interval.latency.map_or("-".into(), |[_, p99, _]| time(p99));
-        // In their order, and with how much each matters.
+        // In display order, with the importance of each.
         let parts = [
             (run.map_or(String::new(), |run| format!("run {run}")), 1),
             (format!("{:3.0} %  {:<7}", part * 100.0, interval.phase), 6),
@@ -59,11 +60,11 @@ impl Live {
             (format!("errors {}", tally.counts.faults() + errors), 4),
             (format!("{} connections", interval.connections), 2),
         ];
-        // Nothing is lost when nobody sees it.
+        // Nothing is lost if nobody sees it.
         let _ = write!(io::stderr(), "\r{}\x1b[K", fit(&parts, part, width()));
     }
 
-    /// Takes the line away, and begins anew.
+    /// Removes the line, and starts over.
     pub fn clear(&mut self) {
         self.answered = 0;
         let _ = write!(io::stderr(), "\r\x1b[K");
@@ -75,10 +76,10 @@ fn width() -> usize {
     if told == 0 { USUAL_WIDTH } else { told }
 }
 
-/// The line for a terminal of so many columns: the bar has what the parts leave,
-/// and those that matter least are left out where there is too little room.
+/// The line for a terminal of this width: the bar gets what the parts leave, and
+/// if there is too little room the least important parts are left out.
 fn fit(parts: &[(String, u8)], done: f64, width: usize) -> String {
-    // What stands in the last column makes some terminals begin a new line.
+    // A character in the last column makes some terminals wrap.
     let room = width.saturating_sub(1);
     let mut parts: Vec<&(String, u8)> = parts.iter().filter(|(text, _)| !text.is_empty()).collect();
     loop {
@@ -95,7 +96,7 @@ fn fit(parts: &[(String, u8)], done: f64, width: usize) -> String {
     }
 }
 
-/// The bar, with what parts it from the rest.
+/// The bar, including the space that separates it from the rest.
 fn bar(done: f64, room: usize) -> String {
     let length = room.saturating_sub("  []".len()).min(LONGEST_BAR);
     if length < SHORTEST_BAR {

@@ -1,5 +1,5 @@
-//! What a run tells: while it goes on ([`Reporter`]) and at its end
-//! ([`table`], [`summary`], [`html`]).
+//! Reports on a run: while it goes on ([`Reporter`]) and at its end ([`table`],
+//! [`summary`], [`html`]).
 
 pub mod files;
 pub mod html;
@@ -23,20 +23,20 @@ use writer::Writer;
 
 use super::measure::{Interval, Tally};
 
-/// The log's largest value of an interval is in milliseconds, as the format's
-/// other writers have it.
+/// The log gives the largest value of an interval in milliseconds, like other
+/// writers of the format.
 const NANOS_OF_A_MILLI: f64 = 1e6;
 
-/// Reports while a run goes on: a live line on a terminal, a line of JSON and
-/// one of the histogram log for each interval.
+/// Reports while a run goes on: with a live line on a terminal, and one line of
+/// JSON and one of the histogram log per interval.
 #[derive(Debug, Default)]
 pub struct Reporter {
     live: Option<Live>,
     ndjson: Option<Writer>,
     hdr: Option<Writer>,
-    /// When the histogram log began, which its times count from.
+    /// When the histogram log began; its times count from there.
     log_began: Option<Instant>,
-    /// Which of several runs this is, if there are several.
+    /// The number of this run, if there are several.
     run: Option<u32>,
     /// Why a record could not be made.
     failure: Option<io::Error>,
@@ -75,20 +75,20 @@ impl Reporter {
         Reporter { live: Live::new(), ndjson, hdr, log_began: None, run: None, failure: None }
     }
 
-    /// From now on it is this of several runs.
+    /// From now on, reports belong to this one of several runs.
     pub fn set_run(&mut self, run: u32) {
         self.run = Some(run);
     }
 
-    /// Waits until all files are written, and says what is missing in them.
+    /// Waits until all files are written, and returns what is missing in them.
     pub fn finish(self) -> Vec<String> {
         let failure = self.failure.map(|error| format!("a record could not be made: {error}"));
         let writers = [self.ndjson, self.hdr].into_iter().flatten();
         failure.into_iter().chain(writers.filter_map(Writer::finish)).collect()
     }
 
-    /// Begins the histogram log: its comments and its legend, as the format's
-    /// other writers put them.
+    /// Begins the histogram log with its comments and its legend, like other
+    /// writers of the format.
     pub fn begin_log(&mut self, title: &str, now: std::time::SystemTime) {
         let Some(writer) = &mut self.hdr else { return };
         self.log_began = Some(Instant::now());
@@ -113,15 +113,15 @@ impl Reporter {
         self.live.as_ref().is_some_and(|live| live.is_due(now))
     }
 
-    /// Shows the state of a run that is partly done, from 0 to 1. `errors` are
-    /// those that the tally does not tell.
+    /// Shows the state of a run of which `part`, from 0 to 1, is done. `errors`
+    /// are those that the tally does not include.
     pub fn live(&mut self, interval: &Interval, part: f64, tally: &Tally, errors: u64, now: Instant) {
         if let Some(live) = self.live.as_mut().filter(|live| live.is_due(now)) {
             live.show(self.run, interval, part, tally, errors, now);
         }
     }
 
-    /// Takes the live line away.
+    /// Removes the live line.
     pub fn clear(&mut self) {
         if let Some(live) = &mut self.live {
             live.clear();
@@ -187,7 +187,8 @@ impl Reporter {
             .begin_log_with(&mut record, &mut serializer)?
             .write_histogram(latency, start, interval.length, tag)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        // It says the divisor again, which stands at the log's beginning.
+        // Each record repeats the divisor, which already stands at the beginning
+        // of the log.
         let line = record.split_inclusive(|byte| *byte == b'\n').next_back().unwrap_or_default();
         writer.write(line.to_vec());
         Ok(())

@@ -1,5 +1,5 @@
-//! Where a file's name leads: to a file that may exist or not, to a pipe or a
-//! device, or to a descriptor that the program was given.
+//! Finds out where a file name leads: to a file that may or may not exist, to a
+//! pipe or device, or to a descriptor that the program inherited.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ pub struct Place {
     /// As the user wrote it.
     name: PathBuf,
     kind: Kind,
-    /// What exists is overwritten.
+    /// Whether an existing file is overwritten.
     force: bool,
 }
 
@@ -23,7 +23,7 @@ pub struct Place {
 enum Kind {
     Stdout,
     Stderr,
-    /// A regular file, by its path without links, and whether it was there before.
+    /// A regular file, by its path without links, and whether it already existed.
     File {
         path: PathBuf,
         exists: bool,
@@ -33,7 +33,7 @@ enum Kind {
 }
 
 impl Place {
-    /// Finds out where a name leads. `force`: also to a file that exists.
+    /// Finds out where a name leads. With `force` it may be an existing file.
     ///
     /// # Errors
     /// A sentence for the user about what cannot be written.
@@ -54,7 +54,9 @@ impl Place {
                     return Err(cannot_write(name, &error));
                 }
                 Err(_) if fs::symlink_metadata(name).is_ok() => {
-                    return Err(format!("{shown} is a link to what does not exist: name that file itself"));
+                    return Err(format!(
+                        "{shown} is a link to a file that does not exist: name that file instead"
+                    ));
                 }
                 Err(_) => Kind::File { path: new_file(name)?, exists: false },
             },
@@ -77,7 +79,7 @@ impl Place {
         self.kind == Kind::Stdout
     }
 
-    /// Whether it is written without waiting for anybody.
+    /// Whether it can be written without waiting for a reader.
     pub fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File { .. })
     }
@@ -98,7 +100,7 @@ impl Place {
             .map_err(|error| cannot_write(&self.name, &error))
     }
 
-    /// Opens what grows with a run.
+    /// Opens a file that grows with a run.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -119,13 +121,13 @@ impl Place {
     /// Removes a file that was opened and did not exist before.
     pub fn take_back(&self) {
         if let Kind::File { path, exists: false } = &self.kind {
-            // Whatever is left tells the user itself.
+            // If it stays, the user will see it.
             let _ = fs::remove_file(path);
         }
     }
 
     /// Writes a whole text. A file appears with all of it or not at all, so that
-    /// nobody reads half of it and a full disk leaves the old one as it was.
+    /// nobody reads half of it and a full disk leaves the old one intact.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -135,7 +137,7 @@ impl Place {
             _ => self.open()?.write_all(text.as_bytes()),
         };
         match outcome {
-            // A reader that has closed its pipe has read what it wanted.
+            // A reader that has closed its pipe has read all it wanted.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&self.name, &error)),
             _ => Ok(()),
         }
@@ -147,7 +149,7 @@ impl Place {
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|error| cannot_write(&self.name, &error))
             .and_then(|()| self.give_name(&part, path));
-        // Of no use any more, whichever way it went.
+        // No longer needed, whatever happened.
         let _ = fs::remove_file(&part);
         written
     }
@@ -158,17 +160,18 @@ impl Place {
         }
         match fs::hard_link(part, path) {
             Ok(()) => Ok(()),
-            // It came into being while the run went on: it is somebody else's.
+            // It was created while the run went on, so it belongs to somebody
+            // else.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&self.name)),
-            // Not every file system has links. The name was free a moment ago.
+            // Not every file system has links. A moment ago the name was free.
             Err(_) if path.exists() => Err(exists(&self.name)),
             Err(_) => fs::rename(part, path).map_err(|error| cannot_write(&self.name, &error)),
         }
     }
 }
 
-/// The number of a descriptor, if a name stands for one: it is written as it is,
-/// whatever it was redirected to.
+/// The number of a descriptor, if the name stands for one: a descriptor is
+/// written to as it is, wherever it was redirected.
 fn descriptor(name: &Path) -> Option<u32> {
     match name.to_str()? {
         "-" | "/dev/stdout" => Some(1),
@@ -188,18 +191,18 @@ fn new_file(name: &Path) -> Result<PathBuf, String> {
         .ok()
         .filter(|folder| folder.is_dir())
         .ok_or_else(|| format!("{shown} cannot be written: its folder does not exist"))?;
-    let file = name.file_name().ok_or_else(|| format!("{shown} is no name of a file"))?;
+    let file = name.file_name().ok_or_else(|| format!("{shown} is not the name of a file"))?;
     Ok(folder.join(file))
 }
 
-/// What a file is called until it is whole; its own name may have the longest
-/// length already.
+/// The name of a file until it is complete; its own name may already be as long
+/// as names can be.
 fn part_of(path: &Path) -> PathBuf {
     path.with_file_name(format!(".onepoll-{}.part", std::process::id()))
 }
 
-/// A file of our own: what has its name already is of a program that had our
-/// number before, or a trap.
+/// Creates a new file: one with this name is left over from a program that had
+/// our process id before, or is a trap.
 fn create_part(part: &Path) -> io::Result<File> {
     let _ = fs::remove_file(part);
     File::create_new(part)
@@ -233,7 +236,7 @@ mod tests {
         let place = Place::new(&path, false).unwrap();
         place.probe().unwrap();
         place.write("first").unwrap();
-        // It came into being while the run went on: it is somebody else's.
+        // It was created while the run went on, so it belongs to somebody else.
         assert!(place.write("second").unwrap_err().contains("--force"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "first");
         Place::new(&path, true).unwrap().write("second").unwrap();
@@ -256,7 +259,9 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
         for force in [false, true] {
-            assert!(Place::new(&dangling, force).unwrap_err().contains("is a link to what does not exist"));
+            assert!(
+                Place::new(&dangling, force).unwrap_err().contains("is a link to a file that does not exist")
+            );
         }
         fs::remove_dir_all(&folder).unwrap();
     }

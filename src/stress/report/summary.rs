@@ -1,4 +1,4 @@
-//! The summary of runs, as `--json` writes it and `compare` reads it.
+//! The summary of all runs, as `--json` writes it and `compare` reads it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::stress::measure::{Outcome, WRONG_ANSWER_KEPT};
 use crate::stress::request::escape;
 
-/// What the file's `format` says.
+/// The value of `format` in the file.
 pub const FORMAT: &str = "onepoll-stress-1";
 
 /// All runs of one command.
@@ -17,25 +17,26 @@ pub const FORMAT: &str = "onepoll-stress-1";
 pub struct Summary {
     /// [`FORMAT`].
     pub format: String,
-    /// Of the program that wrote it; none in files of before it was noted.
+    /// The version of the program that wrote it; `None` in older files.
     #[serde(default)]
     pub version: Option<String>,
     pub settings: Settings,
     pub runs: Vec<Measured>,
 }
 
-/// What was asked for: everything that can change a figure, keys as the options.
+/// What was asked for: everything that can affect a figure, with keys named after
+/// the options.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub scenario: String,
     pub transport: String,
     pub target: String,
     pub connections: usize,
-    /// Bytes of a message; none where messages have no size of their own.
+    /// Size of a message in bytes; `None` if messages have no size of their own.
     pub size: Option<usize>,
-    /// Requests under way on a connection.
+    /// Requests in flight per connection.
     pub depth: usize,
-    /// Requests a second in an open loop.
+    /// Requests per second in an open loop.
     pub rate: Option<f64>,
     pub senders: Option<usize>,
     pub ramp_s: f64,
@@ -44,7 +45,8 @@ pub struct Settings {
     pub messages: Option<u64>,
     pub timeout_s: f64,
     pub seed: u64,
-    /// The rest has no meaning in every scenario, and is missing in older files.
+    /// The remaining settings do not apply to every scenario, and older files
+    /// lack them.
     #[serde(default)]
     pub send: Option<String>,
     #[serde(default)]
@@ -65,13 +67,13 @@ pub struct Settings {
     pub interval_s: Option<f64>,
 }
 
-/// An answer as it is shown.
+/// An answer in the form in which it is shown.
 fn shown(answer: &[u8]) -> String {
     if answer.len() < WRONG_ANSWER_KEPT {
         return escape(answer);
     }
     let answer = &answer[..WRONG_ANSWER_KEPT - 1];
-    // A letter that was cut in two is left out.
+    // A character that was cut in two is left out.
     let end = match std::str::from_utf8(answer) {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
         _ => answer.len(),
@@ -79,7 +81,7 @@ fn shown(answer: &[u8]) -> String {
     escape(&answer[..end]) + "…"
 }
 
-/// A moment as the files tell it: RFC 3339, in UTC, to the millisecond.
+/// A moment as the files express it: RFC 3339, in UTC, to the millisecond.
 pub fn moment(at: Timestamp) -> String {
     format!("{at:.3}")
 }
@@ -87,18 +89,18 @@ pub fn moment(at: Timestamp) -> String {
 /// What one run measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
-    /// When it began (RFC 3339, UTC); none in files of before it was noted.
+    /// When it began (RFC 3339, UTC); `None` in older files.
     #[serde(default)]
     pub started: Option<String>,
-    /// How long was measured.
+    /// How long the measurement lasted.
     pub elapsed_s: f64,
-    /// Answers a second.
+    /// Answers per second.
     pub rate: f64,
     pub sent: u64,
     pub answered: u64,
     pub bytes_sent: u64,
     pub bytes_received: u64,
-    /// From sending to answer.
+    /// From sending a request to its answer.
     pub service: Option<Percentiles>,
     /// From when a request was due to its answer; only in an open loop.
     pub due: Option<Percentiles>,
@@ -114,25 +116,26 @@ pub struct Measured {
     pub reordered: u64,
     pub corrupted: u64,
     pub timeouts: u64,
-    /// Came after they had been counted as lost; no fault of their own.
+    /// Answers that came after they had been counted as lost; not a fault of
+    /// their own.
     pub late_answers: u64,
-    /// Lines of the server's own, in a chat.
+    /// Lines from the server itself, in a chat.
     pub other_lines: u64,
     /// Requests that fell due and could not be sent.
     pub unsent: u64,
-    /// Errors of connections by kind.
+    /// Errors of connections, by kind.
     pub errors: BTreeMap<String, u64>,
-    /// Share of one core that the generator itself used.
+    /// The share of one core that the generator itself used.
     pub cpu: f64,
-    /// Share of the time in which it could have run and had no core; none where
-    /// the system does not tell.
+    /// The share of the time in which it had to wait for a core; `None` if the
+    /// system does not say.
     #[serde(default)]
     pub cpu_wait: Option<f64>,
     pub interrupted: bool,
-    /// Messages under way when it was interrupted.
+    /// Messages in flight when it was interrupted.
     pub under_way: u64,
-    /// The first wrong answer to a request, escaped; cut off, with a "…" behind
-    /// it, where it is long.
+    /// The first wrong answer to a request, escaped; a long one is cut off and
+    /// ends in "…".
     #[serde(default)]
     pub wrong_answer: Option<String>,
 }
@@ -150,7 +153,7 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    /// Of a histogram of nanoseconds; none of an empty one.
+    /// Summarises a histogram of nanoseconds; `None` if it is empty.
     pub fn of(histogram: &Histogram<u64>) -> Option<Percentiles> {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
         (!histogram.is_empty()).then(|| Percentiles {
@@ -171,7 +174,7 @@ impl Measured {
         Measured {
             started: None,
             elapsed_s: outcome.elapsed.as_secs_f64(),
-            rate: outcome.a_second(measured.answered),
+            rate: outcome.per_second(measured.answered),
             sent: measured.sent,
             answered: measured.answered,
             bytes_sent: measured.bytes_sent,
@@ -200,7 +203,7 @@ impl Measured {
         }
     }
 
-    /// The latency that is judged: from when requests were due, where they were.
+    /// The latency that counts: from when requests were due, in an open loop.
     pub fn judged(&self) -> Option<&Percentiles> {
         self.due.as_ref().or(self.service.as_ref())
     }

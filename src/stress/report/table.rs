@@ -6,20 +6,20 @@ use std::time::Duration;
 use super::summary::{Measured, Percentiles, Settings};
 use crate::stress::measure::ratio;
 
-/// The share of a core from which on the generator may be the limit.
+/// The share of a core above which the generator may be the bottleneck.
 const BUSY: f64 = 0.9;
-/// So late a generator that has a core sends nothing.
+/// A generator with a core to itself never sends as late as this.
 const LATE_MS: f64 = 1.0;
-/// Below so many messages, one of them is 1 %.
+/// With fewer messages than this, a single one is more than 1 %.
 const FEW: u64 = 100;
 
-/// Characters of a text that are shown.
+/// How many characters of a text are shown.
 const LONGEST_SHOWN: usize = 200;
 
-/// Numbers from this on are shown by their magnitude.
+/// Numbers from here up are shown as a power of ten.
 const LARGEST: f64 = 1e12;
 
-/// The settings on one line.
+/// The settings, on one line.
 pub fn title(settings: &Settings) -> String {
     let Settings { scenario, transport, target, connections, size, depth, rate, senders, .. } = settings;
     let plural = if *connections == 1 { "" } else { "s" };
@@ -32,10 +32,10 @@ pub fn title(settings: &Settings) -> String {
     }
     match rate {
         Some(rate) => {
-            let _ = write!(title, ", {rate} a second, at most {depth} under way on each");
+            let _ = write!(title, ", {rate} per second, at most {depth} in flight on each");
         }
         None if *depth > 0 => {
-            let _ = write!(title, ", {depth} under way on each");
+            let _ = write!(title, ", {depth} in flight on each");
         }
         None => {}
     }
@@ -73,18 +73,18 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
         }
     }
     if run.due.is_some() {
-        row("", "due-time less service time: the wait for a free place, and what we sent late".into());
+        row("", "due-time minus service time: waiting for a free slot, and sending late".into());
     }
     let without_answer = run.lost + run.corrupted + run.timeouts + run.unsent;
-    // Not all of these were timed: an answer can have too much behind it.
+    // Not all of these were timed: an answer can be followed by too much.
     if without_answer > 0 && run.judged().is_some_and(|times| times.max_ms >= settings.timeout_s * 1e3) {
         let timeout = millis_text(settings.timeout_s * 1e3);
-        row("", format!("a message without a right answer counts with --timeout, {timeout}, at least"));
+        row("", format!("a message without a correct answer counts as at least --timeout, {timeout}"));
     }
     row(
         "connections",
         format!(
-            "{} asked for, {} made, {} held at the end",
+            "{} asked for, {} opened, {} still open at the end",
             run.connections_asked, run.connections_opened, run.connections_held
         ),
     );
@@ -95,38 +95,39 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
             row("expected", beginning(text));
         }
         if let Some(pattern) = &settings.expect_regex {
-            row("expected", format!("what matches {}", beginning(pattern)));
+            row("expected", format!("anything that matches {}", beginning(pattern)));
         }
     }
     let waited = run.cpu_wait.filter(|waited| *waited >= 0.005);
     let waited =
-        waited.map_or(String::new(), |share| format!(", kept waiting for one {:.0} %", share * 100.0));
+        waited.map_or(String::new(), |share| format!(", waiting for one {:.0} % of the time", share * 100.0));
     row("generator", format!("{:.0} % of a core{waited}", run.cpu * 100.0));
     if run.cpu > BUSY {
-        row("", "WARNING: the generator used its core up; it may be the limit, and not the server.".into());
+        row("", "WARNING: the generator used up its core; it may be the bottleneck, not the server.".into());
     } else if run.cpu + run.cpu_wait.unwrap_or(0.0) > BUSY {
         row("", "WARNING: the generator had to share its core; give it one of its own (taskset).".into());
     }
     if run.late.is_some_and(|late| is_late(&late)) {
-        row("", "WARNING: the generator itself was late; it may be the limit, and not the server.".into());
+        row("", "WARNING: the generator itself was late; it may be the bottleneck, not the server.".into());
     }
-    // In a chat each message has many answers: there those sent are what counts.
+    // In a chat each message has many answers, so the messages sent are what
+    // counts.
     let reached = if settings.scenario == "chat" { run.sent } else { run.answered };
     if let Some(wanted) = settings.rate
         && ratio(reached as f64, run.elapsed_s) < 0.98 * wanted
         && settings.depth > 0
         && !run.interrupted
     {
-        row("", format!("WARNING: {} a second were asked for and not reached.", grouped(wanted)));
+        row("", format!("WARNING: the requested rate of {} per second was not reached.", grouped(wanted)));
     }
     if run.interrupted {
-        row("", format!("It was ended before its time; messages under way: {}.", run.under_way));
+        row("", format!("The run ended early; messages in flight: {}.", run.under_way));
     }
     text
 }
 
-/// Whether more of the messages were sent late than chance makes late: 1 %, but
-/// of a few 10 %, of which one alone is no sign of anything.
+/// Whether more messages were sent late than chance explains: 1 %, or 10 % of a
+/// small number, where a single one means nothing.
 fn is_late(late: &Percentiles) -> bool {
     let usual = if late.count < FEW { late.p90_ms } else { late.p99_ms };
     usual > LATE_MS
@@ -143,8 +144,8 @@ fn errors(settings: &Settings, run: &Measured) -> String {
         ("duplicated", run.duplicated),
         ("reordered", run.reordered),
         (corrupted, run.corrupted),
-        ("without an answer in time", run.timeouts),
-        ("due and not sent", run.unsent),
+        ("not answered in time", run.timeouts),
+        ("due but not sent", run.unsent),
     ];
     let faults = faults.iter().map(|(name, count)| (*name, *count));
     let errors = run.errors.iter().map(|(name, count)| (name.as_str(), *count));
@@ -163,7 +164,7 @@ fn errors(settings: &Settings, run: &Measured) -> String {
     list.join(", ")
 }
 
-/// As much of a text as is shown of an answer.
+/// The beginning of a text, as much as is shown of an answer.
 fn beginning(text: &str) -> String {
     let mut shown: String = text.chars().take(LONGEST_SHOWN).collect();
     if shown.len() < text.len() {
@@ -198,7 +199,7 @@ pub fn millis_text(millis: f64) -> String {
     }
 }
 
-/// A number with its thousands apart.
+/// A number with separators between its thousands.
 pub fn grouped(number: f64) -> String {
     if number < 100.0 {
         return format!("{number:.1}");
@@ -242,11 +243,11 @@ mod tests {
         (run.elapsed_s, run.sent, run.answered, run.rate, run.late) = (1.0, 1000, 9000, 9000.0, late(1.0));
         assert!(!table(&settings, &run).contains("WARNING"));
         run.cpu = 0.95;
-        assert!(table(&settings, &run).contains("used its core up"));
+        assert!(table(&settings, &run).contains("used up its core"));
         run.lost = 1;
         assert!(!table(&settings, &run).contains("--timeout"), "nothing was timed");
         run.service = late(1.0);
-        assert!(table(&settings, &run).contains("counts with --timeout"));
+        assert!(table(&settings, &run).contains("counts as at least --timeout"));
         let patient = Settings { timeout_s: 0.5, ..settings.clone() };
         assert!(!table(&patient, &run).contains("--timeout"), "nothing was timed so");
         (run.cpu, run.cpu_wait) = (0.5, Some(0.48));
@@ -254,7 +255,7 @@ mod tests {
         (run.cpu_wait, run.late) = (Some(0.01), late(20.0));
         assert!(table(&settings, &run).contains("the generator itself was late"));
         (run.sent, run.answered, run.rate, run.late) = (500, 4500, 4500.0, late(1.0));
-        assert!(table(&settings, &run).contains("asked for and not reached"), "half of the lines");
+        assert!(table(&settings, &run).contains("was not reached"), "half of the lines");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Writing while a run goes on, off its loop: a reader that takes its time must
-//! not hold the generator up, whose figures would be those of the reader.
+//! Writes files while a run goes on, outside its loop: a slow reader must not
+//! hold up the generator, or its figures would be those of the reader.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::client::target::cause;
 
-/// Records that wait for a slow reader. What comes when so many do is left out.
+/// How many records wait for a slow reader. Further ones are left out.
 const QUEUE: usize = 1024;
 
 /// A file that grows with a run.
@@ -22,7 +22,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes to `file`, in a thread of its own.
+    /// Writes to `file` in a thread of its own.
     ///
     /// # Errors
     /// A sentence for the user.
@@ -31,27 +31,27 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("writer".into())
             .spawn(move || write_all(file, records))
-            .map_err(|error| format!("no thread can be started that writes {name}: {}", cause(&error)))?;
+            .map_err(|error| format!("cannot start a thread to write {name}: {}", cause(&error)))?;
         Ok(Writer { name, queue, thread, left_out: 0 })
     }
 
-    /// Hands a record over, and waits for nobody.
+    /// Hands over a record without waiting for anybody.
     pub fn write(&mut self, record: Vec<u8>) {
         match self.queue.try_send(record) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.left_out += 1,
-            // Why it writes no more is told at the end.
+            // `finish` tells why nothing is written any more.
             Err(TrySendError::Disconnected(_)) => {}
         }
     }
 
-    /// Waits until all is written, and says what was not.
+    /// Waits until everything is written, and returns what could not be.
     pub fn finish(self) -> Option<String> {
         let Writer { name, queue, thread, left_out } = self;
         drop(queue);
         match thread.join() {
-            Ok(Err(error)) => Some(format!("{name} could not be written to its end: {}", cause(&error))),
-            Err(_) => Some(format!("{name} could not be written to its end")),
+            Ok(Err(error)) => Some(format!("{name} could not be written completely: {}", cause(&error))),
+            Err(_) => Some(format!("{name} could not be written completely")),
             Ok(Ok(())) if left_out > 0 => {
                 Some(format!("{left_out} records are missing in {name}: its reader was too slow"))
             }
@@ -63,7 +63,7 @@ impl Writer {
 fn write_all(mut file: File, records: Receiver<Vec<u8>>) -> io::Result<()> {
     for record in records {
         match file.write_all(&record) {
-            // A reader that has closed its pipe has read what it wanted.
+            // A reader that has closed its pipe has read all it wanted.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             outcome => outcome?,
         }
@@ -102,7 +102,7 @@ mod tests {
         let mut writer = Writer::new("log".into(), full).unwrap();
         writer.write(b"record".to_vec());
         let said = writer.finish().unwrap();
-        assert_eq!(said, "log could not be written to its end: No space left on device");
+        assert_eq!(said, "log could not be written completely: No space left on device");
         let (reader, pipe) = io::pipe().unwrap();
         drop(reader);
         let mut writer = Writer::new("log".into(), File::from(std::os::fd::OwnedFd::from(pipe))).unwrap();

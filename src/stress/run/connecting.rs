@@ -1,4 +1,4 @@
-//! How the connections of a run are made.
+//! Makes the connections of a run.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,13 +13,13 @@ use crate::client::target::cause;
 use crate::stress::kinds::kind;
 use crate::stress::measure::{between, record};
 
-/// Connections that are being made at once: servers have a backlog, and what
-/// does not fit in it is tried again only after a second.
+/// How many connections are being made at a time: a server's backlog is limited,
+/// and a connect that does not fit is retried only after a second.
 const CONNECTING_AT_ONCE: u64 = 128;
 
 impl Run {
-    /// Looks the server up, or begins where its address is known.
-    /// True: now [open](Run::next_links).
+    /// Looks the server up, or begins if its address is known. Returns whether to
+    /// [open](Run::next_links) links now.
     pub fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if self.route.current().is_none() {
             self.route.look_up(cx);
@@ -29,7 +29,7 @@ impl Run {
         true
     }
 
-    /// Takes the resolver's answer in, as [`Run::start`].
+    /// Takes the resolver's answer. Returns the same as [`Run::start`].
     pub fn found(&mut self, answer: Answer, cx: &mut Context<'_>) -> bool {
         match self.route.found(answer) {
             Ok(_) => self.begin(cx),
@@ -44,12 +44,13 @@ impl Run {
         if let (Some(sources), Some(to)) = (&self.plan.sources, self.route.current())
             && !sources.fits(to)
         {
-            return self.fail(format!("{to} cannot be reached from --source: it is of the other family"), cx);
+            return self
+                .fail(format!("{to} cannot be reached from --source: one is IPv4, the other IPv6"), cx);
         }
         self.set_tick(now, cx);
     }
 
-    /// The links to open now. Each is to be [asked for](Run::ask).
+    /// The links to open now, each of which is to be [asked for](Run::ask).
     pub fn next_links(&mut self, now: Instant) -> Range<usize> {
         let first = self.links_asked;
         let wanted = match self.phase {
@@ -66,7 +67,7 @@ impl Run {
         first..self.links_asked
     }
 
-    /// Whether one more connection may be made now.
+    /// Whether another connection may be made now.
     pub fn may_ask(&self) -> bool {
         self.opening < CONNECTING_AT_ONCE
     }
@@ -88,7 +89,7 @@ impl Run {
         }
     }
 
-    /// The link that the next connection under way belongs to.
+    /// The link that the next connection being made belongs to.
     pub fn asked_link(&mut self) -> Option<usize> {
         self.asked.pop_front()
     }
@@ -97,25 +98,27 @@ impl Run {
         self.route.current()
     }
 
-    /// A connection is made.
+    /// Notes that a connection has been made.
     pub fn opened(&mut self, asked: Option<Instant>, now: Instant) {
         self.opening -= 1;
         self.opened += 1;
         self.open_now += 1;
         self.deserted_since = None;
-        // Where connecting is what is measured, without that of the warm-up.
+        // If connecting is what is measured, the warm-up does not count.
         let is_measured = self.reconnects != Reconnects::Always || self.tally.measured_from.is_some();
         if let Some(asked) = asked.filter(|_| is_measured) {
             record(&mut self.tally.latencies.connect, between(asked, now));
         }
         if self.phase == Phase::Reaching {
-            // The looking was no part of the ramp.
+            // The time spent looking up and reaching the server is not part of
+            // the ramp.
             (self.began, self.interval.0) = (now, now);
             self.enter(Phase::Ramp, now);
         }
     }
 
-    /// A connection could not be made. True: try the same link once more.
+    /// Notes that a connection could not be made. Returns whether to try the same
+    /// link once more.
     pub fn not_opened(&mut self, error: &io::Error, cx: &mut Context<'_>) -> bool {
         self.opening -= 1;
         if self.phase == Phase::Reaching {
@@ -128,12 +131,12 @@ impl Run {
         false
     }
 
-    /// Why the first connection was not made: because of the server, or of the
-    /// address that it was to come from.
+    /// Why the first connection could not be made: because of the server, or
+    /// because of the address that it was to come from.
     fn unreachable(&self, error: &io::Error) -> String {
         match (&self.plan.sources, error.kind()) {
             (Some(sources), io::ErrorKind::AddrNotAvailable | io::ErrorKind::InvalidInput) => format!(
-                "{} (--source) is no address from which this machine can reach {} ({}): give one that it has \
+                "{} (--source) is not an address from which this machine can reach {} ({}): give one that it has \
                  (`ip address` lists them), or leave --source out",
                 sources.last_address(),
                 self.route,
@@ -143,17 +146,17 @@ impl Run {
         }
     }
 
-    /// Connections that are open.
+    /// How many connections are open.
     pub fn open_now(&self) -> usize {
         self.open_now
     }
 
-    /// A connection that was made is gone.
+    /// Notes that an established connection is gone.
     pub fn closed(&mut self) {
         self.open_now -= 1;
     }
 
-    /// Counts an error once, however often it occurs: what it did to each message
+    /// Counts an error once, however often it occurs: its effect on each message
     /// is counted there.
     pub fn error_once(&mut self, kind: &str) {
         self.errors.entry(kind.to_owned()).or_insert(1);
@@ -174,7 +177,7 @@ fn connect_error(error: &io::Error, has_sources: bool) -> String {
     match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::TimedOut, _) => "connecting took too long".into(),
         (io::ErrorKind::AddrNotAvailable, _) if has_sources => {
-            "no local port is free, or an address of --source is not this machine's".into()
+            "no local port is free, or --source includes an address that this machine does not have".into()
         }
         (io::ErrorKind::AddrNotAvailable, _) => "no local port is free (more --source addresses help)".into(),
         (_, Some(nix::libc::EMFILE | nix::libc::ENFILE)) => "no descriptor is free (raise ulimit -n)".into(),

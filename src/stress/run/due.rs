@@ -1,38 +1,39 @@
-//! The requests of an open loop, from when they fall due until they are sent.
+//! Follows the requests of an open loop from when they fall due until they are
+//! sent.
 
 use std::time::Instant;
 
 use super::{Phase, Run};
 use crate::stress::plan::Load;
 
-/// Which requests of the schedule are one link's, and how far it has come.
+/// The share of the schedule that belongs to one link, and how far it has come.
 #[derive(Debug, Clone, Copy)]
 pub struct Share {
     first: u64,
     step: u64,
-    /// Requests that fell due here and were sent, or given up.
+    /// Requests of this link that fell due and were sent or given up.
     taken: u64,
-    /// Requests that fell due here and wait for a place.
+    /// Requests of this link that fell due and are waiting for a slot.
     waiting: u64,
 }
 
 impl Share {
-    /// Of `links` that take turns, the share of one.
+    /// The share of one of `links` links that take turns.
     pub fn new(link: usize, links: usize) -> Share {
         Share { first: link as u64, step: links as u64, taken: 0, waiting: 0 }
     }
 
-    /// A schedule begins anew.
+    /// Starts over with a new schedule.
     pub fn restart(&mut self) {
         self.taken = 0;
     }
 }
 
 impl Run {
-    /// The next request that falls due: which of so many links has it, and when
-    /// it did.
+    /// The next request that falls due: which of `links` links it belongs to, and
+    /// when it was due.
     pub fn next_due(&mut self, links: usize, now: Instant) -> Option<(usize, Instant)> {
-        // What fell due before the end is sent after it, where it was missed.
+        // What fell due before the end and was missed is still sent after it.
         if !self.sends() && self.phase != Phase::Drain {
             return None;
         }
@@ -41,7 +42,8 @@ impl Run {
         Some(((request % links as u64) as usize, schedule.due(request)))
     }
 
-    /// A request fell due on a link, which has a free place for it or not.
+    /// Notes that a request fell due on a link, which may or may not have a free
+    /// slot.
     pub fn fell_due(&mut self, share: &mut Share, due: Instant, is_free: bool, now: Instant) {
         if is_free && share.waiting == 0 {
             self.tally.late(due, now);
@@ -50,8 +52,8 @@ impl Run {
         self.waiting += 1;
     }
 
-    /// Takes the request that a link with a free place may send now; says when
-    /// it was due.
+    /// Takes the request that a link with a free slot may send now, and returns
+    /// when it was due.
     pub fn take_next(&mut self, share: &mut Share, now: Instant) -> Option<Instant> {
         self.latest = now;
         match self.plan.load {
@@ -61,7 +63,7 @@ impl Run {
         }
     }
 
-    /// Takes the first that waits, to send it; says when it was due.
+    /// Takes the first waiting request, to send it, and returns when it was due.
     fn take(&mut self, share: &mut Share, now: Instant) -> Instant {
         let due = self.due(share, 0).unwrap_or(now);
         share.waiting -= 1;
@@ -70,7 +72,7 @@ impl Run {
         due
     }
 
-    /// What waits on a link is not sent.
+    /// Gives up everything that waits on a link.
     pub fn drop_waiting(&mut self, share: &mut Share, now: Instant) {
         while share.waiting > 0 {
             let due = self.take(share, now);
@@ -79,7 +81,7 @@ impl Run {
         }
     }
 
-    /// Nobody waits any longer for what waits on a link.
+    /// Accounts for what waits on a link, which nobody waits for any longer.
     pub fn cut_off_waiting(&mut self, share: &Share, now: Instant) {
         for ahead in 0..share.waiting {
             if let Some(due) = self.due(share, ahead) {

@@ -1,4 +1,4 @@
-//! When a run ends because nothing will come of it any more.
+//! Decides when a run ends because nothing more will come of it.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,11 @@ use super::{Reconnects, Run};
 use crate::stress::measure::between;
 use crate::stress::plan::{Length, Load};
 
-/// How long, at least, there may be no connection before a run ends for it.
+/// How long, at least, a run goes on without any connection.
 const DESERTED: Duration = Duration::from_secs(1);
 
 impl Run {
-    /// Whether no connection is left, and none will be.
+    /// Whether no connection is left and no further one will be made.
     pub(super) fn is_deserted(&mut self, now: Instant) -> bool {
         if self.open_now > 0 {
             self.deserted_since = None;
@@ -24,7 +24,7 @@ impl Run {
         }
     }
 
-    /// Whether a number of messages that is to come back never will.
+    /// Whether the messages that a run still waits for will never come back.
     pub(super) fn is_hopeless(&self, now: Instant) -> bool {
         let Length::Messages(_) = self.plan.length else { return false };
         let between_two = match self.plan.load {
@@ -38,9 +38,9 @@ impl Run {
     pub(super) fn fail_for_lack_of_service(&mut self) {
         let kinds: Vec<&str> = self.errors.keys().map(String::as_str).collect();
         let why = match self.open_now {
-            0 if kinds.is_empty() => format!("no connection is left to {}: all ended", self.route),
-            0 => format!("no connection is left to {}: {}", self.route, kinds.join("; ")),
-            _ => format!("{} answers no more", self.route),
+            0 if kinds.is_empty() => format!("no connections to {} are left: all of them ended", self.route),
+            0 => format!("no connections to {} are left: {}", self.route, kinds.join("; ")),
+            _ => format!("{} no longer answers", self.route),
         };
         self.failure.get_or_insert(why);
     }

@@ -1,9 +1,9 @@
-//! The course of a run: connections are opened, load warms up, is measured and
-//! drained; what happens meanwhile is reported at intervals.
+//! Takes a run through its phases: connections are opened, load warms up, is
+//! measured and drained, and what happens is reported at intervals.
 //!
-//! A scenario owns a [`Run`] and tells it of its connections. It asks it which
-//! to [open](Run::next_links), what it [may send](Run::take_next), and gives it
-//! the [turn](Run::go_on) at each tick.
+//! A scenario owns a [`Run`] and tells it about its connections. It asks the run
+//! which links to [open](Run::next_links) and what they [may
+//! send](Run::take_next), and hands it every tick ([`go_on`](Run::go_on)).
 
 mod connecting;
 mod due;
@@ -25,23 +25,25 @@ use crate::stress::report::Reporter;
 
 /// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
-/// The least time between two in an open loop, which sends at ticks when no
-/// answer comes in: what falls due within it is sent together.
+/// The shortest time between two ticks in an open loop, which sends at ticks when
+/// no answer comes in: whatever falls due within it is sent together.
 const FINE_TICK: Duration = Duration::from_micros(50);
-/// How long a server is listened to after what it said last: more is too much.
+/// How long to go on listening to a server after it last sent something: anything
+/// that still comes is too much.
 const SILENCE: Duration = Duration::from_millis(100);
-/// The time between two looks for answers that are overdue.
+/// The time between two checks for overdue answers.
 const SWEEP: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The first connection shows whether, and at which address, there is a server.
+    /// The first connection shows whether there is a server, and at which
+    /// address.
     Reaching,
     Ramp,
     Settle,
     Warmup,
     Measure,
-    /// Nothing more is sent, but for what was due before.
+    /// Nothing more is sent, except what was due before.
     Drain,
     Over,
 }
@@ -58,24 +60,24 @@ impl Phase {
     }
 }
 
-/// Which connections that end are followed by others.
+/// Which ended connections are replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconnects {
     Never,
-    /// Those that the server ended, or that were given up.
+    /// Those that the server ended or that were given up.
     AfterFailure,
-    /// All: each is for one request.
+    /// All of them: each serves one request.
     Always,
 }
 
 /// What a scenario has to do at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing out of the ordinary.
+    /// Nothing special.
     GoOn,
-    /// Look for answers that are overdue.
+    /// Check for overdue answers.
     Sweep,
-    /// Account for what is still under way, then [`Run::finish`].
+    /// Account for what is still in flight, then call [`Run::finish`].
     End,
 }
 
@@ -85,35 +87,36 @@ pub struct Run {
     pub tally: Tally,
     pub phase: Phase,
     schedule: Option<Schedule>,
-    /// Load begins on all connections: whoever does it takes this back.
+    /// Load is to begin on all connections; whoever begins it resets this.
     pub begins_load: bool,
-    /// Requests that are due and wait for a free place on their connection.
+    /// Requests that are due and waiting for a slot on their connection.
     waiting: u64,
-    /// Requests that fell due and will not be sent: their connection was gone.
+    /// Requests that fell due and will not be sent because their connection was
+    /// gone.
     unsent: u64,
     pub reconnects: Reconnects,
-    /// Requests that may still be sent, where there is such a bound.
+    /// How many requests may still be sent, if that is limited.
     left: Option<u64>,
     is_udp: bool,
-    /// The links whose connections are asked for, in that order.
+    /// The links whose connections have been asked for, in that order.
     asked: VecDeque<usize>,
     links_asked: usize,
     connections_asked: u64,
     opening: u64,
     opened: u64,
     open_now: usize,
-    /// Since when none is open.
+    /// Since when no connection has been open.
     deserted_since: Option<Instant>,
     errors: BTreeMap<String, u64>,
     began: Instant,
-    /// The time, as far as it is known outside a callback.
+    /// The latest time known outside a callback.
     latest: Instant,
     phase_since: Instant,
     swept: Instant,
     puts_sweep_off: bool,
     measured: Option<Span>,
-    /// When the current one began, and what had been counted: messages, errors,
-    /// and what was not sent.
+    /// When the current interval began, and what had been counted by then:
+    /// messages, errors, and requests not sent.
     interval: (Instant, Counts, u64, u64),
     total: Latencies,
     intervals: Vec<Interval>,
@@ -122,7 +125,7 @@ pub struct Run {
     results: Option<Sender<(Outcome, Reporter)>>,
 }
 
-/// The time that is measured.
+/// The period that is measured.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     start: Instant,
@@ -188,8 +191,8 @@ impl Run {
         }
     }
 
-    /// Asks for the next tick, at the end of one: soon, or when the next request
-    /// of an open loop falls due, or when the phase is over.
+    /// At the end of a tick, asks for the next one: soon, when the next request
+    /// of an open loop falls due, or when the phase ends.
     pub fn set_tick(&self, now: Instant, cx: &mut Context<'_>) {
         let soon = now + TICK;
         let latest = self.end_of_phase().filter(|end| *end > now).map_or(soon, |end| end.min(soon));
@@ -202,7 +205,7 @@ impl Run {
         cx.set_tick(at);
     }
 
-    /// When the phase is over, where that is a matter of time.
+    /// When the phase ends, if time decides that.
     fn end_of_phase(&self) -> Option<Instant> {
         let length = match (self.phase, self.plan.length) {
             (Phase::Settle, _) => self.plan.settle,
@@ -213,7 +216,7 @@ impl Run {
         Some(self.phase_since + length)
     }
 
-    /// Whether this is a time of load.
+    /// Whether this phase puts load on the server.
     pub fn sends(&self) -> bool {
         matches!(self.phase, Phase::Warmup | Phase::Measure)
     }
@@ -222,7 +225,7 @@ impl Run {
         self.errors.values().sum()
     }
 
-    /// Whether one more request may be sent in a closed loop.
+    /// Whether another request may be sent in a closed loop.
     fn may_send(&mut self) -> bool {
         match (self.phase, &mut self.left) {
             (Phase::Warmup | Phase::Measure, None) => true,
@@ -234,16 +237,16 @@ impl Run {
         }
     }
 
-    /// Whether requests that waited for a free place may still be sent. At the
-    /// end they have the time that an answer may take.
+    /// Whether requests that waited for a slot may still be sent. After the end
+    /// they get as much time as an answer may take.
     fn may_catch_up(&self, now: Instant) -> bool {
         self.phase != Phase::Drain || self.passed(now) <= self.plan.timeout
     }
 
-    /// Goes on to the next phase if it is time, and reports.
+    /// Moves on to the next phase when it is time, and reports.
     pub fn go_on(&mut self, now: Instant) -> Turn {
         self.latest = now;
-        // A phase without length is over as it begins.
+        // A phase of zero length ends as soon as it begins.
         if self.phase == Phase::Ramp && self.is_ramp_over(now) {
             self.enter(Phase::Settle, now);
         }
@@ -258,8 +261,8 @@ impl Run {
         }
         self.report(now);
         let is_over = match self.phase {
-            // What is under way has the whole of its time, so that no answer is
-            // called late which is not; twice that is all that there can be.
+            // Everything in flight gets its full time, so that no answer is
+            // wrongly called late; nothing can take longer than twice that.
             Phase::Drain => {
                 let all_sent = self.schedule.as_ref().is_none_or(Schedule::is_over)
                     && (self.waiting == 0 || !self.may_catch_up(now));
@@ -288,8 +291,8 @@ impl Run {
         if self.puts_sweep_off { Turn::GoOn } else { Turn::Sweep }
     }
 
-    /// Whether the generator itself had no turn for long: what came meanwhile is
-    /// to be read before anything is called overdue.
+    /// Whether the generator itself did not run for a long time: whatever came
+    /// meanwhile must be read before anything is called overdue.
     fn stood_still(&self, now: Instant) -> bool {
         between(self.swept, now) >= 2 * SWEEP
     }
@@ -309,7 +312,8 @@ impl Run {
             Length::For(time) => self.passed(now) >= time,
             Length::Messages(_) => {
                 let all_sent = match &self.schedule {
-                    // The last one has its share of the time, as all others.
+                    // The last request gets its share of the time, like all
+                    // others.
                     Some(schedule) => schedule.has_passed(now) && self.waiting == 0,
                     None => self.left == Some(0),
                 };
@@ -331,8 +335,8 @@ impl Run {
         }
     }
 
-    /// A number of messages is measured without those of the warm-up: they
-    /// come back first.
+    /// The messages of the warm-up do not belong to a measured number of
+    /// messages: they come back first.
     fn end_warmup(&mut self, now: Instant) {
         if let Length::Messages(_) = self.plan.length {
             self.left = Some(0);
@@ -369,8 +373,8 @@ impl Run {
         if let Some(Span { start, before, end: None, .. }) = self.measured {
             let is_whole = self.unsent_of_all() == 0 && self.tally.counts.since(&before).faults() == 0;
             let at = match (self.plan.length, self.tally.last_answer) {
-                // It ended with its last answer, or its schedule, of which this tick
-                // learns now.
+                // The measurement ended with its last answer or with its
+                // schedule, and this tick notices it now.
                 (Length::Messages(_), Some(last)) if is_whole => {
                     let schedule = self.schedule.as_ref().filter(|schedule| schedule.is_over());
                     last.max(schedule.map_or(start, Schedule::ends_at))
@@ -384,7 +388,7 @@ impl Run {
         self.enter(Phase::Drain, now);
     }
 
-    /// Requests that were to be sent and were not.
+    /// How many requests should have been sent and were not.
     fn unsent_of_all(&self) -> u64 {
         let left = self.left.unwrap_or(0) + self.schedule.as_ref().map_or(0, Schedule::left);
         let left = if let Length::Messages(_) = self.plan.length { left } else { 0 };
@@ -396,12 +400,12 @@ impl Run {
         self.tally.last_heard.map_or(self.latest, |heard| heard.max(self.latest))
     }
 
-    /// Whether it has not come to its end.
+    /// Whether the run has not ended yet.
     pub fn is_under_way(&self) -> bool {
         self.phase != Phase::Over
     }
 
-    /// Ends a run that cannot be done.
+    /// Ends a run that cannot be performed.
     pub fn fail(&mut self, why: String, cx: &mut Context<'_>) {
         self.failure.get_or_insert(why);
         self.finish(cx);

@@ -1,4 +1,4 @@
-//! What a run tells while it goes on, and at its end.
+//! Reports on a run while it goes on and at its end.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use crate::stress::measure::{Interval, Outcome, ProcessorTime, between};
 use crate::stress::plan::Length;
 
 impl Run {
-    /// Shows how it goes, and records the interval if it is over.
+    /// Shows the progress, and records the interval if it is over.
     pub(super) fn report(&mut self, now: Instant) {
         let (start, ..) = self.interval;
-        // The looking for a server is no part of the run's time.
+        // The search for a server is not part of the run's time.
         if between(start, now) >= self.plan.interval && self.phase != Phase::Reaching {
             self.end_interval(now);
         } else if self.reporter.wants_live(now) {
@@ -20,7 +20,7 @@ impl Run {
     }
 
     /// Records what happened since the last interval, however short that is:
-    /// together the records tell all that the summary tells.
+    /// together the records contain everything that the summary does.
     pub(super) fn end_interval(&mut self, now: Instant) {
         let interval = self.interval_until(now);
         if interval.length.is_zero() && interval.latency.is_none() && interval.unsent == 0 {
@@ -33,7 +33,7 @@ impl Run {
         self.interval = (now, self.tally.counts, self.error_count(), self.unsent);
     }
 
-    /// Errors of connections, and what was not sent.
+    /// Errors of connections, and requests that were not sent.
     fn errors_so_far(&self) -> u64 {
         self.error_count() + self.unsent
     }
@@ -73,7 +73,7 @@ impl Run {
         }
     }
 
-    /// What is known where the measuring ends.
+    /// The state at the end of the measurement.
     pub(super) fn end_of_span(&self, at: Instant) -> SpanEnd {
         SpanEnd { at, counts: self.tally.counts, processor: ProcessorTime::so_far(), open: self.open_now }
     }
@@ -82,7 +82,7 @@ impl Run {
         let Some(results) = self.results.take() else { return };
         let now = self.latest();
         if !interrupted {
-            // Nothing will be sent any more.
+            // Nothing more will be sent.
             self.unsent = self.unsent_of_all();
         }
         self.end_interval(now);
@@ -113,12 +113,12 @@ impl Run {
             wrong_answer: self.tally.wrong_answer.take(),
             failure: self.failure.take(),
         };
-        // The receiver lives until the reactor has ended.
+        // The receiver exists until the reactor has ended.
         let _ = results.send((outcome, std::mem::take(&mut self.reporter)));
     }
 }
 
-/// Whatever ends the loop, what was measured by then is reported.
+/// Whatever ends the loop, everything measured by then is reported.
 impl Drop for Run {
     fn drop(&mut self) {
         self.hand_over(true);

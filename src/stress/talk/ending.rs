@@ -1,4 +1,4 @@
-//! How connections and requests end, in order or not.
+//! Ends connections and requests, in order or otherwise.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use super::{Style, Talk, Way};
 use crate::stress::measure::between;
 use crate::stress::run::{Phase, Reconnects};
 
-/// How long after a connection that could not be made, or brought nothing, the
-/// next one is asked for.
+/// How long to wait before replacing a connection that could not be made or that
+/// brought nothing.
 pub(super) const RETRY: Duration = Duration::from_millis(500);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End<'a> {
-    /// It was for one request, which is answered.
+    /// It served one request, which has been answered.
     Done,
     /// Its messages are counted as faults.
     GivenUp,
@@ -23,7 +23,7 @@ pub(super) enum End<'a> {
 }
 
 impl Talk {
-    /// What came beyond all answers is a fault.
+    /// Counts anything beyond the expected answers as a fault.
     pub(super) fn judge_leftover(&mut self, number: usize) {
         let link = &mut self.links[number];
         if link.window.has_leftover() {
@@ -34,7 +34,7 @@ impl Talk {
         }
     }
 
-    /// A link's connection is gone.
+    /// Handles the end of a link's connection.
     pub(super) fn ended(&mut self, number: usize, how: End<'_>, now: Instant, cx: &mut Context<'_>) {
         if self.links[number].way == Way::Down {
             return;
@@ -68,18 +68,18 @@ impl Talk {
         self.open_more(cx);
     }
 
-    /// A link is to have another connection.
+    /// Schedules another connection for a link.
     pub(super) fn retry(&mut self, number: usize, at: Instant) {
         self.retries.insert((at, number));
     }
 
-    /// Takes up the links whose time has come to have another connection.
+    /// Reconnects the links whose time has come.
     pub(super) fn take_retries(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some((at, number)) = self.retries.first().copied()
             && at <= now
         {
             let is_kept = self.style == Style::Kept;
-            // The ramp ends when no connection is being made any more.
+            // The ramp ends only once no connection is being made.
             if is_kept && (self.run.phase == Phase::Ramp || !self.run.may_ask()) {
                 return;
             }
@@ -92,7 +92,7 @@ impl Talk {
         }
     }
 
-    /// Looks for answers that are overdue.
+    /// Checks for overdue answers.
     pub(super) fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) {
         let timeout = self.run.plan.timeout;
         for number in 0..self.links.len() {
@@ -120,8 +120,8 @@ impl Talk {
         }
     }
 
-    /// All that is under way on a link has no answer in time. If a part of an
-    /// answer came, it is a wrong one.
+    /// Gives up everything in flight on a link. If part of an answer came, that
+    /// is a wrong answer.
     fn time_out(&mut self, number: usize, now: Instant) {
         let link = &mut self.links[number];
         let tally = &mut self.run.tally;
@@ -139,7 +139,7 @@ impl Talk {
         link.window.forget_partial();
     }
 
-    /// What is under way at the end has no answer.
+    /// Accounts for everything in flight at the end, which has no answer.
     pub(super) fn account(&mut self, now: Instant) {
         for number in 0..self.links.len() {
             let link = &mut self.links[number];
@@ -155,7 +155,8 @@ impl Talk {
         }
     }
 
-    /// Nobody waits any longer for what is under way or due.
+    /// Accounts for everything in flight or due, which nobody waits for any
+    /// longer.
     pub(super) fn cut_off(&mut self, now: Instant) {
         for link in &self.links {
             for message in &link.window.in_flight {

@@ -1,9 +1,9 @@
-//! Requests and answers: `echo`, `request`, `connect` and `idle` are this with
-//! different words.
+//! Sends requests and checks answers: `echo`, `request`, `connect` and `idle`
+//! differ only in what they send.
 //!
-//! A [`Link`] is one place among the plan's connections. It has a connection,
-//! or a UDP socket, and a window of requests under way; with
-//! [`Style::Churn`] it has a new connection for every request.
+//! A [`Link`] is one of the plan's connections. It has a connection or a UDP
+//! socket, and a window of requests in flight. With [`Style::Churn`] it has a new
+//! connection for every request.
 
 mod ending;
 mod sending;
@@ -24,14 +24,14 @@ use crate::stress::payload::Payload;
 use crate::stress::request::Request;
 use crate::stress::run::{Reconnects, Run, Share, Turn};
 
-/// Corrupted messages in a row after which a stream is out of step, and what
-/// comes on it means nothing any more.
+/// How many corrupted messages in a row show that a stream is out of step, so
+/// that what comes on it means nothing any more.
 const OUT_OF_STEP: u32 = 8;
 
-/// What is said.
+/// What is sent.
 #[derive(Debug)]
 pub enum Script {
-    /// Messages of our own, which come back.
+    /// Messages of our own, which come back unchanged.
     Echo(Payload),
     /// A given message with a given answer.
     Request(Request),
@@ -55,13 +55,13 @@ pub struct Talk {
     is_udp: bool,
     links: Vec<Link>,
     sockets: HashMap<SocketId, usize>,
-    /// The first link that load has not begun on.
+    /// The first link on which load has not begun.
     next_to_start: usize,
-    /// Links whose connection failed, and when they are to have another one.
+    /// Links whose connection failed, and when to reconnect them.
     retries: BTreeSet<(Instant, usize)>,
-    /// Messages under way on one connection that can be told apart.
+    /// How many messages in flight on one connection can be told apart.
     most_under_way: usize,
-    /// A message, or several, for another connection than the callback's own.
+    /// One or more messages for a connection other than the callback's own.
     out: Vec<u8>,
 }
 
@@ -70,10 +70,10 @@ struct Link {
     way: Way,
     key: u64,
     window: Window,
-    /// An answer that is not whole yet.
+    /// An incomplete answer.
     answer: Vec<u8>,
     share: Share,
-    /// Something came since it was connected.
+    /// Whether anything has come since it was connected.
     is_answered: bool,
 }
 
@@ -85,7 +85,7 @@ enum Way {
     Socket(SocketId),
 }
 
-/// Which link a connection is for, and when it was asked for.
+/// Which link a connection belongs to, and when it was asked for.
 #[derive(Debug, Default)]
 pub struct Session {
     link: Option<usize>,
@@ -130,7 +130,7 @@ impl Talk {
         }
     }
 
-    /// Takes in what came for a link.
+    /// Takes what came for a link.
     fn hear(&mut self, number: usize, bytes: &[u8], cx: &mut Context<'_>) {
         let now = cx.moment();
         let link = &mut self.links[number];
@@ -252,7 +252,9 @@ impl Service for Talk {
                 self.retry(number, now + RETRY);
             }
             self.open_more(cx);
-        } else if !matches!(why, CloseReason::ShuttingDown) && self.link_of(&session, cx).is_some() {
+        } else if !matches!(why, CloseReason::ShuttingDown | CloseReason::CutOff)
+            && self.link_of(&session, cx).is_some()
+        {
             let error = end_of_connection(why);
             self.ended(number, error.as_deref().map_or(End::Done, End::Failed), cx.moment(), cx);
         }
@@ -270,7 +272,7 @@ impl Service for Talk {
                 }
                 self.open_more(cx);
             }
-            // Late news of a datagram that was refused on its way.
+            // This reports a datagram that was refused earlier.
             Err(error) if self.run.tally.counts.sent > 0 => {
                 if self.run.tally.counts.answered == 0 {
                     self.run.fail(self.run.route.unreachable(&error), cx);
@@ -316,7 +318,7 @@ impl Service for Talk {
     }
 }
 
-/// Ended before its time: nobody waits any longer for what is under way or due.
+/// The run ended early: nobody waits any longer for what is in flight or due.
 impl Drop for Talk {
     fn drop(&mut self) {
         if self.run.is_under_way() {

@@ -1,4 +1,4 @@
-//! The sending half: when a link may send, and what.
+//! Decides when a link may send, and sends it.
 
 use std::time::Instant;
 
@@ -6,9 +6,9 @@ use onepoll::service::Context;
 
 use super::{Link, Script, Style, Talk, Way};
 
-/// Links on which load begins at one tick: few, since what is sent together is
-/// timed from the same moment.
-const LINKS_A_TICK: usize = 64;
+/// How many links begin their load in one tick: few, since what is sent together
+/// is timed from the same moment.
+const LINKS_PER_TICK: usize = 64;
 
 impl Talk {
     pub(super) fn open_more(&mut self, cx: &mut Context<'_>) {
@@ -33,7 +33,7 @@ impl Talk {
         self.open_link(link, cx);
     }
 
-    /// Whether a link has a place for one more request.
+    /// Whether a link has a slot for another request.
     fn is_free(&self, number: usize) -> bool {
         let Link { way, window, .. } = &self.links[number];
         let may_begin = match self.style {
@@ -45,7 +45,7 @@ impl Talk {
             && window.in_flight.len() < self.most_under_way
     }
 
-    /// Sends what a link may send now.
+    /// Sends everything that a link may send now.
     pub(super) fn fill(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) {
         self.out.clear();
         while self.is_free(number)
@@ -63,7 +63,7 @@ impl Talk {
         self.flush(number, cx);
     }
 
-    /// Puts one message on its way.
+    /// Sends one message.
     pub(super) fn put(&mut self, number: usize, sequence: u64, cx: &mut Context<'_>) {
         let Link { way, key, .. } = self.links[number];
         let is_ours = matches!(way, Way::Connection(id) if cx.connection() == Some(id));
@@ -96,7 +96,7 @@ impl Talk {
         self.run.tally.counts.bytes_sent += length as u64;
     }
 
-    /// Hands messages for another connection over, all at once.
+    /// Passes messages to another connection, all at once.
     fn flush(&mut self, number: usize, cx: &mut Context<'_>) {
         if let (Way::Connection(connection), false) = (self.links[number].way, self.out.is_empty()) {
             cx.tell(connection, &self.out);
@@ -104,7 +104,7 @@ impl Talk {
         self.out.clear();
     }
 
-    /// Gives the links the requests that fell due, and sends them.
+    /// Hands the requests that fell due to their links, and sends them.
     pub(super) fn send_due(&mut self, now: Instant, cx: &mut Context<'_>) {
         while let Some((number, due)) = self.run.next_due(self.links.len(), now) {
             let is_free = self.is_free(number);
@@ -117,8 +117,8 @@ impl Talk {
         }
     }
 
-    /// Begins load on the links, on a part of them at a tick; true: the next part
-    /// is to follow at once.
+    /// Begins load on the links, a few per tick. Returns whether the next ones
+    /// should follow at once.
     pub(super) fn start_load(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
         if !self.run.sends() {
             return false;
@@ -127,7 +127,7 @@ impl Talk {
             self.next_to_start = 0;
             self.links.iter_mut().for_each(|link| link.share.restart());
         }
-        let until = self.links.len().min(self.next_to_start + LINKS_A_TICK);
+        let until = self.links.len().min(self.next_to_start + LINKS_PER_TICK);
         while self.next_to_start < until {
             self.fill(self.next_to_start, now, cx);
             self.next_to_start += 1;

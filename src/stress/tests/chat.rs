@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Lines that the first member says, once load has begun.
+/// Lines that the first member sends once load has begun.
 fn chat(members: usize, lines: u64) -> (Rehearsal<Chat>, Results, Vec<Client>, Vec<Vec<u8>>) {
     let (run, results) = run(plan(members, Load::Closed { depth: 4 }, Length::Messages(lines)));
     let mut stage = Rehearsal::new(Chat::new(run, SIZE, 1, false));
@@ -18,7 +18,8 @@ fn chat(members: usize, lines: u64) -> (Rehearsal<Chat>, Results, Vec<Client>, V
 
 #[test]
 fn each_lie_of_a_chat_is_counted_as_what_it_is() {
-    // What the last of three members hears of lines 1 to 4; the second hears all.
+    // Which of the lines 1 to 4 the last of three members receives; the second
+    // receives all of them.
     type Lie<'a> = &'a dyn Fn(&[Vec<u8>]) -> Vec<u8>;
     let right = |lines: &[Vec<u8>]| lines.concat();
     let greeting = |lines: &[Vec<u8>]| ["* 민수 joined\n".as_bytes(), &lines.concat()].concat();
@@ -70,14 +71,14 @@ fn what_a_server_says_before_the_load_is_a_greeting() {
 }
 
 #[test]
-fn a_line_that_comes_to_its_own_sender_is_once_too_often() {
+fn a_line_that_comes_back_to_its_sender_is_one_delivery_too_many() {
     let (mut stage, results, clients, said) = chat(2, 5);
     clients.iter().for_each(|client| stage.send(*client, &said.concat()));
     assert_eq!(outcome(&mut stage, &results).total.duplicated, 4);
 }
 
 #[test]
-fn what_a_member_that_left_had_not_heard_is_lost() {
+fn lines_that_a_member_had_not_received_when_it_left_are_lost() {
     let (mut stage, results, clients, said) = chat(3, 5);
     stage.send(clients[1], &said.concat());
     stage.send(clients[2], &said[0]);
@@ -88,19 +89,19 @@ fn what_a_member_that_left_had_not_heard_is_lost() {
 }
 
 #[test]
-fn a_line_that_one_member_missed_holds_no_place_once_it_heard_later_ones() {
+fn a_line_that_one_member_missed_takes_no_slot_once_later_ones_arrived() {
     let (mut stage, results, clients, said) = chat(3, 40);
     stage.send(clients[1], &said.concat());
     stage.send(clients[2], &said[1..].concat());
     let more = stage.received(clients[0]);
-    assert_eq!(more.len() / SIZE, 4, "it goes on with four under way");
+    assert_eq!(more.len() / SIZE, 4, "it goes on with four in flight");
     clients[1..].iter().for_each(|client| stage.send(*client, &more));
     drop(stage);
     assert_eq!(results.try_recv().unwrap().0.total.faults(), 0, "it may still come");
 }
 
 #[test]
-fn a_line_that_was_given_up_and_comes_after_all_is_one_fault() {
+fn a_line_that_arrives_after_it_was_given_up_is_one_fault() {
     let (mut stage, results, clients, said) = chat(3, 5);
     stage.send(clients[1], &said.concat());
     stage.send(clients[2], &said[1..].concat());

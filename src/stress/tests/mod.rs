@@ -50,14 +50,14 @@ fn echo(plan: Plan) -> (Rehearsal<Talk>, Results) {
     (Rehearsal::new(Talk::new(run, script, Style::Kept, false)), results)
 }
 
-/// Connects what it asks for, and lets load begin.
+/// Makes the connections that the run asks for, and lets load begin.
 fn connect<S: Service>(stage: &mut Rehearsal<S>, connections: usize) -> Vec<Client> {
     let clients = (0..connections).map(|_| stage.connect()).collect();
     stage.pass(10 * MILLI);
     clients
 }
 
-/// Lets a run come to its end.
+/// Drives a run to its end.
 fn outcome<S: Service>(stage: &mut Rehearsal<S>, results: &Results) -> Outcome {
     for _ in 0..100 {
         if let Ok((outcome, _)) = results.try_recv() {
@@ -70,7 +70,7 @@ fn outcome<S: Service>(stage: &mut Rehearsal<S>, results: &Results) -> Outcome {
 
 #[test]
 fn each_lie_of_a_server_is_counted_as_what_it_is() {
-    // What comes back of the four messages under way.
+    // Which of the four messages in flight come back, and how.
     let right = |messages: &[&[u8]]| messages.concat();
     let lost = |messages: &[&[u8]]| [messages[0], messages[2], messages[3]].concat();
     let duplicated = |messages: &[&[u8]]| [messages.concat(), messages[3].to_vec()].concat();
@@ -96,7 +96,7 @@ fn each_lie_of_a_server_is_counted_as_what_it_is() {
         let sent = stage.received(client);
         let messages: Vec<&[u8]> = sent.chunks(SIZE).collect();
         assert_eq!(messages.len(), 4);
-        // In pieces that respect no message.
+        // In pieces that ignore message boundaries.
         for piece in lie(&messages).chunks(SIZE - 5) {
             stage.send(client, piece);
         }
@@ -133,7 +133,7 @@ fn a_server_that_stalls_cannot_hide_from_an_open_loop() {
     let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(2))));
     let client = connect(&mut stage, 1)[0];
     for milli in 0..2500 {
-        // It answers at once, but for half a second in which it does nothing.
+        // It answers at once, except for half a second in which it does nothing.
         while !(500..1000).contains(&milli) {
             let sent = stage.received(client);
             if sent.is_empty() {
@@ -147,7 +147,7 @@ fn a_server_that_stalls_cannot_hide_from_an_open_loop() {
     let (service, due) = (&outcome.latencies.service, &outcome.latencies.due);
     assert_eq!(outcome.total.faults(), 0);
     assert!((198..=202).contains(&due.len()), "{} requests", due.len());
-    // One request was under way in the stall; fifty fell due in it.
+    // One request was in flight during the stall; fifty fell due in it.
     assert_eq!(service.len() - service.count_between(0, 20_000_000), 1);
     let delayed = due.len() - due.count_between(0, 20_000_000);
     assert!((47..=50).contains(&delayed), "{delayed} of {} were delayed", due.len());
@@ -155,7 +155,7 @@ fn a_server_that_stalls_cannot_hide_from_an_open_loop() {
     assert!(service.value_at_quantile(0.9) < 2_000_000);
 }
 
-/// Answers everything at once, for as long as that is passed.
+/// Answers everything at once for this many milliseconds.
 fn answer_for<S: Service>(stage: &mut Rehearsal<S>, client: Client, millis: u32) {
     for _ in 0..millis {
         let sent = stage.received(client);
@@ -187,7 +187,7 @@ fn an_interrupted_open_loop_hides_nothing_that_waited() {
     stage.pass(Duration::from_millis(900));
     drop(stage);
     let (outcome, _) = results.try_recv().unwrap();
-    assert!(outcome.under_way > 80, "{} waited or were under way", outcome.under_way);
+    assert!(outcome.under_way > 80, "{} waited or were in flight", outcome.under_way);
     assert_eq!((outcome.unsent, outcome.total.faults()), (0, 0), "nobody's fault");
     assert!(outcome.latencies.due.max() >= 890_000_000, "{} ns", outcome.latencies.due.max());
     assert!(outcome.elapsed >= Duration::from_millis(1390), "{:?}", outcome.elapsed);
@@ -214,7 +214,7 @@ fn a_refused_conversation_is_timed_with_the_timeout() {
     let mut stage = Rehearsal::new(Talk::new(run, script, Style::Churn { reset: false }, false));
     for number in 0..30 {
         if number == 5 {
-            stage.refuse(ErrorKind::ConnectionRefused.into());
+            stage.refuse(ErrorKind::ConnectionRefused);
         } else {
             let client = stage.connect();
             let sent = stage.received(client);
@@ -229,12 +229,12 @@ fn a_refused_conversation_is_timed_with_the_timeout() {
 }
 
 #[test]
-fn what_fell_due_while_the_generator_stood_still_is_sent_and_counted() {
+fn requests_that_fell_due_while_the_generator_stood_still_are_sent_and_counted() {
     let load = Load::Open { rate: 100.0, depth: 64 };
     let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(2))));
     let client = connect(&mut stage, 1)[0];
     answer_for(&mut stage, client, 1000);
-    // Two seconds pass in which it had no turn: the end is in them.
+    // For two seconds, including the end, the generator does not run.
     stage.oversleep(Duration::from_secs(2));
     answer_for(&mut stage, client, 300);
     let outcome = outcome(&mut stage, &results);
@@ -257,7 +257,7 @@ fn an_open_loop_is_measured_for_as_long_as_its_requests_take() {
         let outcome = outcome(&mut stage, &results);
         assert_eq!(outcome.measured.answered, messages);
         let off = outcome.elapsed.as_secs_f64() * 1000.0 - f64::from(millis);
-        assert!((-0.1..0.1).contains(&off), "{rate} a second, {length:?}: {off} ms more");
+        assert!((-0.1..0.1).contains(&off), "{rate} per second, {length:?}: {off} ms more");
     }
 }
 
@@ -268,10 +268,10 @@ fn a_ramp_ends_although_connections_fail() {
     let (mut stage, results) = echo(plan);
     stage.connect();
     stage.pass(100 * MILLI);
-    // One fails each quarter of a second: never are all of them down at once.
+    // One fails every quarter of a second, so they are never all down at once.
     for _ in 0..20 {
         stage.pass(250 * MILLI);
-        stage.refuse(ErrorKind::TimedOut.into());
+        stage.refuse(ErrorKind::TimedOut);
     }
     let (outcome, _) = results.try_recv().expect("it has ended");
     assert!(outcome.errors["connecting took too long"] >= 3);
@@ -292,10 +292,7 @@ fn connections_that_end_after_an_answer_are_followed_at_once() {
         client = stage.connect();
         stage.pass(MILLI);
     }
-    assert!(
-        (2900..3100).contains(&answered),
-        "{answered} connections in three seconds, one each millisecond"
-    );
+    assert!((2900..3100).contains(&answered), "{answered} connections in three seconds, one per millisecond");
 }
 
 #[test]
@@ -344,7 +341,7 @@ fn a_server_that_hangs_up_on_everybody_is_not_asked_in_a_loop() {
 }
 
 #[test]
-fn messages_that_were_never_sent_are_missing_and_the_time_is_the_whole() {
+fn messages_that_were_never_sent_are_missing_and_the_whole_time_counts() {
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1000)));
     let client = connect(&mut stage, 1)[0];
     answer_for(&mut stage, client, 100);
@@ -357,8 +354,9 @@ fn messages_that_were_never_sent_are_missing_and_the_time_is_the_whole() {
 }
 
 #[test]
-fn a_number_of_messages_is_not_waited_for_for_ever() {
-    // Connections that are given up are made again: without an end of its own.
+fn a_run_does_not_wait_forever_for_its_number_of_messages() {
+    // Connections that are given up are replaced, so the run has no end of its
+    // own.
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 1 }, Length::Messages(1000)));
     let first = connect(&mut stage, 1)[0];
     answer_for(&mut stage, first, 100);
@@ -367,11 +365,11 @@ fn a_number_of_messages_is_not_waited_for_for_ever() {
         stage.connect();
     }
     let failure = outcome(&mut stage, &results).failure.unwrap();
-    assert!(failure.contains("answers no more"), "{failure}");
+    assert!(failure.contains("no longer answers"), "{failure}");
 }
 
 #[test]
-fn a_slow_schedule_is_no_silence() {
+fn a_slow_schedule_is_not_mistaken_for_silence() {
     let load = Load::Open { rate: 0.2, depth: 1 };
     let (mut stage, results) = echo(plan(1, load, Length::Messages(3)));
     let client = connect(&mut stage, 1)[0];
@@ -394,7 +392,8 @@ fn a_conversation_with_a_byte_too_many_is_one_fault() {
     let script = Script::Echo(Payload::new(SIZE, plan.seed));
     let (run, results) = run(plan);
     let mut stage = Rehearsal::new(Talk::new(run, script, Style::Churn { reset: false }, false));
-    // The first connection shows that there is a server; the second is asked for then.
+    // The first connection shows that there is a server; the second is asked for
+    // afterwards.
     for _ in 0..3 {
         let client = stage.connect();
         stage.pass(20 * MILLI);
@@ -409,14 +408,14 @@ fn a_conversation_with_a_byte_too_many_is_one_fault() {
 }
 
 #[test]
-fn a_lost_message_holds_no_place_once_later_ones_came() {
+fn a_lost_message_takes_no_slot_once_later_ones_came() {
     let (mut stage, results) = echo(plan(1, Load::Closed { depth: 2 }, Length::For(500 * MILLI)));
     let client = connect(&mut stage, 1)[0];
     let mut answered = 0;
     for _ in 0..490 {
         let sent = stage.received(client);
         for (number, message) in sent.chunks(SIZE).enumerate() {
-            // The first of each two is lost.
+            // The first of every two is lost.
             if sent.len() == SIZE || number > 0 {
                 stage.send(client, message);
                 answered += 1;
@@ -459,11 +458,12 @@ fn an_open_loop_spreads_its_requests_evenly() {
 }
 
 #[test]
-fn a_server_that_is_too_slow_is_not_told_that_it_did_not_answer() {
+fn a_server_that_is_too_slow_is_not_accused_of_not_answering() {
     let load = Load::Open { rate: 100.0, depth: 1 };
     let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(1))));
     let client = connect(&mut stage, 1)[0];
-    // It answers every 150 ms, and so one when the last have waited too long.
+    // It answers every 150 ms, so one answer still comes when the last requests
+    // have waited too long.
     let outcome = loop {
         if let Ok((outcome, _)) = results.try_recv() {
             break outcome;
@@ -474,7 +474,7 @@ fn a_server_that_is_too_slow_is_not_told_that_it_did_not_answer() {
     };
     assert_eq!((outcome.total.timeouts, outcome.total.lost), (0, 0));
     assert_eq!(outcome.total.answered, outcome.total.sent);
-    assert!(outcome.unsent > 50, "{} were due and not sent", outcome.unsent);
+    assert!(outcome.unsent > 50, "{} were due but not sent", outcome.unsent);
 }
 
 #[test]
@@ -488,7 +488,7 @@ fn an_answer_that_never_comes_is_a_timeout_and_the_run_ends() {
 }
 
 #[test]
-fn what_was_under_way_on_a_connection_that_ends_is_lost() {
+fn messages_in_flight_on_a_connection_that_ends_are_lost() {
     let (mut stage, results) = echo(plan(2, Load::Closed { depth: 3 }, Length::For(300 * MILLI)));
     let clients = connect(&mut stage, 2);
     stage.hang_up(clients[0]);
@@ -505,16 +505,13 @@ fn what_was_under_way_on_a_connection_that_ends_is_lost() {
 }
 
 #[test]
-fn a_run_without_a_connection_left_ends_and_says_so() {
+fn a_run_with_no_connections_left_ends_and_says_so() {
     let (mut stage, results) =
         echo(plan(1, Load::Closed { depth: 1 }, Length::For(Duration::from_secs(3600))));
     let client = connect(&mut stage, 1)[0];
     stage.hang_up(client);
     let failure = outcome(&mut stage, &results).failure.unwrap();
-    assert!(
-        failure.contains("no connection is left") && failure.contains("closed by the server"),
-        "{failure}"
-    );
+    assert!(failure.contains("no connections to ") && failure.contains("closed by the server"), "{failure}");
 }
 
 #[test]
@@ -528,5 +525,5 @@ fn whatever_ends_the_loop_the_figures_survive() {
     let (outcome, _) = results.try_recv().unwrap();
     assert!(outcome.interrupted);
     assert_eq!(outcome.total.answered, 1);
-    assert_eq!(outcome.total.faults(), 0, "what is under way is no fault of the server");
+    assert_eq!(outcome.total.faults(), 0, "what is in flight is not the server's fault");
 }

@@ -1,9 +1,9 @@
-//! A value as Python's `json.dumps` writes it, straight from its text: no tree
-//! is built. A duplicate key is found when its object is written, by sorting
-//! what was written of its keys.
+//! Writes a value as Python's `json.dumps` does, straight from its text and
+//! without building a tree. Duplicate keys are found when their object has been
+//! written, by sorting the keys in the output.
 
-/// One member of the object being written: where in the output its key and
-/// its value start, and where the value ends.
+/// One member of the object being written: where in the output its key and its
+/// value start, and where the value ends.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     key: usize,
@@ -28,18 +28,18 @@ struct Writer<'a> {
     rest: &'a [u8],
     ensure_ascii: bool,
     out: &'a mut Vec<u8>,
-    /// The members of all open objects, the innermost one's last.
+    /// The members of all open objects, those of the innermost object last.
     members: Vec<Member>,
 }
 
 impl Writer<'_> {
-    /// The first byte after white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         self.rest = self.rest.trim_ascii_start();
         self.rest.first().copied()
     }
 
-    /// The next `count` bytes, or what there is.
+    /// The next `count` bytes, or as many as are left.
     fn take(&mut self, count: usize) -> &[u8] {
         let (taken, rest) = self.rest.split_at(count.min(self.rest.len()));
         self.rest = rest;
@@ -56,7 +56,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A number, or true, false or null: it stays as it came.
+    /// A number, or true, false or null: it is written as it arrived.
     fn scalar(&mut self) {
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         let length = self.rest.iter().take_while(|byte| is_part(byte)).count();
@@ -135,7 +135,7 @@ impl Writer<'_> {
         self.out.push(b'"');
     }
 
-    /// Characters of the string that ASCII has no place for.
+    /// Writes a run of characters outside printable ASCII as escapes.
     fn non_ascii(&mut self) {
         let length = self.rest.iter().take_while(|byte| **byte >= 0x7F).count();
         let (run, rest) = self.rest.split_at(length);
@@ -144,8 +144,8 @@ impl Writer<'_> {
         text.chars().for_each(|character| escape(u32::from(character), true, self.out));
     }
 
-    /// An escape sequence. Two that form a surrogate pair are one character; a
-    /// surrogate alone is none and stays escaped, as Python leaves it.
+    /// Reads an escape sequence. A surrogate pair is one character; a lone
+    /// surrogate is none and stays escaped, as Python leaves it.
     fn escaped(&mut self) {
         let code = match self.take(2).last() {
             Some(b'b') => 0x08,
@@ -173,12 +173,13 @@ impl Writer<'_> {
     }
 }
 
-/// The value of the four digits in front of `digits`.
+/// The value of the four hexadecimal digits at the front of `digits`.
 fn hexadecimal(digits: &[u8]) -> u32 {
     digits.iter().take(4).fold(0, |value, digit| value << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
 }
 
-/// Appends the character `code` (or a lone surrogate) as it stands in a string.
+/// Appends the character `code` (or a lone surrogate) in the form it takes
+/// inside a string.
 fn escape(code: u32, ensure_ascii: bool, out: &mut Vec<u8>) {
     let short = match code {
         0x08 => b'b',
@@ -207,15 +208,16 @@ fn escape(code: u32, ensure_ascii: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-/// Appends `\uXXXX` for a code unit of UTF-16.
+/// Appends `\uXXXX` for one UTF-16 code unit.
 fn escape_unit(unit: u32, out: &mut Vec<u8>) {
     let digit = |shift: u32| b"0123456789abcdef"[(unit >> shift & 15) as usize];
     out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
-/// Rewrites the members that `out` holds from `start` on, if two keys of them
-/// are the same: the first one's place, the last one's value. The way a string
-/// is written depends on its characters only, so equal keys are equal bytes.
+/// Rewrites the members that `out` holds from `start` on if any of their keys
+/// are equal: a key keeps its first position and takes its last value. How a
+/// string is written depends only on its characters, so equal keys have equal
+/// bytes.
 fn merge_duplicates(out: &mut Vec<u8>, start: usize, members: &[Member]) {
     let key = |index: &usize| &out[members[*index].key..members[*index].value];
     let mut order: Vec<usize> = (0..members.len()).collect();
@@ -223,8 +225,8 @@ fn merge_duplicates(out: &mut Vec<u8>, start: usize, members: &[Member]) {
     if order.windows(2).all(|pair| key(&pair[0]) != key(&pair[1])) {
         return;
     }
-    // The sort is stable, so in each group the first place comes first and the
-    // last value last.
+    // The sort is stable, so each group begins with the first position and ends
+    // with the last value.
     let mut merged: Vec<(usize, usize)> =
         order.chunk_by(|a, b| key(a) == key(b)).map(|same| (same[0], same[same.len() - 1])).collect();
     merged.sort_unstable();
@@ -252,7 +254,7 @@ mod tests {
     }
 
     /// Text, `json.dumps(json.loads(text))`, and the same with
-    /// `ensure_ascii=False`, as CPython 3.11 gives them.
+    /// `ensure_ascii=False`, as produced by CPython 3.11.
     const PYTHON: [(&str, &str, &str); 13] = [
         (
             r#"{"a":1,"b":[],"c":{} , "d" : [1,2 ,{"x":null}],"e":true,"f":false}"#,
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_written_the_same_again() {
+    fn writing_the_output_again_changes_nothing() {
         for (_, ascii, raw) in PYTHON {
             assert_eq!(dumped(ascii, true), ascii);
             assert_eq!(dumped(raw, false), raw);
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_duplicates_each_keeps_its_first_place_and_last_value() {
+    fn a_duplicate_key_keeps_its_first_position_and_takes_its_last_value() {
         let members: Vec<String> = (0..1000).map(|n| format!("\"{}\":{n}", n % 7)).collect();
         let written = dumped(&format!("[{{{}}}]", members.join(",")), true);
         assert_eq!(written, r#"[{"0": 994, "1": 995, "2": 996, "3": 997, "4": 998, "5": 999, "6": 993}]"#);
@@ -334,7 +336,8 @@ mod tests {
         assert_eq!(out, br#""\uac00\"\\\n\u0001\ud83d\ude00""#);
     }
 
-    /// Any value, as serde_json writes it. Keys are few, so that they repeat.
+    /// Any value, as serde_json writes it. There are few keys, so that they
+    /// repeat.
     fn value() -> impl Strategy<Value = String> {
         let string = any::<String>().prop_map(|text| serde_json::Value::from(text).to_string());
         let leaf = prop_oneof![Just("null".to_owned()), any::<i64>().prop_map(|n| n.to_string()), string];
@@ -348,7 +351,7 @@ mod tests {
     }
 
     proptest! {
-        /// serde_json keeps the first place and the last value too.
+        /// serde_json, too, keeps the first position and takes the last value.
         #[test]
         fn an_independent_parser_reads_the_same_value(text in value()) {
             let meant: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -356,7 +359,7 @@ mod tests {
             prop_assert!(ascii.bytes().all(|byte| matches!(byte, 0x20..0x7F)));
             for written in [ascii, dumped(&text, false)] {
                 let read: serde_json::Value = serde_json::from_str(&written).unwrap();
-                // As text, so that the order of the keys counts.
+                // Compared as text, so that the order of the keys counts.
                 prop_assert_eq!(read.to_string(), meant.to_string());
             }
         }

@@ -1,14 +1,14 @@
-//! The grammar of RFC 8259 as a pushdown automaton that reads bytes one after
-//! the other: it stops after the last byte of a value, and at the first byte
-//! that cannot continue one. It keeps no text, needs no look-ahead and visits
-//! every byte once, so its cost is the same at any split of the input.
+//! Implements the grammar of RFC 8259 as a pushdown automaton that reads one
+//! byte after another: it stops after the last byte of a value, or at the first
+//! byte that cannot continue it. It keeps no text, needs no look-ahead and
+//! visits every byte once, so it costs the same however the input is split.
 
 use super::JsonError;
 use crate::wire::text::{character_shape, is_continuation};
 
-/// How deep arrays and objects may nest. One bit for each level is kept, in
-/// one integer, and what is accepted here may be walked by recursion without
-/// a thought for the stack. People and programs rarely pass ten.
+/// How deep arrays and objects may nest. One integer holds one bit per level,
+/// and what is accepted here can be walked recursively without worrying about
+/// the stack. People and programs rarely go beyond ten.
 pub const MAX_DEPTH: u32 = u128::BITS;
 
 const VALUE: &str = "expected a value: a string, number, object, array, true, false or null";
@@ -32,7 +32,8 @@ const BYTE_ORDER_MARK: &str =
 const UNFINISHED_NUMBER: &str = "unfinished number";
 const UNFINISHED_VALUE: &str = "unfinished value";
 
-/// What can only be refused when all of it is known: its text and its name.
+/// Words that can be refused only once they are complete: their text and the
+/// reason.
 const REFUSED: [(&str, &str); 3] = [
     ("NaN", "NaN is not JSON; send null or a string instead"),
     ("Infinity", "Infinity is not JSON; send null or a string instead"),
@@ -42,16 +43,16 @@ const REFUSED: [(&str, &str); 3] = [
 /// What the bytes shown to [`Automaton::feed`] did.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fed {
-    /// All were consumed and the value goes on.
+    /// All bytes were consumed and the value goes on.
     More,
     /// The value ends with the last byte consumed; the next one starts afresh.
     Complete,
-    /// The first byte not consumed cannot continue the value, which is given
-    /// up; the next one starts afresh.
+    /// The first byte not consumed cannot continue the value, which is
+    /// abandoned; the next one starts afresh.
     Refused(JsonError),
 }
 
-/// Reads one value after the other.
+/// Reads one value after another.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Automaton {
     state: State,
@@ -92,25 +93,26 @@ enum State {
     Escape,
     /// In \uXXXX, with this many digits to come.
     Hex(u8),
-    /// In a character of a string: how many bytes are to come, and the bounds
-    /// of the next one.
+    /// Inside a character of a string: how many bytes are still to come, and
+    /// the range of the next one.
     Character {
         left: usize,
         low: u8,
         high: u8,
     },
     Number(Number),
-    /// In true, false or null: the letters to come.
+    /// In true, false or null: the letters still to come.
     Literal(&'static [u8]),
-    /// In one of [`REFUSED`]: which, and how many letters of it are read.
+    /// In one of [`REFUSED`]: which one, and how many of its letters have been
+    /// read.
     Refused(u8, u8),
 }
 
-/// What of a number was read last.
+/// The part of a number that was read last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Number {
     Minus,
-    /// A zero in front, which no digit may follow.
+    /// A leading zero, which no digit may follow.
     Zero,
     Integer,
     Point,
@@ -145,19 +147,20 @@ impl From<&'static str> for Fault {
 }
 
 impl Automaton {
-    /// Whether no value is begun.
+    /// Whether no value has begun.
     pub(super) fn is_idle(&self) -> bool {
         self.state == State::Start
     }
 
-    /// Whether what was read is a number that only its surroundings can end.
+    /// Whether the current value is a number that only its surroundings can
+    /// end.
     pub(super) fn is_bare_number(&self) -> bool {
         self.depth == 0 && matches!(self.state, State::Number(_))
     }
 
-    /// Reads on in `input`, to the end of the value at most, and says how many
-    /// bytes it consumed. A value has at most `limit` bytes. Between values the
-    /// caller skips the white space.
+    /// Reads on in `input`, at most to the end of the value, and returns how
+    /// many bytes it consumed. A value has at most `limit` bytes. Between
+    /// values the caller skips white space.
     pub(super) fn feed(&mut self, input: &[u8], limit: usize) -> (usize, Fed) {
         let mut at = 0;
         while at < input.len() {
@@ -194,7 +197,7 @@ impl Automaton {
         (at, Fed::More)
     }
 
-    /// The input ends here: `None` if no value is begun, `Ok` if a number is
+    /// The input ends here: `None` if no value has begun, `Ok` if a number is
     /// now complete. Either way the next value starts afresh.
     pub(super) fn finish(&mut self) -> Option<Result<(), JsonError>> {
         match self.state {
@@ -208,7 +211,8 @@ impl Automaton {
         }
     }
 
-    /// Gives the value up for a fault `back` characters before the next one.
+    /// Abandons the value because of a fault `back` characters before the next
+    /// one.
     fn refuse(&mut self, message: &'static str, back: usize) -> JsonError {
         let column = self.characters + 1 - back.min(self.characters);
         let error = JsonError { message, line: self.lines + 1, column };
@@ -216,7 +220,7 @@ impl Automaton {
         error
     }
 
-    /// Moves the position past `byte`, which is accepted.
+    /// Moves the position past `byte`, which has been accepted.
     fn count(&mut self, byte: u8) {
         self.length += 1;
         if byte == b'\n' {
@@ -390,7 +394,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The verdict on `text` as one whole input, with what it consumed.
+    /// The verdict on `text` as one whole input, and how much of it was
+    /// consumed.
     fn verdict(text: impl AsRef<[u8]>) -> (usize, Result<(), JsonError>) {
         let mut automaton = Automaton::default();
         match automaton.feed(text.as_ref(), 1000) {
@@ -567,13 +572,14 @@ mod tests {
     }
 
     proptest! {
-        /// The verdict of an independent parser, on text close to JSON.
+        /// Compares with the verdict of an independent parser, on text close to
+        /// JSON.
         #[test]
         fn it_accepts_what_serde_json_accepts(text in r#"[\[\]{}:,"\\u0-2.eE+\-atrue \n가]{1,12}"#) {
             let text = format!("[{text}]");
             let (used, result) = verdict(&text);
             let accepted = result.is_ok() && used == text.len();
-            // serde_json refuses lone surrogates, which Python accepts; the
+            // serde_json refuses lone surrogates, which Python accepts; this
             // alphabet has none.
             prop_assert_eq!(accepted, serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}", text);
         }

@@ -1,13 +1,14 @@
-//! JSON values on TCP: where each one ends, whether it is valid, and the form
-//! that Python's `json.dumps` gives it.
+//! Finds JSON values on TCP: where each one ends, whether it is valid, and how
+//! Python's `json.dumps` would write it.
 //!
-//! JSON needs no framing: a value shows its own end. `{"a":1}{"b":2}` is two
-//! values, however the bytes are split. Only a bare number does not (is `1`
-//! all, or will `2` follow?): it ends at a byte that cannot continue it, or
-//! when the caller has waited long enough and calls [`JsonStream::finish`].
+//! JSON needs no framing, because a value shows where it ends: `{"a":1}{"b":2}`
+//! is two values, however the bytes are split. The exception is a bare number
+//! (is `1` complete, or will `2` follow?): it ends at a byte that cannot
+//! continue it, or when the caller has waited long enough and calls
+//! [`JsonStream::finish`].
 //!
-//! [`JsonStream`] finds the values; [`JsonText`] is one that is known to be
-//! valid; [`JsonError`] says what is wrong with it, and where.
+//! [`JsonStream`] finds the values; [`JsonText`] is a value known to be valid;
+//! [`JsonError`] says what is wrong with the input, and where.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,15 +21,16 @@ pub use grammar::MAX_DEPTH;
 use super::text::{Mode, is_continuation};
 use grammar::{Automaton, Fed};
 
-/// Why a text is not a JSON value, and where.
+/// The reason why a text is not a JSON value, and where that shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
-    /// What is wrong, in one plain sentence.
+    /// What is wrong, as a plain sentence.
     pub message: &'static str,
     /// The line of the first character that cannot belong to a value, from 1,
-    /// counted from the start of its value.
+    /// counted from the start of the value.
     pub line: usize,
-    /// Its place in that line in characters, not bytes, from 1.
+    /// The position of that character in its line, in characters rather than
+    /// bytes, from 1.
     pub column: usize,
 }
 
@@ -49,13 +51,13 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// The text of exactly one valid value, as it came. Values nest at most
+/// The text of exactly one valid value, as it arrived. Values nest at most
 /// [`MAX_DEPTH`] deep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonText<'a>(Cow<'a, [u8]>);
 
 impl<'a> JsonText<'a> {
-    /// Checks that `text` is one value, with nothing but white space round it.
+    /// Checks that `text` is one value, surrounded by nothing but white space.
     pub fn parse(text: &'a [u8]) -> Result<JsonText<'a>, JsonError> {
         let mut stream = JsonStream::default();
         let (used, step) = stream.next(text, 0);
@@ -76,24 +78,24 @@ impl<'a> JsonText<'a> {
         Ok(value)
     }
 
-    /// The value as it came.
+    /// The value as it arrived.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// Appends the value to `out` in the form of Python's `json.dumps`: `", "`
-    /// and `": "` as separators, keys in their order, a key that comes twice
-    /// in its first place with its last value. Numbers keep their digits.
+    /// and `": "` as separators, keys in their order; a duplicate key keeps its
+    /// first position and takes its last value. Numbers keep their digits.
     ///
-    /// `ensure_ascii` writes everything beyond ASCII as `\uXXXX`; otherwise it
-    /// is UTF-8, except that half of a surrogate pair, which has no UTF-8,
-    /// stays escaped.
+    /// With `ensure_ascii` everything beyond ASCII is written as `\uXXXX`;
+    /// otherwise it is UTF-8, except that half of a surrogate pair, which UTF-8
+    /// cannot represent, stays escaped.
     pub fn dumps(&self, ensure_ascii: bool, out: &mut Vec<u8>) {
         dumps::dumps(&self.0, ensure_ascii, out);
     }
 }
 
-/// Appends `text` to `out` as a JSON string in quotes, ASCII only.
+/// Appends `text` to `out` as a quoted JSON string in ASCII.
 pub fn quote(text: &str, out: &mut Vec<u8>) {
     dumps::quote(text, out);
 }
@@ -101,34 +103,34 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
 /// What [`JsonStream::next`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JsonStep<'a> {
-    /// A value. There may be another one behind it.
+    /// A value. Another one may follow.
     Value(JsonText<'a>),
-    /// No value until more arrives; all input is consumed.
+    /// No value until more arrives; the whole input is consumed.
     Incomplete,
-    /// What came is not JSON. What is dropped with it counts as consumed.
+    /// The input is not JSON. What is dropped with it counts as consumed.
     Error(JsonError),
 }
 
-/// What a [`JsonStream`] waits for.
+/// What a [`JsonStream`] is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
-    /// No value is begun.
+    /// No value has begun.
     Nothing,
-    /// A bare number, which may have ended already.
+    /// More of a bare number, which may be complete already.
     Number,
     /// The rest of a value.
     Value,
 }
 
-/// Finds the values in one connection's input.
+/// Finds the values in the input of one connection.
 ///
-/// Call [`next`](Self::next) with the new input, without what is consumed,
-/// until it says [`JsonStep::Incomplete`]. If then a number is
+/// Call [`next`](Self::next) with the new input, minus what is consumed, until
+/// it returns [`JsonStep::Incomplete`]. If a number is then
 /// [`pending`](Self::pending), call [`finish`](Self::finish) when nothing more
-/// came for a while; call it at the end of the input in any case.
+/// has come for a while. Call it at the end of the input in any case.
 ///
-/// A value that comes whole is borrowed from the input. Only one that comes in
-/// pieces is collected in a buffer, which is gone when the value is.
+/// A value that arrives whole is borrowed from the input. Only one that arrives
+/// in pieces is collected in a buffer, which goes away with the value.
 ///
 /// ```
 /// use onepoll::wire::json::{JsonStep, JsonStream};
@@ -144,17 +146,17 @@ pub enum Pending {
 #[derive(Debug, Default)]
 pub struct JsonStream {
     automaton: Automaton,
-    /// What has come of an unfinished value.
+    /// What has arrived of an unfinished value.
     held: Vec<u8>,
     mode: Mode,
-    /// In line mode, after an error: drop what comes to the end of its line.
+    /// In line mode, after an error: drop the rest of its line.
     dropping: bool,
 }
 
 impl JsonStream {
-    /// Takes the next value from the front of `input` and says how many bytes
-    /// of it are now consumed. `size_limit` bounds one value in bytes; 0 is no
-    /// bound.
+    /// Takes the next value from the front of `input` and returns how many bytes
+    /// of it are now consumed. `size_limit` limits one value in bytes; 0 means no
+    /// limit.
     ///
     /// What follows an error is dropped: in chunk mode the rest of `input`, in
     /// line mode the rest of the line, however it arrives. The next value then
@@ -184,9 +186,9 @@ impl JsonStream {
         }
     }
 
-    /// Ends what is pending: a number that is complete is a value, anything
-    /// else unfinished is an error, and `None` is nothing pending. The stream
-    /// can go on afterwards.
+    /// Ends what is pending: a complete number is a value, anything else
+    /// unfinished is an error, and `None` means that nothing was pending. The stream
+    /// can be used again afterwards.
     pub fn finish(&mut self) -> Option<Result<JsonText<'static>, JsonError>> {
         let finished = self.automaton.finish()?;
         if finished.is_err() {
@@ -195,7 +197,7 @@ impl JsonStream {
         Some(finished.map(|()| JsonText(Cow::Owned(std::mem::take(&mut self.held)))))
     }
 
-    /// What the stream waits for.
+    /// What the stream is waiting for.
     pub fn pending(&self) -> Pending {
         if self.automaton.is_idle() {
             Pending::Nothing
@@ -220,13 +222,13 @@ impl JsonStream {
         JsonText(Cow::Owned(std::mem::take(&mut self.held)))
     }
 
-    /// Forgets the value that turned out to be wrong.
+    /// Forgets a value that turned out to be wrong.
     fn give_up(&mut self) {
         self.held = Vec::new();
         self.dropping = self.mode == Mode::Line;
     }
 
-    /// How many bytes of `input` are dropped with the line in error.
+    /// How many bytes of `input` belong to a line that is being dropped.
     fn drop_line(&mut self, input: &[u8]) -> usize {
         if !self.dropping {
             return 0;
@@ -241,12 +243,12 @@ impl JsonStream {
     }
 }
 
-/// The length of the white space in front of `text`.
+/// The length of the white space at the front of `text`.
 fn skip_space(text: &[u8]) -> usize {
     text.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
 }
 
-/// The line and the column of what follows `text`, valid UTF-8, both from 1.
+/// The line and column, both from 1, of whatever follows `text`, which is valid UTF-8.
 fn position_after(text: &[u8]) -> (usize, usize) {
     let last_line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or(text);
     let lines = text.iter().filter(|byte| **byte == b'\n').count();

@@ -1,5 +1,5 @@
-//! The peer that most would write today: a task a connection on tokio's
-//! runtime of one thread.
+//! A peer to compare with, written as most people would today: one task per
+//! connection on tokio's single-threaded runtime.
 //!
 //! Usage: `tokio_echo BUFFER_BYTES`. It takes a free port of 127.0.0.1, prints
 //! it, and serves until it is killed.
@@ -11,8 +11,8 @@ use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// As long as the other servers'; the usual one drops connections that come a
-/// thousand at a time, which then take a second.
+/// As long as those of the other servers. With the usual backlog, connections
+/// that arrive a thousand at a time are dropped, and then take a second.
 const BACKLOG: u32 = 4096;
 
 fn main() -> io::Result<()> {
@@ -34,7 +34,7 @@ async fn serve(buffer: usize) -> io::Result<()> {
     }
 }
 
-/// A connection that breaks is over: there is nobody to tell.
+/// A broken connection is over: there is nobody to report to.
 async fn echo(mut stream: TcpStream, buffer: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; buffer];

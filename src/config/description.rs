@@ -1,0 +1,172 @@
+//! What a service says about itself: its name, its ports, its keys, and how its
+//! settings become a service with sockets. Each service has one
+//! [`Description`]; a catalog is a table of them, in the order in which people
+//! read about them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use toml::de::DeValue;
+
+use super::error::Findings;
+use super::table::Table;
+use super::values::{Read, Toml};
+use crate::service::{AnyService, DatagramSpec, Limits, Service, SocketOptions, Transport};
+
+/// One kind of service, as its own file describes it.
+#[derive(Debug)]
+pub struct Description {
+    /// What a config calls it: its table is `[services.NAME]`.
+    pub name: &'static str,
+    /// What it does, in one line that begins with a verb.
+    pub about: &'static str,
+    /// What else `config example` says above its table; may be empty.
+    pub notes: &'static str,
+    /// Its default TCP port; `None` where it does not speak TCP.
+    pub tcp: Option<u16>,
+    /// Its default UDP port; `None` where it does not speak UDP.
+    pub udp: Option<u16>,
+    /// The keys of its own, beside ports, limits and socket options.
+    pub keys: &'static [Key],
+    /// Makes a service and says which sockets it needs.
+    pub plan: fn(&mut Settings<'_>) -> Plan,
+}
+
+/// A key of a config file. It is declared once: what is known, what is read and
+/// what `config example` shows all come from here.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it is without being set.
+    pub value: Value,
+    /// What it means, for `config example`; may be empty where the name says it.
+    pub about: &'static str,
+}
+
+/// The value that `config example` shows for a key, as TOML.
+#[derive(Debug, Clone, Copy)]
+pub enum Value {
+    /// Its default.
+    Default(&'static str),
+    /// A sample, shown in a comment: what holds without the key is worked out
+    /// from other settings, or is nothing at all.
+    Sample(&'static str),
+}
+
+impl Value {
+    /// The TOML.
+    pub fn text(self) -> &'static str {
+        match self {
+            Value::Default(text) | Value::Sample(text) => text,
+        }
+    }
+}
+
+impl Description {
+    /// Whether it speaks a transport, and its default port there.
+    pub fn port(&self, transport: Transport) -> Option<u16> {
+        match transport {
+            Transport::Tcp => self.tcp,
+            Transport::Udp => self.udp,
+        }
+    }
+}
+
+/// The description of that name.
+pub(super) fn find(catalog: &[&'static Description], name: &str) -> Option<&'static Description> {
+    catalog.iter().find(|description| description.name == name).copied()
+}
+
+/// What a service was told, with everything that it inherits filled in. A
+/// mistake in a value is noted with its line and column, and the default stands
+/// in for it; so the rest is checked too, but a file with a mistake is not served.
+pub struct Settings<'a> {
+    /// The service's name in the file and the log.
+    pub name: &'a str,
+    /// The local address of its sockets.
+    pub bind: IpAddr,
+    /// Its TCP port, if it is to have one; 0 takes a free one.
+    pub tcp: Option<u16>,
+    /// Its UDP port, if it is to have one; 0 takes a free one.
+    pub udp: Option<u16>,
+    /// Its limits.
+    pub limits: Limits,
+    /// The options of its sockets.
+    pub socket: SocketOptions,
+    /// Its table, where there is a file.
+    pub(super) table: Option<Table<'a>>,
+    pub(super) findings: &'a mut Findings,
+}
+
+impl Settings<'_> {
+    /// The value of a key, or its default. `read` is one of
+    /// [`values`](super::values), or a function of your own.
+    ///
+    /// # Panics
+    /// If the declared default is no value of the key, which any test that
+    /// plans the service finds.
+    pub fn get<T>(&mut self, key: &Key, read: impl Fn(&Toml<'_>) -> Read<T>) -> T {
+        self.written(key, &read).unwrap_or_else(|| {
+            let default = DeValue::parse(key.value.text()).map_err(|error| error.to_string());
+            let default = default.and_then(|value| read(value.get_ref()));
+            default.unwrap_or_else(|reason| panic!("the default of {}: {reason}", key.name))
+        })
+    }
+
+    /// The value of a key, or `otherwise`, for a default that depends on other settings.
+    pub fn get_or<T>(&mut self, key: &Key, otherwise: T, read: impl Fn(&Toml<'_>) -> Read<T>) -> T {
+        self.written(key, &read).unwrap_or(otherwise)
+    }
+
+    fn written<T>(&mut self, key: &Key, read: &impl Fn(&Toml<'_>) -> Read<T>) -> Option<T> {
+        self.table.and_then(|table| table.get(key.name, read, self.findings))
+    }
+
+    /// Notes that settings do not fit together; `key` has the most to do with it.
+    pub fn refuse(&mut self, key: &str, why: &str) {
+        let sentence = format!("{}: {why}", self.name);
+        match self.table {
+            Some(table) => self.findings.at(table.place_of(key), sentence),
+            None => self.findings.of_command_line(sentence),
+        }
+    }
+
+    /// The service on its ports at its bind address, as most are served.
+    pub fn listen(&self, service: impl Service + 'static) -> Plan {
+        let at = |port| SocketAddr::new(self.bind, port);
+        Plan {
+            tcp: self.tcp.map(at),
+            udp: self.udp.map(|port| DatagramSpec::bound(at(port))).into_iter().collect(),
+            ..Plan::without_sockets(service)
+        }
+    }
+}
+
+/// A service and the sockets it needs: all that starting it, and telling people
+/// about it, takes.
+#[derive(Debug)]
+pub struct Plan {
+    /// The service.
+    pub service: AnyService,
+    /// Where it listens for connections.
+    pub tcp: Option<SocketAddr>,
+    /// Its UDP sockets.
+    pub udp: Vec<DatagramSpec>,
+    /// Where it sends to, if it only sends. People are told this address instead
+    /// of those of its sockets, which nobody talks to.
+    pub sends_to: Option<SocketAddr>,
+}
+
+impl Plan {
+    /// A service that has no socket yet.
+    pub fn without_sockets(service: impl Service + 'static) -> Plan {
+        Plan { service: AnyService::new(service), tcp: None, udp: Vec::new(), sends_to: None }
+    }
+
+    /// The addresses that it can be reached at, TCP first.
+    pub fn listens_on(&self) -> Vec<(Transport, SocketAddr)> {
+        let udp = self.udp.iter().filter(|_| self.sends_to.is_none());
+        let udp = udp.map(|socket| (Transport::Udp, socket.bind));
+        self.tcp.map(|address| (Transport::Tcp, address)).into_iter().chain(udp).collect()
+    }
+}

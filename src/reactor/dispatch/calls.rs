@@ -1,0 +1,366 @@
+//! The door to the services: every call goes through [`Reactor::call`], and
+//! what it asked for is carried out here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use super::host::{Call, SessionKey};
+use crate::reactor::keyboard::FileRead;
+use crate::reactor::micros_up;
+use crate::reactor::net::Entry;
+use crate::reactor::notices::Notice;
+use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::udp::datagram::Datagram;
+use crate::reactor::{CALLS_A_TURN, Reactor};
+use crate::service::effects::{Closing, Effect, Effects};
+use crate::service::ids::{ConnectionId, Handle, ServiceId, SocketId};
+use crate::service::rooms::DatagramPeer;
+use crate::service::{CloseReason, Context, Farewell, Message};
+use crate::system::Task;
+
+/// A service's shared state is suspect after this many panics.
+const PANICS_BEFORE_STOP: u32 = 3;
+/// Finished jobs told to their services in one turn.
+const ANSWERS_A_TURN: usize = 256;
+
+/// A call that waits until the present one has returned.
+pub(crate) enum Pending {
+    Message { service: ServiceId, message: Message },
+    Socket { service: ServiceId, opened: io::Result<SocketId> },
+    NotConnected { service: ServiceId, session: SessionKey, error: io::Error },
+}
+
+/// Whom a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum About<'a> {
+    Service,
+    Connection { handle: Handle, peer: &'a SocketAddr },
+    Datagram(&'a DatagramPeer),
+}
+
+impl Reactor {
+    /// The only way into a service. The effects come back by value, so that
+    /// none can leak into another connection's; `None` after a panic, whose
+    /// effects are dropped (what it published stays).
+    #[inline(always)]
+    pub(crate) fn call(
+        &mut self,
+        service: ServiceId,
+        about: About<'_>,
+        call: Call<'_, '_>,
+    ) -> Option<Box<Effects>> {
+        let (connection, datagram) = match about {
+            About::Service => (None, None),
+            About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
+            About::Datagram(peer) => (None, Some(peer)),
+        };
+        let slot = &mut self.hosts[service];
+        let called = slot.service.as_mut()?;
+        let mut effects = self.effects.take().unwrap_or_default();
+        let outgoing_before = self.outgoing.mark();
+        let input_length = call.input_length();
+        let (generations, statistics) = self.net.generations_and_statistics();
+        let mut context = Context {
+            now: self.now,
+            virtual_clock: self.virtual_clock.as_ref(),
+            service,
+            connection,
+            datagram,
+            input_length,
+            limits: &slot.limits,
+            effects: &mut effects,
+            outgoing: &mut self.outgoing,
+            rooms: &mut self.rooms,
+            generations,
+            statistics,
+        };
+        match catch_unwind(AssertUnwindSafe(|| called.call(call, &mut context))) {
+            Ok(()) => Some(effects),
+            Err(panic) => {
+                // Here, and not where the outcome goes out of scope: on the way of
+                // those that did not panic nothing is to be dropped then.
+                drop(panic);
+                self.outgoing.roll_back(outgoing_before);
+                effects.clear();
+                self.effects = Some(effects);
+                self.panicked(service);
+                None
+            }
+        }
+    }
+
+    /// Runs code of a service that is no callback; `None` after a panic.
+    pub(crate) fn guarded<T>(&mut self, service: ServiceId, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| run(self))).ok();
+        if outcome.is_none() {
+            self.panicked(service);
+        }
+        outcome
+    }
+
+    /// A session for a new connection; `None` if its service is stopped or failed.
+    pub(crate) fn new_session(&mut self, service: ServiceId) -> Option<SessionKey> {
+        let make = |reactor: &mut Self| Some(reactor.hosts[service].service.as_mut()?.new_session());
+        self.guarded(service, make).flatten()
+    }
+
+    /// Drops the session of a connection that was never told to its service.
+    pub(crate) fn drop_session(&mut self, service: ServiceId, session: SessionKey) {
+        self.guarded(service, |reactor| {
+            if let Some(called) = &mut reactor.hosts[service].service {
+                called.drop_session(session);
+            }
+        });
+    }
+
+    /// The protocol's words for why somebody is turned away or given up.
+    pub(crate) fn farewell_of(&mut self, service: ServiceId, why: Farewell) -> String {
+        let words =
+            |reactor: &mut Self| reactor.hosts[service].service.as_ref().map(|called| called.farewell(why));
+        self.guarded(service, words).flatten().unwrap_or_default()
+    }
+
+    fn panicked(&mut self, service: ServiceId) {
+        let slot = &mut self.hosts[service];
+        slot.panics += 1;
+        self.net.statistics.panics += 1;
+        if slot.panics >= PANICS_BEFORE_STOP {
+            log::error!(
+                "service {}: failed inside {} times; it is stopped, the others serve on",
+                slot.name,
+                slot.panics
+            );
+            self.stop_service(service);
+            if self.hosts.iter().all(|slot| slot.service.is_none()) {
+                self.failure
+                    .get_or_insert_with(|| "no service is left: each failed inside too often".to_owned());
+                self.ends_now = true;
+            }
+        } else {
+            let now = self.net.now;
+            let name = &slot.name;
+            self.net.notices.say(
+                Notice::Fault,
+                now,
+                format_args!("service {name}: failed inside; the connection concerned ends"),
+            );
+        }
+    }
+
+    /// A call about no connection.
+    pub(crate) fn call_service(&mut self, service: ServiceId, call: Call<'_, '_>) {
+        if let Some(effects) = self.call(service, About::Service, call) {
+            self.apply(service, About::Service, effects, &[]);
+            self.send_datagrams();
+        }
+    }
+
+    /// A call about a connection. `input` is what ranges of input refer to.
+    pub(crate) fn call_stream(
+        &mut self,
+        handle: Handle,
+        service: ServiceId,
+        call: Call<'_, '_>,
+        input: &[u8],
+    ) {
+        let Some(stream) = self.net.stream(handle) else { return };
+        let peer = stream.peer;
+        let about = About::Connection { handle, peer: &peer };
+        match self.call(service, about, call) {
+            Some(effects) => self.apply(service, about, effects, input),
+            None => self.close(handle, CloseReason::Panicked),
+        }
+    }
+
+    /// Carries out what a call asked for.
+    #[inline(always)]
+    pub(crate) fn apply(
+        &mut self,
+        service: ServiceId,
+        about: About<'_>,
+        mut effects: Box<Effects>,
+        input: &[u8],
+    ) {
+        match about {
+            About::Connection { handle, .. } => self.apply_to_stream(handle, service, &effects, input),
+            About::Datagram(peer) if effects.room.is_some() => {
+                if let Some(socket) = self.net.datagram(peer.socket.0) {
+                    socket.room = effects.room;
+                }
+            }
+            _ => {}
+        }
+        if !effects.others.is_empty() {
+            let mut others = std::mem::take(&mut effects.others);
+            for effect in others.drain(..) {
+                self.apply_other(service, about, effect, &effects.scratch);
+            }
+            effects.others = others;
+        }
+        effects.clear();
+        // A call within a call has left its own.
+        if self.effects.is_none() {
+            self.effects = Some(effects);
+        }
+    }
+
+    #[inline(always)]
+    fn apply_to_stream(&mut self, handle: Handle, service: ServiceId, effects: &Effects, input: &[u8]) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if effects.room.is_some() {
+            stream.room = effects.room;
+        }
+        if matches!(stream.state, State::Closed | State::Lingering) {
+            return;
+        }
+        let was_blocked = stream.outbox.is_some();
+        if !effects.answer.is_empty() {
+            let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
+                Ok(written) => written,
+                Err(why) => return self.close(handle, why),
+            };
+            // Then its deadlines have only moved away: there is nothing to arm.
+            let is_done = effects.is_only_answer() && stream.outbox.is_none() && stream.kept.is_none();
+            self.net.statistics.bytes_sent += written as u64;
+            if is_done {
+                return;
+            }
+            if was_blocked {
+                // It goes on sending to a peer that does not take it.
+                self.check_output_limit(handle, service);
+            }
+        }
+        let Some(stream) = self.net.stream(handle) else { return };
+        if let Some(deadline) = effects.deadline {
+            let after = |at: Instant| micros_up(at.saturating_duration_since(self.start));
+            stream.set_deadline(deadline.map(after));
+        }
+        if let Some(until) = effects.pause_until {
+            // Not before the next turn: it is the timer that ends a pause.
+            stream.set_pause(Some(micros_up(until.saturating_duration_since(self.start)).max(now + 1)));
+        }
+        if effects.more_to_send {
+            stream.more_to_send = true;
+            if stream.outbox.is_none() {
+                self.net.enqueue(handle);
+            }
+        }
+        let reason = match effects.closing {
+            Closing::No => return self.net.arm(handle, &self.hosts),
+            Closing::Close => CloseReason::ByUs,
+            Closing::GiveUp(why) => CloseReason::GivenUp(why),
+            Closing::Abort => CloseReason::Aborted,
+        };
+        self.close_as_asked(handle, reason);
+    }
+
+    fn apply_other(&mut self, service: ServiceId, about: About<'_>, effect: Effect, scratch: &[u8]) {
+        match effect {
+            Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
+            Effect::CloseOther(ConnectionId(handle)) => {
+                self.close_as_asked(handle, CloseReason::ByUs);
+            }
+            Effect::Post { service: to, message } => match self.hosts.running(&to) {
+                Some(service) => self.pending.push_back(Pending::Message { service, message }),
+                None => log::debug!("a message to service {to} is dropped: it does not run"),
+            },
+            Effect::Offload(job) => {
+                let connection = match about {
+                    About::Connection { handle, .. } => Some(handle),
+                    _ => None,
+                };
+                self.workers.submit(Task { service, connection, job });
+            }
+            Effect::OpenSocket(spec) => {
+                let options = &self.hosts[service].options;
+                let opened = Datagram::open(&self.system, &spec, options, service)
+                    .and_then(|datagram| self.net.insert(Entry::Datagram(Box::new(datagram))));
+                self.pending.push_back(Pending::Socket { service, opened: opened.map(SocketId) });
+            }
+            Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
+            Effect::Connect { to, local } => self.connect(service, to, local),
+            Effect::Tick(at) => self.set_tick(service, at),
+            Effect::Report(line) => {
+                let (now, name) = (self.net.now, &self.hosts[service].name);
+                self.net.notices.say(Notice::Limit, now, format_args!("{name}: {line}"));
+            }
+            Effect::ReadKeyboard => self.open_keyboard(service),
+            Effect::PauseKeyboard => self.pause_keyboard(service, true),
+            Effect::ResumeKeyboard => self.pause_keyboard(service, false),
+            Effect::Stop => {
+                if self.net.draining_since.is_none() {
+                    self.drain();
+                }
+            }
+            Effect::Fail(why) => {
+                self.failure.get_or_insert(why);
+                self.ends_now = true;
+            }
+        }
+    }
+
+    fn connect(&mut self, service: ServiceId, to: SocketAddr, local: Option<SocketAddr>) {
+        let Some(session) = self.new_session(service) else { return };
+        if let Some(mut effects) = self.call(service, About::Service, Call::Connecting(session)) {
+            // Or a service could connect within connecting for ever.
+            effects.others.retain(|effect| !matches!(effect, Effect::Connect { .. }));
+            self.apply(service, About::Service, effects, &[]);
+        }
+        let now = self.net.now;
+        let options = &self.hosts[service].options;
+        let connected = self.system.connect(to, local, options).and_then(|socket| {
+            let stream = Stream::new(socket, to, service, session, State::Connecting, now);
+            self.net.insert(Entry::Stream(stream))
+        });
+        match connected {
+            Ok(handle) => {
+                self.hosts[service].connections += 1;
+                self.net.statistics.connections += 1;
+                self.net.arm(handle, &self.hosts);
+            }
+            Err(error) => self.pending.push_back(Pending::NotConnected { service, session, error }),
+        }
+    }
+
+    /// Takes in what the offload threads have finished. What is over the turn's
+    /// budget waits, since a service may answer an answer with the next job.
+    pub(crate) fn take_answers(&mut self) {
+        for _ in 0..ANSWERS_A_TURN {
+            let Some(finished) = self.workers.next_answer() else {
+                self.has_answers = false;
+                return;
+            };
+            match finished.answer.result {
+                Ok(result) if result.is::<FileRead>() => {
+                    if let Ok(read) = result.downcast::<FileRead>() {
+                        self.keyboard_file_was_read(finished.service, *read);
+                    }
+                }
+                result => {
+                    let answer = crate::service::Answer { connection: finished.answer.connection, result };
+                    self.call_service(finished.service, Call::Finished(answer));
+                }
+            }
+        }
+    }
+
+    /// Makes the calls that waited, each once; what they ask for in turn waits
+    /// for the next turn, so that two services cannot keep the loop to themselves.
+    pub(crate) fn deliver_pending(&mut self) {
+        for _ in 0..self.pending.len().min(CALLS_A_TURN) {
+            match self.pending.pop_front() {
+                Some(Pending::Message { service, message }) => {
+                    self.call_service(service, Call::Message(message))
+                }
+                Some(Pending::Socket { service, opened }) => self.call_service(service, Call::Socket(opened)),
+                Some(Pending::NotConnected { service, session, error }) => {
+                    self.call_service(service, Call::Closed(session, &CloseReason::NotConnected(error)));
+                }
+                None => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What goes to other connections than the one that spoke: fan-out of rooms,
+//! and single messages.
+
+use super::host::Hosts;
+use crate::reactor::Reactor;
+use crate::reactor::net::Net;
+use crate::reactor::tcp::stream::State;
+use crate::service::CloseReason;
+use crate::service::effects::{Outgoings, Piece};
+use crate::service::ids::{Handle, ServiceId};
+use crate::service::rooms::{DatagramPeer, Deliver, Delivery, Overflow};
+
+/// Writes of one turn's fan-out. Measured: an echo beside a room of 5,000 members
+/// takes 0.4 ms in the median so and 0.7 ms with 128, and the room is no slower;
+/// unbounded, its p99 is 30 ms.
+const FANOUT_WRITES_A_TURN: usize = 64;
+/// Bytes of one turn's fan-out.
+const FANOUT_BYTES_A_TURN: usize = 1024 * 1024;
+
+impl Reactor {
+    pub(crate) fn fan_out(&mut self) {
+        if !self.rooms.has_work() {
+            return;
+        }
+        let mut readable = Vec::new();
+        let mut fan_out = FanOut {
+            net: &mut self.net,
+            hosts: &self.hosts,
+            outgoing: &mut self.outgoing,
+            writes_left: FANOUT_WRITES_A_TURN,
+            bytes_left: FANOUT_BYTES_A_TURN,
+            lost: Vec::new(),
+        };
+        self.rooms.fan_out(&mut fan_out, &mut readable);
+        for (handle, reason) in fan_out.lost {
+            self.close(handle, reason);
+        }
+        for handle in readable {
+            self.net.unpark(handle);
+        }
+        self.send_datagrams();
+    }
+
+    /// Sends to another connection: at once if it is free, else behind what it
+    /// has not taken yet.
+    pub(crate) fn tell(&mut self, handle: Handle, bytes: &[u8]) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if stream.state != State::Open {
+            return;
+        }
+        let service = stream.service;
+        let piece = Piece::Scratch(0..bytes.len());
+        match stream.answer(&[piece], bytes, &[], now) {
+            Ok(written) => self.net.statistics.bytes_sent += written as u64,
+            Err(why) => return self.close(handle, why),
+        }
+        self.check_output_limit(handle, service);
+        self.net.read_on(handle);
+        self.net.arm(handle, &self.hosts);
+    }
+
+    /// Drops a connection whose peer does not take what others send it.
+    pub(crate) fn check_output_limit(&mut self, handle: Handle, service: ServiceId) {
+        let limit = self.hosts[service].limits.output_limit;
+        if self.net.stream(handle).is_some_and(|stream| stream.exceeds(limit)) {
+            self.close(handle, CloseReason::TooSlow);
+        }
+    }
+}
+
+/// Delivers what rooms have gathered, within the turn's budget.
+struct FanOut<'a> {
+    net: &'a mut Net,
+    hosts: &'a Hosts,
+    outgoing: &'a mut Outgoings,
+    writes_left: usize,
+    bytes_left: usize,
+    /// The members to close once the rooms are done: closing needs the whole reactor.
+    lost: Vec<(Handle, CloseReason)>,
+}
+
+impl FanOut<'_> {
+    fn spend(&mut self, writes: usize, bytes: usize) -> bool {
+        self.writes_left = self.writes_left.saturating_sub(writes);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.writes_left > 0 && self.bytes_left > 0
+    }
+}
+
+impl Deliver for FanOut<'_> {
+    fn to_connection(&mut self, handle: Handle, delivery: Delivery<'_>) -> bool {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return true };
+        if stream.state != State::Open {
+            return true;
+        }
+        let service = stream.service;
+        match stream.deliver(delivery.bytes, delivery.ranges, delivery.overflow, now) {
+            Ok(written) => {
+                if stream.outbox.is_some() {
+                    let limit = self.hosts[service].limits.output_limit;
+                    if delivery.overflow == Overflow::Disconnect && stream.exceeds(limit) {
+                        self.lost.push((handle, CloseReason::TooSlow));
+                    }
+                    self.net.arm(handle, self.hosts);
+                }
+                self.net.statistics.bytes_sent += written as u64;
+                self.spend(1, written)
+            }
+            Err(why) => {
+                self.lost.push((handle, why));
+                self.spend(1, 0)
+            }
+        }
+    }
+
+    fn to_peer(&mut self, peer: &DatagramPeer, message: &[u8]) -> bool {
+        self.outgoing.push(*peer, message, false);
+        self.spend(1, message.len())
+    }
+}

@@ -1,0 +1,82 @@
+//! What happens when a deadline passes.
+
+use std::io;
+
+use super::timers::{NEVER, Wake};
+use crate::reactor::Reactor;
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::net::Entry;
+use crate::reactor::tcp::serve::Shown;
+use crate::reactor::tcp::stream::Due;
+use crate::service::ids::{Handle, ServiceId};
+use crate::service::{CloseReason, Farewell};
+
+impl Reactor {
+    pub(crate) fn fire_timers(&mut self) {
+        let mut due = Vec::new();
+        self.net.timers.take_due(self.net.now, &mut due);
+        for (at, wake) in due {
+            let handle = match wake {
+                Wake::Service(service) => {
+                    self.fire_tick(service, at);
+                    continue;
+                }
+                Wake::Entry(handle) => handle,
+            };
+            match self.net.get(handle) {
+                Some(Entry::Stream(stream)) if stream.armed == at => {
+                    stream.armed = NEVER;
+                    self.fire_deadline(handle);
+                }
+                Some(Entry::Listener(listener)) if listener.retry_at == Some(at) => self.retry_listeners(),
+                _ => self.net.timers.dropped_stale(),
+            }
+        }
+        self.net.compact_timers(&self.hosts);
+    }
+
+    fn fire_tick(&mut self, service: ServiceId, at: u64) {
+        let slot = &mut self.hosts[service];
+        if slot.tick == Some(at) {
+            slot.tick = None;
+            self.call_service(service, Call::Tick);
+        } else {
+            self.net.timers.dropped_stale();
+        }
+    }
+
+    fn fire_deadline(&mut self, handle: Handle) {
+        let now = self.net.now;
+        let draining_since = self.net.draining_since;
+        let Some(stream) = self.net.stream(handle) else { return };
+        let (service, session) = (stream.service, stream.session);
+        let Some((at, due)) = stream.next_due(&self.hosts[service].terms(draining_since)) else { return };
+        if at > now {
+            return self.net.arm(handle, &self.hosts);
+        }
+        match due {
+            Due::Connect => {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "no answer");
+                self.close(handle, CloseReason::NotConnected(error));
+            }
+            Due::Linger | Due::Drain => self.close(handle, CloseReason::CutOff),
+            Due::Send => self.close(handle, CloseReason::SendTimeout),
+            Due::Idle => self.close(handle, CloseReason::GivenUp(Farewell::Idle)),
+            Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
+            Due::Pause => {
+                stream.set_pause(None);
+                stream.restart_message_clock(now);
+                stream.show_again = stream.kept.is_some();
+                self.net.enqueue(handle);
+            }
+            Due::Service => {
+                stream.set_deadline(None);
+                let kept = stream.kept.as_ref().map_or(Vec::new(), |kept| kept.bytes.clone());
+                let shown = Shown { handle, service, peer: stream.peer, kept: kept.len() };
+                self.show(shown, &kept, |input| Call::Timeout(session, input));
+            }
+        }
+        self.net.read_on(handle);
+        self.net.arm(handle, &self.hosts);
+    }
+}

@@ -1,0 +1,168 @@
+//! Many datagrams a system call: `recvmmsg` and `sendmmsg` where the system has
+//! them, one call a datagram elsewhere.
+
+use super::datagram::Datagram;
+use super::parcels;
+use crate::service::effects::{Outgoing, Outgoings};
+use crate::system::{Arrival, MESSAGES_PER_CALL, Parcel, ReceiveHeaders, STRIDE, SendHeaders};
+use std::io;
+
+/// The fewest that are asked for: one more than one tells that there was one only.
+pub(crate) const FEWEST_A_CALL: usize = 2;
+/// A run of equal datagrams in a batch that makes it worth asking the kernel to
+/// put them together.
+const WORTH_COALESCING: usize = 16;
+
+/// Whether a batch looks like a burst that was sent in one piece.
+fn has_burst(arrivals: &[Arrival]) -> bool {
+    let is_run = |run: &[Arrival]| run.iter().all(|a| a.from == run[0].from && a.length == run[0].length);
+    arrivals.windows(WORTH_COALESCING).any(is_run)
+}
+
+/// Receives; all UDP sockets share its buffer.
+#[derive(Default)]
+pub(crate) struct Receiver {
+    /// Untouched parts of it cost address space and no memory.
+    buffer: Vec<u8>,
+    pub arrivals: Vec<Arrival>,
+    headers: ReceiveHeaders,
+}
+
+impl Receiver {
+    /// Receives up to [`MESSAGES_PER_CALL`] messages into [`Receiver::arrivals`],
+    /// prepared for twice as many as came last, and keeps the latch true. An error is one that the socket reported.
+    pub fn receive(&mut self, from: &mut Datagram) -> io::Result<()> {
+        self.arrivals.clear();
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; MESSAGES_PER_CALL * STRIDE];
+        }
+        let asked = from.batch;
+        match from.socket.receive(&mut self.headers, &mut self.buffer[..asked * STRIDE], &mut self.arrivals) {
+            Ok(()) => {
+                let came = self.arrivals.len();
+                if came < asked {
+                    from.latch.drained();
+                    from.batch = (2 * came).clamp(FEWEST_A_CALL, MESSAGES_PER_CALL);
+                } else {
+                    from.batch = MESSAGES_PER_CALL;
+                }
+                if !from.socket.coalesces() && has_burst(&self.arrivals) {
+                    from.socket.coalesce();
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                from.latch.drained();
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The bytes of an arrival.
+    pub fn message(&self, number: usize) -> &[u8] {
+        let start = number * STRIDE;
+        &self.buffer[start..start + self.arrivals[number].length]
+    }
+}
+
+/// Sends.
+#[derive(Default)]
+pub(crate) struct Sender {
+    parcels: Vec<Parcel>,
+    headers: SendHeaders,
+}
+
+impl Sender {
+    /// Sends datagrams of one socket; returns how many the kernel took, and why
+    /// it refused one. Those that it refused are lost, as datagrams are.
+    pub fn send(&mut self, on: &Datagram, list: &[Outgoing], bytes: &[u8]) -> (usize, Option<io::Error>) {
+        let mut packed = std::mem::take(&mut self.parcels);
+        parcels::pack(list, &mut packed);
+        let outcome = self.send_parcels(on, &packed, bytes);
+        self.parcels = packed;
+        outcome
+    }
+
+    fn send_parcels(
+        &mut self,
+        on: &Datagram,
+        parcels: &[Parcel],
+        bytes: &[u8],
+    ) -> (usize, Option<io::Error>) {
+        let mut taken = 0;
+        let mut refusal = None;
+        let mut rest = parcels;
+        // The address of ours that the kernel would not send from.
+        let mut unusable = None;
+        while let Some(first) = rest.first() {
+            // One set of control messages serves a whole call, so only what is
+            // sent from one address of ours and cut alike goes together.
+            let local = first.to.local;
+            let goes_along = |parcel: &&Parcel| parcel.to.local == local && parcel.segment == first.segment;
+            let together = rest.iter().take_while(goes_along).count();
+            let group = &rest[..together.min(MESSAGES_PER_CALL)];
+            match on.socket.send(&mut self.headers, group, local.filter(|_| local != unusable), bytes) {
+                Ok(sent) => {
+                    let (sent, unsent) = rest.split_at(sent.max(1));
+                    taken += sent.iter().map(Parcel::datagrams).sum::<usize>();
+                    rest = unsent;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // It was asked by broadcast, which no datagram can come from.
+                Err(_) if local.is_some() && local != unusable => unusable = local,
+                // The way there cannot cut it, or not into pieces so large.
+                Err(_) if first.segment > 0 => {
+                    let apart: Vec<Parcel> = first.apart().collect();
+                    let (sent, error) = self.send_parcels(on, &apart, bytes);
+                    taken += sent;
+                    refusal = error.or(refusal);
+                    rest = &rest[1..];
+                }
+                Err(error) => {
+                    log::debug!(
+                        "UDP {}: a datagram to {} was not sent: {error}",
+                        on.socket.address(),
+                        first.to.address
+                    );
+                    rest = &rest[1..];
+                    // A full buffer is a moment's loss, like any on the way.
+                    refusal =
+                        Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock).or(refusal);
+                }
+            }
+        }
+        (taken, refusal)
+    }
+}
+
+impl Outgoings {
+    /// Splits off the next run of datagrams that go out through one socket.
+    pub fn next_run(&self, start: usize) -> &[Outgoing] {
+        let rest = &self.list[start..];
+        let same = rest.iter().take_while(|outgoing| outgoing.to.socket == rest[0].to.socket).count();
+        &rest[..same]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_a_run_from_one_peer_in_one_size() {
+        let arrival =
+            |port, length| Arrival { from: ([127, 0, 0, 1], port).into(), to: None, length, segment: 0 };
+        let run = vec![arrival(40_000, 1200); WORTH_COALESCING];
+        assert!(has_burst(&run));
+        assert!(!has_burst(&run[1..]));
+        let mut other = vec![arrival(40_001, 1200); 5];
+        other.extend(&run);
+        assert!(has_burst(&other));
+        other[12].length = 7;
+        assert!(!has_burst(&other));
+        let from_two: Vec<Arrival> = (0..32).map(|number| arrival(40_000 + number % 2, 1200)).collect();
+        assert!(!has_burst(&from_two));
+    }
+}

@@ -1,0 +1,161 @@
+//! Serving UDP sockets: a batch in, the service's answers out in a batch.
+
+use std::io;
+
+use crate::reactor::Reactor;
+use crate::reactor::dispatch::calls::{About, Pending};
+use crate::reactor::dispatch::host::Call;
+use crate::reactor::notices::Notice;
+use crate::service::effects::Outgoings;
+use crate::service::ids::{Handle, ServiceId, SocketId};
+use crate::service::rooms::DatagramPeer;
+use crate::system::Arrival;
+
+/// Bytes of answers that are sent before the rest of a batch is served: they are
+/// in the processor's cache still.
+const WORTH_SENDING: usize = 128 * 1024;
+
+impl Reactor {
+    pub(crate) fn serve_datagrams(&mut self, handle: Handle) {
+        let Some(socket) = self.net.datagram(handle) else { return };
+        let service = socket.service;
+        if let Some(room) = socket.room
+            && self.rooms.is_full(service, room)
+        {
+            if socket.latch.park() {
+                self.rooms.wait_for_space(service, room, handle);
+            }
+            return;
+        }
+        if !socket.latch.is_readable() {
+            return;
+        }
+        let (is_connected, listens_only) = (socket.socket.is_connected(), socket.listens_only);
+        let mut receiver = std::mem::take(&mut self.receiver);
+        let outcome = receiver.receive(socket);
+        if let Err(error) = outcome {
+            self.datagram_error(service, is_connected, error);
+        }
+        for number in 0..receiver.arrivals.len() {
+            let arrival = receiver.arrivals[number];
+            if self.net.datagram(handle).is_none() {
+                // The service closed it at one of those before.
+                break;
+            }
+            if is_connected || listens_only || self.may_answer(service, &arrival) {
+                self.serve_arrival(handle, service, &arrival, receiver.message(number));
+            }
+        }
+        self.receiver = receiver;
+        self.send_datagrams();
+        if self.net.datagram(handle).is_some_and(|socket| socket.latch.is_readable()) {
+            self.net.enqueue(handle);
+        }
+    }
+
+    /// Calls the service for each datagram of what arrived at once.
+    fn serve_arrival(&mut self, handle: Handle, service: ServiceId, arrival: &Arrival, message: &[u8]) {
+        // An empty datagram is one too.
+        let segment = if arrival.segment == 0 { message.len() } else { arrival.segment }.max(1);
+        let on = SocketId(handle);
+        let peer = DatagramPeer { socket: on, address: arrival.from, local: arrival.to };
+        let about = About::Datagram(&peer);
+        for number in 0..message.len().div_ceil(segment).max(1) {
+            self.net.statistics.datagrams_received += 1;
+            let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
+            let call = Call::Datagram { on, from: arrival.from, datagram };
+            let Some(effects) = self.call(service, about, call) else { continue };
+            let may_have_closed_it = !effects.others.is_empty();
+            self.apply(service, about, effects, &[]);
+            if may_have_closed_it && self.net.datagram(handle).is_none() {
+                return;
+            }
+        }
+        if self.outgoing.bytes.len() >= WORTH_SENDING {
+            self.send_datagrams();
+        }
+    }
+
+    /// Counted and bounded, never fatal: the sender of a datagram is no party
+    /// to what an ICMP message says. A connected socket learns of it.
+    fn datagram_error(&mut self, service: ServiceId, is_connected: bool, error: io::Error) {
+        self.net.statistics.datagram_errors += 1;
+        log::debug!("{}: a UDP socket reports: {error}", self.hosts[service].name);
+        if is_connected {
+            self.pending.push_back(Pending::Socket { service, opened: Err(error) });
+        }
+    }
+
+    fn may_answer(&mut self, service: ServiceId, arrival: &Arrival) -> bool {
+        if !self.net.loop_guard.would_loop(arrival.from, arrival.to) {
+            return true;
+        }
+        self.net.statistics.datagrams_dropped += 1;
+        let (from, now, name) = (arrival.from, self.net.now, &self.hosts[service].name);
+        self.net.notices.say(
+            Notice::LoopGuard,
+            now,
+            format_args!(
+                "{name}: a datagram from {from} is ignored: answering that source could make an endless loop"
+            ),
+        );
+        false
+    }
+
+    /// Hands what the callbacks sent to the kernel, many datagrams a call.
+    pub(crate) fn send_datagrams(&mut self) {
+        if self.outgoing.list.is_empty() {
+            return;
+        }
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        self.limit_answers(&mut outgoing);
+        let mut start = 0;
+        while start < outgoing.list.len() {
+            let run = outgoing.next_run(start);
+            start += run.len();
+            if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
+                let (sent, refusal) = self.sender.send(socket, run, &outgoing.bytes);
+                if let Some(error) = refusal.filter(|_| socket.socket.is_connected()) {
+                    self.pending.push_back(Pending::Socket { service: socket.service, opened: Err(error) });
+                }
+                self.net.statistics.datagrams_sent += sent as u64;
+                self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
+            }
+        }
+        outgoing.clear();
+        self.outgoing = outgoing;
+    }
+
+    fn limit_answers(&mut self, outgoing: &mut Outgoings) {
+        let Reactor { net, hosts, answer_limit, now, .. } = self;
+        if hosts.iter().all(|slot| slot.limits.datagrams_per_second.per_second == 0) {
+            return;
+        }
+        outgoing.list.retain(|datagram| {
+            if !datagram.is_answer {
+                return true;
+            }
+            let Some(socket) = net.datagram(datagram.to.socket.0) else { return false };
+            let slot = &hosts[socket.service];
+            let source = datagram.to.address.ip();
+            let admitted = answer_limit.admits(
+                socket.service,
+                source.to_canonical(),
+                slot.limits.datagrams_per_second,
+                *now,
+            );
+            if !admitted {
+                let (at, name) = (net.now, &slot.name);
+                net.statistics.datagrams_dropped += 1;
+                net.notices.say(
+                    Notice::DatagramLimit,
+                    at,
+                    format_args!(
+                        "{name}: {source} is not answered: it asks more often than datagrams_per_second"
+                    ),
+                );
+            }
+            admitted
+        });
+    }
+}

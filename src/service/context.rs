@@ -1,0 +1,303 @@
+//! What a callback can know and ask for.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::effects::{Closing, Effect, Effects, Outgoings};
+use super::ids::{ConnectionId, Generations, ServiceId, SocketId};
+use super::limits::Limits;
+use super::reasons::Farewell;
+use super::rooms::{DatagramPeer, Membership, Room, Rooms};
+use super::sockets::DatagramSpec;
+use super::{Message, Statistics};
+
+/// What a callback can know and ask for. Effects apply when it returns.
+pub struct Context<'a> {
+    pub(crate) now: Instant,
+    /// The monotonic and the wall clock, where they are not the machine's.
+    pub(crate) virtual_clock: Option<&'a (Instant, SystemTime)>,
+    pub(crate) service: ServiceId,
+    pub(crate) connection: Option<(ConnectionId, &'a SocketAddr)>,
+    pub(crate) datagram: Option<&'a DatagramPeer>,
+    pub(crate) input_length: usize,
+    pub(crate) limits: &'a Limits,
+    pub(crate) effects: &'a mut Effects,
+    pub(crate) outgoing: &'a mut Outgoings,
+    pub(crate) rooms: &'a mut Rooms,
+    pub(crate) generations: &'a mut Generations,
+    pub(crate) statistics: &'a Statistics,
+}
+
+impl Context<'_> {
+    /// The time of this turn of the loop; it does not move during a turn.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The time of this very moment, for what has to be measured within a turn.
+    /// It costs a clock read, about 25 ns.
+    pub fn moment(&self) -> Instant {
+        match self.virtual_clock {
+            Some(_) => self.now,
+            None => Instant::now(),
+        }
+    }
+
+    /// The wall clock.
+    pub fn system_time(&self) -> SystemTime {
+        match self.virtual_clock {
+            Some((start, wall)) => *wall + self.now.saturating_duration_since(*start),
+            None => SystemTime::now(),
+        }
+    }
+
+    /// The limits of this service.
+    pub fn limits(&self) -> &Limits {
+        self.limits
+    }
+
+    /// What the reactor counted since its start.
+    pub fn statistics(&self) -> &Statistics {
+        self.statistics
+    }
+
+    /// The connection that the callback is about.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        self.connection.map(|(id, _)| id)
+    }
+
+    /// The address of the connection's, or the datagram's, other end.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.connection.map(|(_, peer)| *peer).or_else(|| self.datagram.map(|peer| peer.address))
+    }
+
+    /// The sender of the datagram that the callback is about.
+    pub fn datagram_peer(&self) -> Option<DatagramPeer> {
+        self.datagram.copied()
+    }
+
+    /// Sends bytes to this connection: they are copied once, and all that a
+    /// callback sends goes out in one write. As with everything else that is
+    /// about this connection, nothing happens in a callback that is about
+    /// none, such as [`Service::tick`](super::Service::tick): there, [`Context::tell`] names one.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.effects.send(bytes);
+    }
+
+    /// Sends bytes of this callback's input, by the range that
+    /// [`Input::consume`](super::Input::consume) returned: they are not copied at all.
+    ///
+    /// # Panics
+    /// If the range is not within the input of this callback.
+    pub fn send_input(&mut self, range: Range<usize>) {
+        assert!(
+            range.start <= range.end && range.end <= self.input_length,
+            "no such range of the input: {range:?}"
+        );
+        self.effects.send_input(range);
+    }
+
+    /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once everything sent so far is out,
+    /// so that a long answer never has to be held in memory.
+    pub fn more_to_send(&mut self) {
+        self.effects.more_to_send = true;
+    }
+
+    /// Sends bytes to another connection of the same reactor.
+    pub fn tell(&mut self, to: ConnectionId, bytes: &[u8]) {
+        let start = self.effects.scratch.len();
+        self.effects.scratch.extend_from_slice(bytes);
+        let bytes = start..self.effects.scratch.len();
+        self.effects.others.push(Effect::Tell { to, bytes });
+    }
+
+    /// Sends a datagram; nothing tells whether it arrives.
+    pub fn send_to(&mut self, on: SocketId, to: SocketAddr, datagram: &[u8]) {
+        match self.datagram {
+            Some(peer) if peer.socket == on && peer.address == to => {
+                self.outgoing.push(*peer, datagram, true)
+            }
+            _ => self.send_to_peer(DatagramPeer { socket: on, address: to, local: None }, datagram),
+        }
+    }
+
+    /// Sends a datagram to a peer that was heard before, from the address that
+    /// it had asked.
+    pub fn send_to_peer(&mut self, to: DatagramPeer, datagram: &[u8]) {
+        self.outgoing.push(to, datagram, false);
+    }
+
+    /// Makes this connection, or the sender of this datagram, a member of a
+    /// room; if it is one, changes how it hears.
+    pub fn join(&mut self, room: Room, how: Membership) {
+        if let Some((ConnectionId(handle), _)) = self.connection {
+            self.rooms.join(self.service, room, handle, how);
+            self.effects.room = Some(room);
+        } else if let Some(peer) = self.datagram {
+            let known = self.rooms.peer_id(self.service, room, peer);
+            let id = known.unwrap_or_else(|| self.generations.next());
+            self.rooms.join_peer(self.service, room, id, *peer, how);
+        }
+    }
+
+    /// Takes this connection, or the sender of this datagram, out of a room.
+    pub fn leave(&mut self, room: Room) {
+        if let Some((ConnectionId(handle), _)) = self.connection {
+            self.rooms.leave(self.service, room, handle);
+        } else if let Some(peer) = self.datagram {
+            self.rooms.leave_peer(self.service, room, peer);
+        }
+    }
+
+    /// Takes a UDP peer out of a room.
+    pub fn leave_peer(&mut self, room: Room, peer: &DatagramPeer) {
+        self.rooms.leave_peer(self.service, room, peer);
+    }
+
+    /// Sends a message to all members of a room but this connection, or the
+    /// sender of this datagram. It goes out at the end of the turn. False if
+    /// the room holds so much already that the message is dropped.
+    pub fn publish(&mut self, room: Room, message: &[u8]) -> bool {
+        let speaker = match (self.connection, self.datagram) {
+            (Some((ConnectionId(handle), _)), _) => Some(handle.generation),
+            (None, Some(peer)) => self.rooms.peer_id(self.service, room, peer),
+            (None, None) => None,
+        };
+        self.effects.room = Some(room);
+        self.rooms.publish(self.service, room, speaker, message)
+    }
+
+    /// As [`Context::publish`], to all members of a room.
+    pub fn publish_to_all(&mut self, room: Room, message: &[u8]) -> bool {
+        self.effects.room = Some(room);
+        self.rooms.publish(self.service, room, None, message)
+    }
+
+    /// Sends something to the service of that name; it gets it in
+    /// [`Service::message`](super::Service::message) after this callback.
+    pub fn post(&mut self, service: &str, message: Message) {
+        self.effects.others.push(Effect::Post { service: service.to_owned(), message });
+    }
+
+    /// Runs a job on another thread: what blocks or burns CPU. Its result comes
+    /// back as [`Service::finished`](super::Service::finished).
+    pub fn offload<T: Any + Send>(&mut self, job: impl FnOnce() -> T + Send + 'static) {
+        let job = Box::new(move || Box::new(job()) as Box<dyn Any + Send>);
+        self.effects.others.push(Effect::Offload(job));
+    }
+
+    /// Opens a UDP socket for this service; the answer is [`Service::socket`](super::Service::socket).
+    pub fn open_socket(&mut self, spec: DatagramSpec) {
+        self.effects.others.push(Effect::OpenSocket(spec));
+    }
+
+    /// Closes a UDP socket of this service.
+    pub fn close_socket(&mut self, socket: SocketId) {
+        self.effects.others.push(Effect::CloseSocket(socket));
+    }
+
+    /// Connects to `to`; the answer is [`Service::open`](super::Service::open), or
+    /// [`Service::closed`](super::Service::closed) with
+    /// [`CloseReason::NotConnected`](super::CloseReason::NotConnected).
+    pub fn connect(&mut self, to: SocketAddr) {
+        self.effects.others.push(Effect::Connect { to, local: None });
+    }
+
+    /// As [`Context::connect`], from an address of this machine; port 0 takes a
+    /// free one. One address has about 28,000 ports for connections to one
+    /// server, so more of them need more addresses.
+    pub fn connect_from(&mut self, local: SocketAddr, to: SocketAddr) {
+        self.effects.others.push(Effect::Connect { to, local: Some(local) });
+    }
+
+    /// Calls [`Service::timeout`](super::Service::timeout) at that time, instead of any set before.
+    pub fn set_deadline(&mut self, at: Instant) {
+        self.effects.deadline = Some(Some(at));
+    }
+
+    /// As [`Context::set_deadline`], `after` from now.
+    pub fn set_deadline_after(&mut self, after: Duration) {
+        self.set_deadline(self.now + after);
+    }
+
+    /// Takes the deadline back.
+    pub fn clear_deadline(&mut self) {
+        self.effects.deadline = Some(None);
+    }
+
+    /// Calls [`Service::tick`](super::Service::tick) once at that time, instead of any set before.
+    pub fn set_tick(&mut self, at: Instant) {
+        self.effects.others.push(Effect::Tick(Some(at)));
+    }
+
+    /// Takes the tick back.
+    pub fn clear_tick(&mut self) {
+        self.effects.others.push(Effect::Tick(None));
+    }
+
+    /// Leaves this connection unread until then, so that TCP slows its peer
+    /// down; what is unread now is shown again at that time.
+    pub fn pause_until(&mut self, at: Instant) {
+        self.effects.pause_until = Some(at);
+    }
+
+    /// Ends this connection in order: what was sent goes out, then the end is
+    /// signalled, and the peer's remaining input is discarded for a while, so
+    /// that no reset destroys the answer on its way.
+    pub fn close(&mut self) {
+        if self.effects.closing == Closing::No {
+            self.effects.closing = Closing::Close;
+        }
+    }
+
+    /// As [`Context::close`], for one of the reasons that a client can be given
+    /// up for: the log names it. The words are the service's to send.
+    pub fn close_for(&mut self, why: Farewell) {
+        if self.effects.closing != Closing::Abort {
+            self.effects.closing = Closing::GiveUp(why);
+        }
+    }
+
+    /// Ends this connection at once; the peer sees a reset.
+    pub fn abort(&mut self) {
+        self.effects.closing = Closing::Abort;
+    }
+
+    /// Ends another connection in order.
+    pub fn close_other(&mut self, connection: ConnectionId) {
+        self.effects.others.push(Effect::CloseOther(connection));
+    }
+
+    /// Logs a line about a limit that was hit or somebody who was dropped, at
+    /// info and with the service's name; a flood of them is cut short.
+    pub fn report(&mut self, line: impl Into<String>) {
+        self.effects.others.push(Effect::Report(line.into()));
+    }
+
+    /// Reads standard input; it comes as [`Service::keyboard`](super::Service::keyboard).
+    pub fn read_keyboard(&mut self) {
+        self.effects.others.push(Effect::ReadKeyboard);
+    }
+
+    /// Stops reading standard input for now.
+    pub fn pause_keyboard(&mut self) {
+        self.effects.others.push(Effect::PauseKeyboard);
+    }
+
+    /// Reads standard input again.
+    pub fn resume_keyboard(&mut self) {
+        self.effects.others.push(Effect::ResumeKeyboard);
+    }
+
+    /// Ends the loop in order: output that is under way goes out first.
+    pub fn stop(&mut self) {
+        self.effects.others.push(Effect::Stop);
+    }
+
+    /// Ends the loop at once, with an error for the user.
+    pub fn fail(&mut self, why: impl Into<String>) {
+        self.effects.others.push(Effect::Fail(why.into()));
+    }
+}

@@ -1,0 +1,160 @@
+//! What a callback asks for, kept until it has returned.
+//!
+//! Services never touch a socket: they note their wishes here and the reactor
+//! carries them out afterwards. So closing a member in mid-broadcast is safe,
+//! and a callback that panicked is as if it had not been called.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::rooms::{DatagramPeer, Room};
+use super::sockets::DatagramSpec;
+use crate::service::ids::{ConnectionId, SocketId};
+use crate::service::{Farewell, Message};
+
+/// A part of the answer to the connection that the callback is about.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    /// Bytes of [`Effects::scratch`].
+    Scratch(Range<usize>),
+    /// Bytes of the input, which are still in the shared read buffer.
+    Input(Range<usize>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Closing {
+    #[default]
+    No,
+    /// Finish the output, half-close, wait for the peer's end.
+    Close,
+    /// As `Close`, for a reason that is not the service's own.
+    GiveUp(Farewell),
+    /// At once, with RST.
+    Abort,
+}
+
+/// A job for an offload thread.
+pub(crate) type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
+
+/// What concerns something else than this connection. These are rare.
+pub(crate) enum Effect {
+    Tell { to: ConnectionId, bytes: Range<usize> },
+    CloseOther(ConnectionId),
+    Post { service: String, message: Message },
+    Offload(Job),
+    OpenSocket(DatagramSpec),
+    CloseSocket(SocketId),
+    Connect { to: SocketAddr, local: Option<SocketAddr> },
+    Tick(Option<Instant>),
+    Report(String),
+    ReadKeyboard,
+    PauseKeyboard,
+    ResumeKeyboard,
+    Stop,
+    Fail(String),
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgoing {
+    pub to: DatagramPeer,
+    pub start: usize,
+    pub end: usize,
+    /// An answer to the datagram of the callback, which the rate limit counts.
+    pub is_answer: bool,
+}
+
+/// One callback's wishes. The vectors are reused from call to call.
+#[derive(Default)]
+pub(crate) struct Effects {
+    pub scratch: Vec<u8>,
+    pub answer: Vec<Piece>,
+    pub closing: Closing,
+    /// `Some(None)` clears the deadline.
+    pub deadline: Option<Option<Instant>>,
+    pub pause_until: Option<Instant>,
+    pub more_to_send: bool,
+    /// A room that this connection or socket joined or published to.
+    pub room: Option<Room>,
+    pub others: Vec<Effect>,
+}
+
+impl Effects {
+    pub fn send(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let start = self.scratch.len();
+        self.scratch.extend_from_slice(bytes);
+        let end = self.scratch.len();
+        match self.answer.last_mut() {
+            Some(Piece::Scratch(last)) if last.end == start => last.end = end,
+            _ => self.answer.push(Piece::Scratch(start..end)),
+        }
+    }
+
+    pub fn send_input(&mut self, range: Range<usize>) {
+        match self.answer.last_mut() {
+            _ if range.is_empty() => {}
+            Some(Piece::Input(last)) if last.end == range.start => last.end = range.end,
+            _ => self.answer.push(Piece::Input(range)),
+        }
+    }
+
+    /// Whether nothing was asked for that could bring a deadline closer.
+    pub fn is_only_answer(&self) -> bool {
+        self.closing == Closing::No
+            && self.deadline.is_none()
+            && self.pause_until.is_none()
+            && !self.more_to_send
+    }
+
+    /// Empties it for the next callback and keeps what is allocated, unless
+    /// one large answer made it so large that keeping it would be a waste.
+    pub fn clear(&mut self) {
+        const WORTH_KEEPING: usize = 512 * 1024;
+        self.scratch.clear();
+        self.scratch.shrink_to(WORTH_KEEPING);
+        self.answer.clear();
+        self.closing = Closing::No;
+        self.deadline = None;
+        self.pause_until = None;
+        self.more_to_send = false;
+        self.room = None;
+        self.others.clear();
+    }
+}
+
+/// Datagrams noted by callbacks and not yet handed to the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoings {
+    pub list: Vec<Outgoing>,
+    pub bytes: Vec<u8>,
+}
+
+impl Outgoings {
+    pub fn push(&mut self, to: DatagramPeer, datagram: &[u8], is_answer: bool) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(datagram);
+        self.list.push(Outgoing { to, start, end: self.bytes.len(), is_answer });
+    }
+
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.bytes.clear();
+        self.list.shrink_to(1024);
+        self.bytes.shrink_to(1024 * 1024);
+    }
+
+    /// How much is noted, to go back to when a callback panics.
+    pub fn mark(&self) -> (usize, usize) {
+        (self.list.len(), self.bytes.len())
+    }
+
+    pub fn roll_back(&mut self, (list, bytes): (usize, usize)) {
+        self.list.truncate(list);
+        self.bytes.truncate(bytes);
+    }
+}

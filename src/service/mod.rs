@@ -1,0 +1,141 @@
+//! The seam between the reactor and a service.
+//!
+//! A [`Service`] is a state machine without socket and clock: bytes and `now`
+//! come in, effects go out through the [`Context`]. So it is tested in memory,
+//! with virtual time, at any split of its input (see [`crate::rehearsal`]), and
+//! the same trait serves both ends of a connection: the daemon's services
+//! accept, the clients `connect`.
+
+pub(crate) mod any;
+mod context;
+pub(crate) mod effects;
+pub(crate) mod ids;
+mod input;
+pub(crate) mod limits;
+pub(crate) mod options;
+mod reasons;
+pub(crate) mod rooms;
+pub(crate) mod sockets;
+mod statistics;
+pub(crate) mod token_bucket;
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+pub use any::AnyService;
+pub use context::Context;
+pub use ids::{ConnectionId, ServiceId, SocketId};
+pub use input::Input;
+pub use limits::{Limits, Rate};
+pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
+pub use reasons::{CloseReason, Farewell};
+pub use rooms::{DatagramPeer, Membership, Overflow, Room};
+pub use sockets::{Bound, DatagramSpec, Multicast, Transport};
+pub use statistics::Statistics;
+pub use token_bucket::TokenBucket;
+
+/// What one service does. Every method has a default: implement those that
+/// your protocol needs.
+///
+/// One value serves all connections and UDP sockets of its service; what
+/// belongs to one connection is its `Session`. No method may block: what takes
+/// long goes through [`Context::offload`]. A panic ends the connection it
+/// happened on, and the third one ends the service.
+pub trait Service {
+    /// One connection's state.
+    type Session: Default;
+
+    /// The service starts: its sockets are open.
+    fn start(&mut self, _cx: &mut Context<'_>) {}
+
+    /// A connection that was [asked for](Context::connect) has its session and
+    /// is under way: the first call about it, in the order of the asking. Its
+    /// next is `open` or `closed`. It cannot ask for another.
+    fn connecting(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
+
+    /// A connection was accepted, or one that was asked for is established.
+    fn open(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
+
+    /// Bytes arrived. What is not consumed is shown again, in front of the
+    /// next bytes; more than the line length must not be left.
+    fn receive(&mut self, _session: &mut Self::Session, input: &mut Input<'_>, _cx: &mut Context<'_>) {
+        input.consume_all();
+    }
+
+    /// The peer half-closed: it will send no more, but can still be answered.
+    /// `input` is what was left unread.
+    fn end_of_input(&mut self, _session: &mut Self::Session, _input: &mut Input<'_>, cx: &mut Context<'_>) {
+        cx.close();
+    }
+
+    /// After [`Context::more_to_send`]: everything sent so far is out.
+    fn room_to_send(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
+
+    /// The deadline of [`Context::set_deadline`] passed. `input` is what was
+    /// left unread.
+    fn timeout(&mut self, _session: &mut Self::Session, _input: &mut Input<'_>, cx: &mut Context<'_>) {
+        cx.close();
+    }
+
+    /// The connection is gone, or could not be made. Nothing can be sent to it.
+    fn closed(&mut self, _session: Self::Session, _why: &CloseReason, _cx: &mut Context<'_>) {}
+
+    /// A datagram arrived; an empty one is data too.
+    fn datagram(&mut self, _on: SocketId, _from: SocketAddr, _datagram: &[u8], _cx: &mut Context<'_>) {}
+
+    /// The service's own timer, [`Context::set_tick`].
+    fn tick(&mut self, _cx: &mut Context<'_>) {}
+
+    /// A UDP socket was opened, at the start or by [`Context::open_socket`]; or
+    /// it could not be; or a connected one learnt that nobody listens or that
+    /// the system refuses its datagram (too long, no route).
+    fn socket(&mut self, _opened: io::Result<SocketId>, _cx: &mut Context<'_>) {}
+
+    /// The answer to [`Context::offload`].
+    fn finished(&mut self, _answer: Answer, _cx: &mut Context<'_>) {}
+
+    /// Something that another service [posted](Context::post).
+    fn message(&mut self, _message: Message, _cx: &mut Context<'_>) {}
+
+    /// Standard input, after [`Context::read_keyboard`]; `None` at its end.
+    fn keyboard(&mut self, _typed: Option<&[u8]>, _cx: &mut Context<'_>) {}
+
+    /// What to say, in the protocol's words, to a client that is turned away
+    /// or given up. Empty: the protocol has no words for it.
+    fn farewell(&self, _why: Farewell) -> String {
+        String::new()
+    }
+}
+
+/// Something that one service sends to another.
+pub type Message = Box<dyn Any + Send>;
+
+/// What an offloaded job came to.
+pub struct Answer {
+    /// The connection whose callback asked for it.
+    pub connection: Option<ConnectionId>,
+    /// What the job returned.
+    pub result: Result<Box<dyn Any + Send>, OffloadError>,
+}
+
+/// Why a job has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffloadError {
+    /// Too many jobs wait already.
+    QueueFull,
+    /// The job panicked.
+    Panicked,
+}
+
+impl fmt::Display for OffloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OffloadError::QueueFull => "too many jobs are waiting",
+            OffloadError::Panicked => "the job failed inside",
+        })
+    }
+}
+
+impl std::error::Error for OffloadError {}

@@ -1,0 +1,85 @@
+//! Why a client is turned away, and why a connection ended.
+
+use std::fmt;
+use std::io;
+
+/// Why a client is turned away or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// As many connections are open as the service or the daemon may have.
+    Full,
+    /// As many connections are open as one address may have.
+    TooManyFromPeer,
+    /// Nothing moved for the idle timeout.
+    Idle,
+    /// A message was begun and not finished in time.
+    MessageTimeout,
+    /// More was left unread than the line length allows.
+    TooLong,
+}
+
+impl fmt::Display for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Farewell::Full => "too many connections are open, try again later",
+            Farewell::TooManyFromPeer => "too many connections from your address are open",
+            Farewell::Idle => "nothing was sent for too long",
+            Farewell::MessageTimeout => "the message took too long to arrive",
+            Farewell::TooLong => "the line is too long",
+        })
+    }
+}
+
+/// Why a connection ended. What is done for each reason, `reactor/ending.rs` has
+/// in one table.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed it.
+    ByPeer,
+    /// The service closed it.
+    ByUs,
+    /// The service aborted it.
+    Aborted,
+    /// The peer reset it: its program ended or closed with our bytes unread.
+    Reset,
+    /// It was given up for a reason that the protocol may have words for.
+    GivenUp(Farewell),
+    /// It took nothing of its output for the send timeout.
+    SendTimeout,
+    /// It did not keep up: its unsent output passed the output limit.
+    TooSlow,
+    /// The connection could not be made.
+    NotConnected(io::Error),
+    /// The daemon ends.
+    ShuttingDown,
+    /// No time was left to end it in order: the drain timeout passed, or its
+    /// service was taken out.
+    CutOff,
+    /// The kernel reported something else.
+    Failed(io::Error),
+    /// The service panicked in a call about it. It is not told of the end.
+    Panicked,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::ByPeer => f.write_str("closed by the peer"),
+            CloseReason::ByUs => f.write_str("closed by us"),
+            CloseReason::Aborted => f.write_str("aborted by us"),
+            CloseReason::Reset => f.write_str("reset by the peer"),
+            CloseReason::GivenUp(Farewell::Idle) => f.write_str("timed out, idle"),
+            CloseReason::GivenUp(Farewell::MessageTimeout) => f.write_str("timed out, unfinished message"),
+            CloseReason::GivenUp(Farewell::TooLong) => f.write_str("line too long"),
+            CloseReason::GivenUp(why @ (Farewell::Full | Farewell::TooManyFromPeer)) => write!(f, "{why}"),
+            CloseReason::SendTimeout => f.write_str("timed out, output not taken"),
+            CloseReason::TooSlow => f.write_str("too slow, output over its limit"),
+            CloseReason::NotConnected(error) => write!(f, "not connected: {error}"),
+            CloseReason::ShuttingDown => f.write_str("shutting down"),
+            CloseReason::CutOff => f.write_str("cut off, no time was left"),
+            CloseReason::Failed(error) => write!(f, "failed: {error}"),
+            CloseReason::Panicked => f.write_str("the service failed inside"),
+        }
+    }
+}

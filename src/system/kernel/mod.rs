@@ -1,0 +1,115 @@
+//! The kernel: mio's poll, and sockets opened with the options that mio does
+//! not set.
+
+mod datagram;
+#[cfg(target_os = "linux")]
+mod mmsg;
+#[cfg(not(target_os = "linux"))]
+#[path = "mmsg_plain.rs"]
+mod mmsg;
+mod multicast;
+mod options;
+mod timer;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+#[cfg(target_os = "linux")]
+use nix::sys::socket::{setsockopt, sockopt};
+use signal_hook_mio::v1_0::Signals;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+pub(super) use datagram::DatagramSocket;
+pub(super) use mmsg::{ReceiveHeaders, SendHeaders};
+pub(super) use timer::Timer;
+
+use super::poll::{Event, Readiness};
+use crate::service::SocketOptions;
+use options::apply_to_stream;
+
+/// mio's poll, with the events of its last wait.
+pub(crate) struct Poll {
+    pub poll: mio::Poll,
+    pub events: mio::Events,
+    pub signals: Option<Signals>,
+}
+
+impl Poll {
+    pub fn new(events: usize) -> io::Result<Poll> {
+        Ok(Poll { poll: mio::Poll::new()?, events: mio::Events::with_capacity(events), signals: None })
+    }
+
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// What mio says, as the loop takes it. Error and hang-up alone make both
+/// directions ready: the next system call tells what happened.
+#[inline(always)]
+pub(super) fn event(event: &mio::event::Event) -> Event {
+    let is_over = event.is_error() || event.is_write_closed();
+    let read_closed = event.is_read_closed() || is_over;
+    let readiness = Readiness {
+        readable: event.is_readable() || read_closed,
+        writable: event.is_writable() || is_over,
+        read_closed,
+    };
+    Event { token: event.token(), readiness }
+}
+
+/// Binds and listens. Options are set on the listener, for Linux hands them
+/// down to the connections: an accept then costs no further call.
+pub(super) fn listen(address: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    apply_to_stream(options, &socket, address)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Begins to connect without waiting: the socket becomes writable when the
+/// attempt has ended, and SO_ERROR tells how (connect(2), EINPROGRESS).
+pub(super) fn connect(
+    to: SocketAddr,
+    local: Option<SocketAddr>,
+    options: &SocketOptions,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    apply_to_stream(options, &socket, to)?;
+    if let Some(local) = local {
+        // Else `bind` itself takes a port, which no other connection can share,
+        // although its destination may be another (ip(7)).
+        #[cfg(target_os = "linux")]
+        if local.port() == 0 && local.is_ipv4() {
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+        }
+        socket.bind(&local.into())?;
+    }
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// The buffer sizes that the kernel granted, for the log.
+pub(super) fn granted(socket: SockRef<'_>) -> String {
+    let size = |size: io::Result<usize>| size.map_or_else(|_| "?".into(), |size| size.to_string());
+    format!(
+        "receive buffer {} bytes, send buffer {} bytes",
+        size(socket.recv_buffer_size()),
+        size(socket.send_buffer_size())
+    )
+}

@@ -1,0 +1,618 @@
+//! A world in memory: virtual time, bounded buffers, edges as epoll gives
+//! them, and faults drawn from a seed.
+//!
+//! The rules that make it a fair stand-in for Linux (epoll(7), tcp(7)):
+//!
+//! - An event tells everything that is true when it is taken; changes coalesce.
+//!   Registering announces the present state. New bytes are an edge even if
+//!   older ones are unread. Room to write is announced only after a write was
+//!   refused or cut short, and only once a third of the buffer is free.
+//! - A reset comes after the bytes that arrived before it, and is reported once.
+//! - An injected fault never breaks that contract: whoever is told `WouldBlock`
+//!   or given less than there is gets another edge.
+//! - A wait with nothing ready and no deadline fails: it would last for ever,
+//!   so some wake-up was lost.
+
+mod rng;
+mod tcp;
+mod udp;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::Token;
+
+pub use rng::Rng;
+pub(crate) use tcp::{End, Listener, Stream};
+pub(crate) use udp::Datagram;
+
+use super::poll::{Event, Readiness};
+use super::workers::{Finished, Task};
+use super::{ALARM, SIGNALS, WAKER};
+use tcp::{Connection, ListenerState};
+use udp::DatagramState;
+
+/// Events per wait.
+const EVENTS: usize = 1024;
+
+/// How often something goes wrong, in thousandths of the cases where it could.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// A call says `EINTR`.
+    pub interrupted: u32,
+    /// A call says `EAGAIN` although it could have done something.
+    pub would_block: u32,
+    /// A read or a receive returns less than there is.
+    pub partial_read: u32,
+    /// A write takes less than there is room for.
+    pub partial_write: u32,
+    /// `accept` lacks descriptors or memory, or its client has given up.
+    pub accept: u32,
+    /// A connection that is asked for is refused.
+    pub refused: u32,
+    /// A reset destroys what was under way to the peer.
+    pub reset_destroys: u32,
+    /// A datagram is lost, doubled, or overtaken.
+    pub datagram: u32,
+    /// The kernel refuses a datagram, or takes only some of a batch.
+    pub send_refused: u32,
+    /// A job finds the queue full.
+    pub queue_full: u32,
+    /// The poll reports what is not so.
+    pub spurious_event: u32,
+    /// The process stands still for up to two seconds.
+    pub stall: u32,
+}
+
+impl Faults {
+    /// Everything goes wrong now and then.
+    pub fn drawn(rng: &mut Rng) -> Faults {
+        let mut often = || *rng.pick(&[0, 0, 5, 30, 150]);
+        Faults {
+            interrupted: often(),
+            would_block: often(),
+            partial_read: often(),
+            partial_write: often(),
+            accept: often(),
+            refused: often(),
+            reset_destroys: often() * 4,
+            datagram: often(),
+            send_refused: often(),
+            queue_full: often(),
+            spurious_event: often(),
+            stall: often() / 10,
+        }
+    }
+}
+
+/// How a world is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Nature {
+    pub seed: u64,
+    pub faults: Faults,
+    /// Bytes under way in each direction of a connection, at most.
+    pub buffer: usize,
+    /// Descriptors that may be open at once.
+    pub descriptors: usize,
+    /// Microseconds that one turn may take.
+    pub turn: usize,
+    /// Microseconds until a connection is made, a job done, a late datagram there.
+    pub delay: usize,
+}
+
+impl Nature {
+    /// Nothing goes wrong and nothing takes time.
+    pub fn calm() -> Nature {
+        Nature {
+            seed: 0,
+            faults: Faults::default(),
+            buffer: 1024 * 1024,
+            descriptors: 1_000_000,
+            turn: 0,
+            delay: 0,
+        }
+    }
+}
+
+/// A handle to a world: what the kernel is to real sockets, everything in it
+/// is to simulated ones.
+#[derive(Clone, Debug)]
+pub(crate) struct World(Arc<Mutex<State>>);
+
+/// One thing of the world that can be registered with the poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Listener(u32),
+    End(End),
+    Datagram(u32),
+    Stdin,
+}
+
+/// Something that happens by itself, later.
+enum Happening {
+    Establish(u32),
+    Refuse(u32, io::ErrorKind),
+    Deliver(udp::Message),
+    Answer(Finished),
+}
+
+struct State {
+    nature: Nature,
+    rng: Rng,
+    trace: DefaultHasher,
+    base: Instant,
+    /// Microseconds since the beginning of the world.
+    now: u64,
+    alarm: Option<u64>,
+    woken: bool,
+    signals: Vec<i32>,
+    /// Who has something to announce; each at most once.
+    edges: VecDeque<Source>,
+    /// Clients' ends to which something happened; each at most once.
+    client_news: Vec<End>,
+    agenda: BTreeMap<(u64, u64), Happening>,
+    happenings: u64,
+    connections: BTreeMap<u32, Connection>,
+    listeners: BTreeMap<u32, ListenerState>,
+    datagrams: BTreeMap<u32, DatagramState>,
+    /// Datagrams to addresses at which nobody is.
+    outside: Vec<udp::Message>,
+    /// Connections that were asked for, to addresses at which nobody is.
+    asked_outside: VecDeque<u32>,
+    answers: VecDeque<Finished>,
+    stdin: Stdin,
+    next_id: u32,
+    next_port: u16,
+    descriptors: usize,
+    /// Tokens whose sockets are closed, for events that come too late.
+    gone: VecDeque<Token>,
+    calls: Calls,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// System calls made, for assertions about wasted ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    pub reads: u64,
+    pub writes: u64,
+    /// Writes that could take nothing, without a fault being to blame.
+    pub futile_writes: u64,
+    pub waits: u64,
+}
+
+#[derive(Debug, Default)]
+struct Stdin {
+    token: Option<Token>,
+    queued: bool,
+    is_file: bool,
+    typed: VecDeque<u8>,
+    ended: bool,
+}
+
+impl World {
+    pub fn new(nature: Nature) -> World {
+        let rng = Rng::new(nature.seed);
+        World(Arc::new(Mutex::new(State {
+            nature,
+            rng,
+            trace: DefaultHasher::new(),
+            base: Instant::now(),
+            now: 0,
+            alarm: None,
+            woken: false,
+            signals: Vec::new(),
+            edges: VecDeque::new(),
+            client_news: Vec::new(),
+            agenda: BTreeMap::new(),
+            happenings: 0,
+            connections: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            datagrams: BTreeMap::new(),
+            outside: Vec::new(),
+            asked_outside: VecDeque::new(),
+            answers: VecDeque::new(),
+            stdin: Stdin::default(),
+            next_id: 0,
+            next_port: 50_000,
+            descriptors: 0,
+            gone: VecDeque::new(),
+            calls: Calls::default(),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now(&self) -> Instant {
+        let state = self.state();
+        state.base + Duration::from_micros(state.now)
+    }
+
+    /// Microseconds since the beginning of the world.
+    pub fn micros(&self) -> u64 {
+        self.state().now
+    }
+
+    pub fn clocks(&self) -> (Instant, SystemTime) {
+        (self.state().base, SystemTime::UNIX_EPOCH)
+    }
+
+    /// Lets time leap, as for a process that was suspended.
+    pub fn leap(&self, time: Duration) {
+        self.state().now += time.as_micros() as u64;
+    }
+
+    pub fn wake(&self) {
+        self.state().woken = true;
+    }
+
+    pub fn signal(&self, signal: i32) {
+        self.state().signals.push(signal);
+    }
+
+    pub fn take_signals(&self) -> Vec<i32> {
+        std::mem::take(&mut self.state().signals)
+    }
+
+    pub fn set_alarm(&self, left: Duration) {
+        let mut state = self.state();
+        state.alarm = Some(state.now + left.as_nanos().div_ceil(1000) as u64);
+    }
+
+    /// Whether a wait would return at once.
+    pub fn has_news(&self) -> bool {
+        self.state().has_news()
+    }
+
+    /// The clients' ends to which something happened since the last call.
+    pub fn take_client_news(&self) -> Vec<End> {
+        let mut state = self.state();
+        let news = std::mem::take(&mut state.client_news);
+        for end in &news {
+            if let Some(connection) = state.connections.get_mut(&end.connection) {
+                connection.ends[end.side].queued = false;
+            }
+        }
+        news
+    }
+
+    /// A hash of everything that happened so far: one seed gives one trace.
+    pub fn trace(&self) -> u64 {
+        self.state().trace.finish()
+    }
+
+    /// Adds something that the world does not see to the trace.
+    pub fn note(&self, what: &str, value: u64) {
+        self.state().note(what, value);
+    }
+
+    pub fn calls(&self) -> Calls {
+        self.state().calls
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn calm_down(&self) {
+        self.state().nature.faults = Faults::default();
+    }
+
+    /// A fault comes or goes while the world turns.
+    pub fn set_faults(&self, faults: Faults) {
+        self.state().nature.faults = faults;
+    }
+
+    /// Descriptors that are open.
+    pub fn descriptors(&self) -> usize {
+        self.state().descriptors
+    }
+
+    /// Sockets that the program under test still holds.
+    pub fn open_sockets(&self) -> usize {
+        let state = self.state();
+        state.listeners.len()
+            + state.datagrams.len()
+            + state.connections.values().filter(|connection| connection.is_held()).count()
+    }
+
+    pub fn spare(&self) -> io::Result<Descriptor> {
+        self.state().open_descriptor()?;
+        Ok(Descriptor(self.clone()))
+    }
+
+    /// Does a job at once and delivers its answer later.
+    pub fn submit(&self, task: Task) {
+        let refused = {
+            let mut state = self.state();
+            let rate = state.nature.faults.queue_full;
+            state.rng.chance(rate)
+        };
+        // Without the lock: a job may use the world.
+        let finished = if refused { task.refuse() } else { task.run() };
+        let mut state = self.state();
+        state.note("job", u64::from(refused));
+        state.later(Happening::Answer(finished));
+    }
+
+    pub fn next_answer(&self) -> Option<Finished> {
+        self.state().answers.pop_front()
+    }
+
+    /// What is typed at the keyboard, or comes out of a pipe.
+    pub fn type_in(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        state.stdin.typed.extend(bytes);
+        state.announce(Source::Stdin);
+    }
+
+    /// Standard input ends.
+    pub fn end_typing(&self) {
+        let mut state = self.state();
+        state.stdin.ended = true;
+        state.announce(Source::Stdin);
+    }
+
+    /// Standard input is a file, which the poll refuses.
+    pub fn redirect_stdin(&self) {
+        self.state().stdin.is_file = true;
+    }
+
+    pub fn register_stdin(&self, token: Token) -> bool {
+        let mut state = self.state();
+        if state.stdin.is_file {
+            return false;
+        }
+        state.stdin.token = Some(token);
+        state.announce(Source::Stdin);
+        true
+    }
+
+    pub fn deregister_stdin(&self) {
+        self.state().stdin.token = None;
+    }
+
+    pub fn read_stdin(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut state = self.state();
+        state.interruption()?;
+        if state.stdin.typed.is_empty() {
+            return Ok(state.stdin.ended.then(Vec::new));
+        }
+        Ok(Some(state.stdin.typed.drain(..).collect()))
+    }
+}
+
+/// A descriptor that is open for its own sake.
+#[derive(Debug)]
+pub(crate) struct Descriptor(World);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.0.state().descriptors -= 1;
+    }
+}
+
+/// The poll of a world.
+pub(crate) struct Poll {
+    pub world: World,
+    pub events: Vec<Event>,
+}
+
+impl Poll {
+    pub fn new(world: World) -> Poll {
+        Poll { world, events: Vec::new() }
+    }
+
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.events.clear();
+        self.world.state().wait(timeout, &mut self.events)
+    }
+}
+
+impl State {
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.calls.waits += 1;
+        self.take_time();
+        let deadline = timeout.map(|timeout| self.now + timeout.as_nanos().div_ceil(1000) as u64);
+        self.happen();
+        if !self.has_news() {
+            let next = self.agenda.keys().next().map(|(at, _)| *at);
+            let Some(at) = [next, self.alarm, deadline].into_iter().flatten().min() else {
+                return Err(io::Error::other(
+                    "nothing is ready and no deadline is set: this wait would last for ever",
+                ));
+            };
+            self.now = self.now.max(at);
+            self.happen();
+        }
+        if self.rng.chance(self.nature.faults.interrupted) {
+            self.note("interrupted wait", self.now);
+            return Ok(());
+        }
+        self.collect(events);
+        self.note("wait", self.now);
+        Ok(())
+    }
+
+    /// A turn takes time; now and then the process does not run at all.
+    fn take_time(&mut self) {
+        let turn = self.nature.turn;
+        self.now += self.rng.below(turn + 1) as u64;
+        if self.rng.chance(self.nature.faults.stall) {
+            self.now += self.rng.below(2_000_000) as u64;
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.woken
+            || !self.signals.is_empty()
+            || !self.edges.is_empty()
+            || self.alarm.is_some_and(|at| at <= self.now)
+            || self.agenda.keys().next().is_some_and(|(at, _)| *at <= self.now)
+    }
+
+    fn collect(&mut self, events: &mut Vec<Event>) {
+        let all = Readiness { readable: true, writable: true, read_closed: false };
+        if self.alarm.is_some_and(|at| at <= self.now) {
+            self.alarm = None;
+            events.push(Event { token: ALARM, readiness: all });
+        }
+        if std::mem::take(&mut self.woken) {
+            events.push(Event { token: WAKER, readiness: all });
+        }
+        if !self.signals.is_empty() {
+            events.push(Event { token: SIGNALS, readiness: all });
+        }
+        for _ in 0..self.edges.len().min(EVENTS) {
+            let Some(source) = self.edges.pop_front() else { break };
+            if let Some(event) = self.take_event(source) {
+                self.note("event", event.token.0 as u64);
+                events.push(event);
+            }
+        }
+        if !self.gone.is_empty() && self.rng.chance(self.nature.faults.spurious_event) {
+            let at = self.rng.below(self.gone.len());
+            events.push(Event { token: self.gone[at], readiness: Readiness { read_closed: true, ..all } });
+        }
+    }
+
+    /// What there is to say of a source now, once it is registered.
+    fn take_event(&mut self, source: Source) -> Option<Event> {
+        match source {
+            Source::Listener(id) => {
+                let listener = self.listeners.get_mut(&id)?;
+                listener.queued = false;
+                let readiness = Readiness { readable: !listener.backlog.is_empty(), ..Readiness::default() };
+                Some(Event { token: listener.token?, readiness })
+            }
+            Source::End(end) => {
+                let connection = self.connections.get_mut(&end.connection)?;
+                connection.ends[end.side].queued = false;
+                let readiness = connection.readiness(end.side, self.nature.buffer);
+                Some(Event { token: connection.ends[end.side].token?, readiness })
+            }
+            Source::Datagram(id) => {
+                let socket = self.datagrams.get_mut(&id)?;
+                socket.queued = false;
+                let readable = !socket.queue.is_empty() || socket.error.is_some();
+                Some(Event {
+                    token: socket.token?,
+                    readiness: Readiness { readable, ..Readiness::default() },
+                })
+            }
+            Source::Stdin => {
+                self.stdin.queued = false;
+                let readiness = Readiness {
+                    readable: !self.stdin.typed.is_empty() || self.stdin.ended,
+                    read_closed: self.stdin.ended,
+                    writable: false,
+                };
+                Some(Event { token: self.stdin.token?, readiness })
+            }
+        }
+    }
+
+    /// An edge: the next wait reports this source, once.
+    fn announce(&mut self, source: Source) {
+        if let Source::End(end) = source
+            && let Some(connection) = self.connections.get_mut(&end.connection)
+            && !connection.ends[end.side].is_held()
+        {
+            // A client's end: whoever plays the client is told.
+            if !std::mem::replace(&mut connection.ends[end.side].queued, true) {
+                self.client_news.push(end);
+            }
+            return;
+        }
+        let (registered, queued) = match source {
+            Source::Listener(id) => match self.listeners.get_mut(&id) {
+                Some(listener) => (listener.token.is_some(), &mut listener.queued),
+                None => return,
+            },
+            Source::End(end) => match self.connections.get_mut(&end.connection) {
+                Some(connection) => {
+                    let end = &mut connection.ends[end.side];
+                    (end.token.is_some(), &mut end.queued)
+                }
+                None => return,
+            },
+            Source::Datagram(id) => match self.datagrams.get_mut(&id) {
+                Some(socket) => (socket.token.is_some(), &mut socket.queued),
+                None => return,
+            },
+            Source::Stdin => (self.stdin.token.is_some(), &mut self.stdin.queued),
+        };
+        if registered && !std::mem::replace(queued, true) {
+            self.edges.push_back(source);
+        }
+    }
+
+    /// Does everything of the agenda whose time has come.
+    fn happen(&mut self) {
+        while let Some(entry) = self.agenda.first_entry()
+            && entry.key().0 <= self.now
+        {
+            match entry.remove() {
+                Happening::Establish(connection) => self.establish(connection),
+                Happening::Refuse(connection, why) => self.refuse(connection, why),
+                Happening::Deliver(message) => self.deliver(message),
+                Happening::Answer(finished) => {
+                    self.answers.push_back(finished);
+                    self.woken = true;
+                }
+            }
+        }
+    }
+
+    fn later(&mut self, happening: Happening) {
+        let delay = self.nature.delay;
+        let at = self.now + self.rng.below(delay + 1) as u64;
+        self.happenings += 1;
+        self.agenda.insert((at, self.happenings), happening);
+    }
+
+    fn new_id(&mut self) -> u32 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn new_port(&mut self) -> u16 {
+        self.next_port = self.next_port.checked_add(1).unwrap_or(50_000);
+        self.next_port
+    }
+
+    fn open_descriptor(&mut self) -> io::Result<()> {
+        if self.descriptors >= self.nature.descriptors {
+            return Err(io::Error::from_raw_os_error(nix::libc::EMFILE));
+        }
+        self.descriptors += 1;
+        Ok(())
+    }
+
+    /// Remembers the token of a socket that is closed.
+    fn bury(&mut self, token: Option<Token>) {
+        const REMEMBERED: usize = 16;
+        self.gone.extend(token);
+        if self.gone.len() > REMEMBERED {
+            self.gone.pop_front();
+        }
+    }
+
+    fn interruption(&mut self) -> io::Result<()> {
+        if self.rng.chance(self.nature.faults.interrupted) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, what: &str, value: u64) {
+        self.trace.write(what.as_bytes());
+        self.trace.write_u64(value);
+    }
+}

@@ -1,0 +1,504 @@
+//! Connections and listeners in memory.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use mio::Token;
+
+use super::{Happening, Source, State, World};
+use crate::system::poll::Readiness;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct End {
+    pub connection: u32,
+    /// 0: it connected; 1: it was accepted.
+    pub side: usize,
+}
+
+impl End {
+    fn other(self) -> End {
+        End { side: 1 - self.side, ..self }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub ends: [EndState; 2],
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Established,
+    Refused,
+}
+
+#[derive(Debug)]
+pub(super) struct EndState {
+    address: SocketAddr,
+    pub token: Option<Token>,
+    pub queued: bool,
+    /// What the program under test holds, and not one of its clients.
+    held: bool,
+    /// Bytes that wait to be read here.
+    incoming: VecDeque<u8>,
+    /// The other end sent FIN, behind those bytes.
+    fin: bool,
+    /// Reported once, behind those bytes.
+    error: Option<ErrorKind>,
+    was_reset: bool,
+    half_closed: bool,
+    closed: bool,
+    reset_on_close: bool,
+    /// A write was refused or cut short: room is to be announced.
+    wants_room: bool,
+}
+
+impl EndState {
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    fn new(address: SocketAddr) -> EndState {
+        EndState {
+            address,
+            token: None,
+            queued: false,
+            held: false,
+            incoming: VecDeque::new(),
+            fin: false,
+            error: None,
+            was_reset: false,
+            half_closed: false,
+            closed: false,
+            reset_on_close: false,
+            wants_room: false,
+        }
+    }
+}
+
+impl Connection {
+    pub fn readiness(&self, side: usize, capacity: usize) -> Readiness {
+        let (end, other) = (&self.ends[side], &self.ends[1 - side]);
+        let is_over = end.error.is_some() || end.was_reset;
+        let has_room = (capacity - other.incoming.len()) * 3 >= capacity;
+        Readiness {
+            readable: !end.incoming.is_empty() || end.fin || is_over,
+            writable: self.phase != Phase::Connecting && has_room || is_over,
+            read_closed: end.fin || is_over,
+        }
+    }
+
+    /// Whether the program under test has one of its ends open.
+    pub fn is_held(&self) -> bool {
+        self.ends.iter().any(|end| end.held && !end.closed)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ListenerState {
+    address: SocketAddr,
+    pub backlog: VecDeque<u32>,
+    pub token: Option<Token>,
+    pub queued: bool,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    world: World,
+    id: u32,
+    pub address: SocketAddr,
+}
+
+/// A connected socket, closed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    world: World,
+    pub end: End,
+}
+
+impl World {
+    pub fn listen(&self, address: SocketAddr) -> io::Result<Listener> {
+        let mut state = self.state();
+        let mut address = address;
+        if address.port() == 0 {
+            address.set_port(state.new_port());
+        }
+        if state.listeners.values().any(|listener| listener.address == address) {
+            return Err(ErrorKind::AddrInUse.into());
+        }
+        state.open_descriptor()?;
+        let id = state.new_id();
+        let listener = ListenerState { address, backlog: VecDeque::new(), token: None, queued: false };
+        state.listeners.insert(id, listener);
+        Ok(Listener { world: self.clone(), id, address })
+    }
+
+    /// The program under test connects. Where nobody listens, whoever runs the
+    /// world decides: see [`World::accept_outside`] and [`World::refuse_outside`].
+    pub fn connect(&self, to: SocketAddr) -> io::Result<Stream> {
+        let mut state = self.state();
+        state.open_descriptor()?;
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, state.new_port()));
+        let end = state.begin(from, to);
+        state.end(end).held = true;
+        state.note("connect", u64::from(end.connection));
+        let refused = state.nature.faults.refused;
+        if state.listener_at(to).is_none() {
+            state.asked_outside.push_back(end.connection);
+        } else if state.rng.chance(refused) {
+            state.later(Happening::Refuse(end.connection, ErrorKind::ConnectionRefused));
+        } else {
+            state.later(Happening::Establish(end.connection));
+        }
+        Ok(Stream { world: self.clone(), end })
+    }
+
+    /// A client connects to a listener of the program under test, which has it
+    /// in its backlog at once. `None` where nobody listens.
+    pub fn call(&self, from: SocketAddr, to: SocketAddr) -> Option<Stream> {
+        let mut state = self.state();
+        state.listener_at(to)?;
+        let end = state.begin(from, to);
+        // A client's descriptors are its own.
+        state.descriptors += 1;
+        state.establish(end.connection);
+        Some(Stream { world: self.clone(), end })
+    }
+
+    /// Establishes the oldest connection that the program under test asked
+    /// for and nobody listens for; the accepted end is the caller's.
+    pub fn accept_outside(&self) -> Option<Stream> {
+        let mut state = self.state();
+        let connection = state.asked_outside.pop_front()?;
+        state.connections.get_mut(&connection)?.phase = Phase::Established;
+        state.descriptors += 1;
+        state.announce(Source::End(End { connection, side: 0 }));
+        Some(Stream { world: self.clone(), end: End { connection, side: 1 } })
+    }
+
+    /// Fails the oldest such connection instead.
+    pub fn refuse_outside(&self, why: ErrorKind) -> bool {
+        let mut state = self.state();
+        let Some(connection) = state.asked_outside.pop_front() else { return false };
+        state.refuse(connection, why);
+        true
+    }
+}
+
+impl State {
+    fn begin(&mut self, from: SocketAddr, to: SocketAddr) -> End {
+        let connection = self.new_id();
+        let ends = [EndState::new(from), EndState::new(to)];
+        self.connections.insert(connection, Connection { ends, phase: Phase::Connecting });
+        End { connection, side: 0 }
+    }
+
+    fn end(&mut self, end: End) -> &mut EndState {
+        // Every handle to an end keeps its connection alive.
+        &mut self.connections.get_mut(&end.connection).expect("an end has a connection").ends[end.side]
+    }
+
+    fn listener_at(&self, to: SocketAddr) -> Option<u32> {
+        let hears =
+            |at: SocketAddr| at.port() == to.port() && (at.ip() == to.ip() || at.ip().is_unspecified());
+        self.listeners.iter().find(|(_, listener)| hears(listener.address)).map(|(id, _)| *id)
+    }
+
+    /// The handshake is over: the connection is in its listener's backlog.
+    pub(super) fn establish(&mut self, id: u32) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let to = connection.ends[1].address;
+        connection.phase = Phase::Established;
+        match self.listener_at(to) {
+            Some(listener) => {
+                if let Some(listener) = self.listeners.get_mut(&listener) {
+                    listener.backlog.push_back(id);
+                }
+                self.announce(Source::Listener(listener));
+                self.announce(Source::End(End { connection: id, side: 0 }));
+            }
+            None => self.refuse(id, ErrorKind::ConnectionRefused),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, id: u32, why: ErrorKind) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.phase = Phase::Refused;
+        connection.ends[0].error = Some(why);
+        connection.ends[0].was_reset = true;
+        connection.ends[1].closed = true;
+        self.announce(Source::End(End { connection: id, side: 0 }));
+        self.forget_if_over(id);
+    }
+
+    fn accept(&mut self, id: u32) -> io::Result<(End, SocketAddr)> {
+        use nix::libc::{ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+        self.interruption()?;
+        let backlog = self.listeners.get(&id).map_or(0, |listener| listener.backlog.len());
+        if backlog == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.rng.chance(self.nature.faults.would_block) {
+            self.announce(Source::Listener(id));
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.rng.chance(self.nature.faults.accept) {
+            // The connection stays in the backlog, and no edge will tell of it.
+            let errno = *self.rng.pick(&[ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM]);
+            self.note("accept fails", errno as u64);
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        self.open_descriptor()?;
+        let Some(connection) = self.listeners.get_mut(&id).and_then(|listener| listener.backlog.pop_front())
+        else {
+            self.descriptors -= 1;
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        let end = End { connection, side: 1 };
+        self.end(end).held = true;
+        let peer = self.end(end.other()).address;
+        self.note("accept", u64::from(connection));
+        Ok((end, peer))
+    }
+
+    fn read(&mut self, end: End, buffer: &mut [u8]) -> io::Result<usize> {
+        let held = self.end(end).held;
+        if held {
+            self.calls.reads += 1;
+            self.interruption()?;
+        }
+        let waiting = self.end(end).incoming.len();
+        if waiting == 0 {
+            let state = self.end(end);
+            if let Some(error) = state.error.take() {
+                return Err(error.into());
+            }
+            return if state.fin || state.was_reset { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        if held && self.rng.chance(self.nature.faults.would_block) {
+            self.announce(Source::End(end));
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let mut count = waiting.min(buffer.len());
+        if held && self.rng.chance(self.nature.faults.partial_read) {
+            count = self.rng.between(1, count);
+            self.announce(Source::End(end));
+        }
+        let incoming = &mut self.end(end).incoming;
+        for (place, byte) in buffer.iter_mut().zip(incoming.drain(..count)) {
+            *place = byte;
+        }
+        self.note("read", count as u64);
+        self.announce_room(end.other());
+        Ok(count)
+    }
+
+    /// Tells an end whose write was refused that there is room again.
+    fn announce_room(&mut self, writer: End) {
+        let capacity = self.nature.buffer;
+        let room = capacity - self.end(writer.other()).incoming.len();
+        if room * 3 >= capacity && std::mem::take(&mut self.end(writer).wants_room) {
+            self.announce(Source::End(writer));
+        }
+    }
+
+    fn write(&mut self, end: End, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let held = self.end(end).held;
+        if held {
+            self.calls.writes += 1;
+            self.interruption()?;
+        }
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let phase = self.connections.get(&end.connection).map(|connection| connection.phase);
+        if let Some(error) = self.end(end).error.take() {
+            return Err(error.into());
+        }
+        if phase == Some(Phase::Connecting) {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        if self.end(end).was_reset || self.end(end).half_closed {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if self.end(end.other()).closed {
+            // Its kernel answers with RST, which arrives later.
+            self.note("write to nobody", total as u64);
+            self.reset(end);
+            return Ok(total);
+        }
+        let room = self.nature.buffer - self.end(end.other()).incoming.len();
+        if room == 0 {
+            self.calls.futile_writes += u64::from(held);
+            self.end(end).wants_room = true;
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if held && self.rng.chance(self.nature.faults.would_block) {
+            self.end(end).wants_room = true;
+            self.announce_room(end);
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let mut count = total.min(room);
+        if held && count > 0 && self.rng.chance(self.nature.faults.partial_write) {
+            count = self.rng.between(1, count);
+        }
+        let incoming = &mut self.end(end.other()).incoming;
+        let mut left = count;
+        for slice in slices {
+            let taken = left.min(slice.len());
+            incoming.extend(&slice[..taken]);
+            left -= taken;
+        }
+        self.note("write", count as u64);
+        self.announce(Source::End(end.other()));
+        if count < total {
+            self.end(end).wants_room = true;
+            self.announce_room(end);
+        }
+        Ok(count)
+    }
+
+    /// A RST arrives at an end.
+    fn reset(&mut self, end: End) {
+        let state = self.end(end);
+        if state.was_reset || state.closed {
+            return;
+        }
+        state.error = Some(ErrorKind::ConnectionReset);
+        state.was_reset = true;
+        let waiting = state.incoming.len();
+        if self.rng.chance(self.nature.faults.reset_destroys) {
+            // It overtakes what its sender's kernel had not sent yet.
+            let kept = self.rng.below(waiting + 1);
+            self.end(end).incoming.truncate(kept);
+        }
+        self.announce(Source::End(end));
+    }
+
+    fn half_close(&mut self, end: End) -> io::Result<()> {
+        let state = self.end(end);
+        if state.was_reset || state.error.is_some() {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        state.half_closed = true;
+        self.end(end.other()).fin = true;
+        self.note("half-close", u64::from(end.connection));
+        self.announce(Source::End(end.other()));
+        Ok(())
+    }
+
+    fn close(&mut self, end: End) {
+        let Some(connection) = self.connections.get_mut(&end.connection) else { return };
+        let was_asked = connection.phase == Phase::Connecting;
+        let state = &mut connection.ends[end.side];
+        let resets = !state.incoming.is_empty() || state.reset_on_close;
+        let is_dead = state.was_reset;
+        state.closed = true;
+        let token = state.token.take();
+        self.descriptors -= 1;
+        self.bury(token);
+        if was_asked {
+            self.asked_outside.retain(|asked| *asked != end.connection);
+            self.end(end.other()).closed = true;
+        } else if !is_dead {
+            if resets {
+                self.reset(end.other());
+            } else {
+                self.end(end.other()).fin = true;
+                self.announce(Source::End(end.other()));
+            }
+        }
+        self.note("close", u64::from(end.connection));
+        self.forget_if_over(end.connection);
+    }
+
+    fn forget_if_over(&mut self, id: u32) {
+        let is_over = |connection: &Connection| connection.ends.iter().all(|end| end.closed);
+        if self.connections.get(&id).is_some_and(is_over) {
+            self.connections.remove(&id);
+        }
+    }
+}
+
+impl Listener {
+    pub fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let accepted = self.world.state().accept(self.id);
+        accepted.map(|(end, peer)| (Stream { world: self.world.clone(), end }, peer))
+    }
+
+    pub fn register(&self, token: Token) -> io::Result<()> {
+        let mut state = self.world.state();
+        if let Some(listener) = state.listeners.get_mut(&self.id) {
+            listener.token = Some(token);
+            if !listener.backlog.is_empty() {
+                state.announce(Source::Listener(self.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut state = self.world.state();
+        state.descriptors -= 1;
+        let Some(listener) = state.listeners.remove(&self.id) else { return };
+        state.bury(listener.token);
+        // Who was not accepted is reset (listen(2)).
+        for connection in listener.backlog {
+            state.end(End { connection, side: 1 }).closed = true;
+            state.reset(End { connection, side: 0 });
+            state.forget_if_over(connection);
+        }
+    }
+}
+
+impl Stream {
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.world.state().read(self.end, buffer)
+    }
+
+    pub fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.world.state().write(self.end, slices)
+    }
+
+    pub fn half_close(&self) -> io::Result<()> {
+        self.world.state().half_close(self.end)
+    }
+
+    pub fn reset_on_close(&self) {
+        self.world.state().end(self.end).reset_on_close = true;
+    }
+
+    pub fn take_error(&self) -> Option<io::Error> {
+        self.world.state().end(self.end).error.take().map(io::Error::from)
+    }
+
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        let mut state = self.world.state();
+        match state.connections.get(&self.end.connection).map(|connection| connection.phase) {
+            Some(Phase::Established) => Ok(state.end(self.end.other()).address),
+            _ => Err(ErrorKind::NotConnected.into()),
+        }
+    }
+
+    pub fn register(&self, token: Token) -> io::Result<()> {
+        let mut state = self.world.state();
+        state.end(self.end).token = Some(token);
+        let is_under_way =
+            state.connections.get(&self.end.connection).is_some_and(|it| it.phase == Phase::Connecting);
+        if !is_under_way {
+            state.announce(Source::End(self.end));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.world.state().close(self.end);
+    }
+}

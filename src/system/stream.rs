@@ -1,0 +1,161 @@
+//! TCP sockets.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+use socket2::SockRef;
+
+use super::kernel;
+use super::poll::Registry;
+#[cfg(feature = "simulated")]
+use super::{of_another_system, simulated};
+
+/// A socket that accepts connections.
+#[derive(Debug)]
+pub(crate) enum ListenSocket {
+    Kernel(TcpListener),
+    #[cfg(feature = "simulated")]
+    Simulated(simulated::Listener),
+}
+
+impl ListenSocket {
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            ListenSocket::Kernel(listener) => listener.local_addr(),
+            #[cfg(feature = "simulated")]
+            ListenSocket::Simulated(listener) => Ok(listener.address),
+        }
+    }
+
+    pub fn accept(&self) -> io::Result<(StreamSocket, SocketAddr)> {
+        match self {
+            ListenSocket::Kernel(listener) => {
+                listener.accept().map(|(socket, peer)| (StreamSocket::Kernel(socket), peer))
+            }
+            #[cfg(feature = "simulated")]
+            ListenSocket::Simulated(listener) => {
+                listener.accept().map(|(socket, peer)| (StreamSocket::Simulated(socket), peer))
+            }
+        }
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match (self, registry) {
+            (ListenSocket::Kernel(listener), Registry::Kernel(registry)) => {
+                registry.register(listener, token, Interest::READABLE)
+            }
+            #[cfg(feature = "simulated")]
+            (ListenSocket::Simulated(listener), Registry::Simulated(_)) => listener.register(token),
+            #[cfg(feature = "simulated")]
+            _ => Err(of_another_system()),
+        }
+    }
+
+    /// The buffer sizes that the kernel granted, for the log.
+    pub fn granted(&self) -> String {
+        match self {
+            ListenSocket::Kernel(listener) => kernel::granted(SockRef::from(listener)),
+            #[cfg(feature = "simulated")]
+            ListenSocket::Simulated(_) => String::new(),
+        }
+    }
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) enum StreamSocket {
+    Kernel(TcpStream),
+    #[cfg(feature = "simulated")]
+    Simulated(simulated::Stream),
+}
+
+impl StreamSocket {
+    #[inline(always)]
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            StreamSocket::Kernel(socket) => socket.read(buffer),
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.read(buffer),
+        }
+    }
+
+    #[inline(always)]
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            StreamSocket::Kernel(socket) => socket.write(bytes),
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.write(&[IoSlice::new(bytes)]),
+        }
+    }
+
+    #[inline(always)]
+    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            StreamSocket::Kernel(socket) => socket.write_vectored(slices),
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.write(slices),
+        }
+    }
+
+    /// Half-closes: signals that nothing more will be sent.
+    pub fn half_close(&self) -> io::Result<()> {
+        match self {
+            StreamSocket::Kernel(socket) => socket.shutdown(Shutdown::Write),
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.half_close(),
+        }
+    }
+
+    /// Makes the close that follows send RST.
+    pub fn reset_on_close(&self) {
+        match self {
+            // A failure means that the socket is past caring.
+            StreamSocket::Kernel(socket) => {
+                let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            }
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.reset_on_close(),
+        }
+    }
+
+    /// The error that the socket has to report, if any (SO_ERROR).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        match self {
+            StreamSocket::Kernel(socket) => socket.take_error(),
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => Ok(socket.take_error()),
+        }
+    }
+
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            StreamSocket::Kernel(socket) => socket.peer_addr(),
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.peer_addr(),
+        }
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match (self, registry) {
+            (StreamSocket::Kernel(socket), Registry::Kernel(registry)) => {
+                registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)
+            }
+            #[cfg(feature = "simulated")]
+            (StreamSocket::Simulated(socket), Registry::Simulated(_)) => socket.register(token),
+            #[cfg(feature = "simulated")]
+            _ => Err(of_another_system()),
+        }
+    }
+}
+
+/// A descriptor held in reserve; dropped, it lets another be opened.
+#[derive(Debug)]
+pub(crate) enum Spare {
+    Kernel(#[expect(dead_code, reason = "held for its descriptor alone")] File),
+    #[cfg(feature = "simulated")]
+    Simulated(#[expect(dead_code, reason = "held for its descriptor alone")] simulated::Descriptor),
+}
