@@ -1,39 +1,35 @@
-//! `onepoll echo|upper|number|time|json|hello`: a message, its answer, the next
-//! message.
+//! The client behind `echo`, `upper`, `number`, `time`, `json` and `hello`: it
+//! sends a message, waits for the answer, and goes on to the next message.
 //!
-//! Over TCP they speak as the course's programs do: one `send` a message,
-//! without a terminator, and the answer before the next message. Nothing in
-//! that says where an answer ends, so [`Asked`] has to judge. A server may
-//! close after each answer; then the next message takes a new connection. None
-//! of the clients ever waits for the server to close.
+//! Over TCP it speaks as the course's programs do: one `send` per message,
+//! without a terminator. Nothing in that protocol marks the end of an answer, so
+//! [`Asked`] has to judge. If the server closes after an answer, the next message
+//! takes a new connection. The client never waits for the server to close.
 
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions, Transport};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
-use super::asked::Asked;
-use super::json_values::{JsonArgument, parse_argument};
+use super::asked::{Asked, Expected};
 use super::messages::{Messages, Next};
-use super::screen::{print_answer, prompt};
+use super::screen::{Prompt, counted, print_answer};
 use super::target::{Route, Target};
 use super::{ClientError, Timeout, parse_timeout, run_service};
 
-/// An answer over TCP that does not show its end has ended when no byte came
-/// for this long: longer than a server writes at its pieces, and not so long
-/// that a person waits.
+/// A TCP answer that does not mark its own end is over after this much silence:
+/// longer than a server pauses between pieces, too short for a person to notice.
 const QUIET: Duration = Duration::from_millis(200);
 /// How long a server may take to answer, unless the user says otherwise. A
-/// datagram may be lost on its way, a connection's bytes cannot.
+/// datagram can be lost on the way; a connection's bytes cannot.
 const UDP_TIMEOUT: Timeout = Timeout(Duration::from_secs(3));
 const TCP_TIMEOUT: Timeout = Timeout(Duration::from_secs(10));
-/// Bytes of one answer, so that a server cannot fill our memory.
+/// The most bytes of one answer, so that a server cannot fill our memory.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// The command line of `echo`, `upper` and `number`.
@@ -53,103 +49,40 @@ pub struct AskArgs {
     messages: Vec<OsString>,
 }
 
-/// The command line of `time`.
-#[derive(Debug, Args)]
-pub struct TimeArgs {
-    /// Ask over UDP instead of TCP
-    #[arg(long)]
-    udp: bool,
-    /// How long to wait for an answer, 0 for ever (default 3s over UDP, 10s over TCP)
-    #[arg(long, value_parser = parse_timeout)]
-    timeout: Option<Timeout>,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:5000
-    #[arg(value_name = "HOST:PORT")]
-    target: Target,
-}
-
-/// The command line of `json`.
-#[derive(Debug, Args)]
-pub struct JsonArgs {
-    // A server says what it lacks of a value when it has waited for 10 s; that
-    // has to come first.
-    /// How long to wait for an answer, 0 for ever
-    #[arg(long, value_parser = parse_timeout, default_value = "15s")]
-    timeout: Timeout,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:9000
-    #[arg(value_name = "HOST:PORT")]
-    target: Target,
-    /// What to send, one answer for each value; without it, the values of standard input
-    #[arg(value_name = "JSON", value_parser = OsStringValueParser::new().try_map(parse_json))]
-    values: Vec<JsonArgument>,
-}
-
-/// The command line of `hello`.
-#[derive(Debug, Args)]
-pub struct HelloArgs {
-    /// How long to wait for an answer, 0 for ever
-    #[arg(long, value_parser = parse_timeout, default_value = "3s")]
-    timeout: Timeout,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:20001
-    #[arg(value_name = "HOST:PORT")]
-    target: Target,
-}
-
-impl From<TimeArgs> for AskArgs {
-    fn from(TimeArgs { udp, timeout, target }: TimeArgs) -> AskArgs {
-        // A time server answers any datagram; over TCP it tells the time at once.
-        let message = if udp { "time" } else { "" };
-        AskArgs { udp, timeout, target, messages: vec![message.into()] }
+impl AskArgs {
+    /// Asks these messages; `expects` says what is known about each answer.
+    pub fn question(self, expects: fn(&[u8]) -> Expected) -> Question {
+        let AskArgs { udp, timeout, target, messages } = self;
+        let messages = Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect());
+        // An empty message asks nothing over TCP, but an empty datagram does.
+        let messages = if udp { messages } else { messages.without_empty() };
+        Question { expects, udp, timeout, target, messages, end_word: None }
     }
 }
 
-impl From<JsonArgs> for AskArgs {
-    fn from(JsonArgs { timeout, target, values }: JsonArgs) -> AskArgs {
-        let values = values.into_iter().flat_map(|JsonArgument(values)| values);
-        let messages = values.map(OsString::from_vec).collect();
-        AskArgs { udp: false, timeout: Some(timeout), target, messages }
-    }
-}
-
-fn parse_json(text: OsString) -> Result<JsonArgument, String> {
-    parse_argument(text.as_bytes())
-}
-
-impl From<HelloArgs> for AskArgs {
-    fn from(HelloArgs { timeout, target }: HelloArgs) -> AskArgs {
-        AskArgs { udp: true, timeout: Some(timeout), target, messages: vec!["Hello UDP Server".into()] }
-    }
-}
-
-/// What is asked for: it tells how an answer can look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// The message itself comes back.
-    Echo,
-    /// The message comes back in upper case.
-    Upper,
-    /// A word or two.
-    Number,
-    /// One line of text, without being sent anything over TCP.
-    Time,
-    /// A JSON value.
-    Json,
-    /// One datagram.
-    Hello,
+/// What a command asks which server.
+pub struct Question {
+    /// What is known about the answer to a message in advance.
+    pub expects: fn(message: &[u8]) -> Expected,
+    /// Ask over UDP instead of TCP.
+    pub udp: bool,
+    /// How long to wait for an answer; the transport's default if `None`.
+    pub timeout: Option<Timeout>,
+    /// The server.
+    pub target: Target,
+    /// What to send.
+    pub messages: Messages,
+    /// A word that, when typed, ends the client and is sent to the server too.
+    pub end_word: Option<&'static [u8]>,
 }
 
 /// Asks until the messages end.
-pub fn run(question: Question, arguments: AskArgs) -> Result<(), ClientError> {
-    let AskArgs { udp, timeout, target, messages } = arguments;
-    let transport = if udp { Transport::Udp } else { Transport::Tcp };
-    let messages = match question {
-        Question::Json if messages.is_empty() => Messages::values_from_keyboard(),
-        _ => Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect()),
-    };
-    // Nothing sent is nothing asked, except that a datagram may be empty.
-    let messages = if udp || question == Question::Time { messages } else { messages.without_empty() };
+pub fn ask(question: Question) -> Result<(), ClientError> {
+    let Question { expects, udp, timeout, target, messages, end_word } = question;
     let client = Ask {
-        question,
-        transport,
+        expects,
+        end_word,
+        transport: if udp { Transport::Udp } else { Transport::Tcp },
         route: Route::new(target),
         timeout: timeout.unwrap_or(if udp { UDP_TIMEOUT } else { TCP_TIMEOUT }),
         messages,
@@ -157,14 +90,15 @@ pub fn run(question: Question, arguments: AskArgs) -> Result<(), ClientError> {
         reached: false,
         answers: 0,
         asked: None,
-        prompted: false,
+        prompt: Prompt::default(),
     };
     run_service("client", client, SocketOptions::default())
 }
 
 /// The client of one server.
 struct Ask {
-    question: Question,
+    expects: fn(&[u8]) -> Expected,
+    end_word: Option<&'static [u8]>,
     transport: Transport,
     route: Route,
     timeout: Timeout,
@@ -176,7 +110,7 @@ struct Ask {
     answers: u64,
     /// The message that waits for its answer.
     asked: Option<Asked>,
-    prompted: bool,
+    prompt: Prompt,
 }
 
 /// The way to the server.
@@ -195,13 +129,10 @@ impl Ask {
     fn go_on(&mut self, cx: &mut Context<'_>) {
         if self.asked.is_none() {
             match self.messages.next(cx) {
-                Next::Message(message) => self.asked = Some(Asked::new(self.question, message)),
-                Next::NotYet => return self.invite(),
+                Next::Message(message) => self.asked = Some(self.question(message)),
+                Next::NotYet => return self.prompt.show(),
                 Next::End => match self.messages.take_end_word() {
-                    // The course's echo server takes it as the end, too.
-                    Some(word) if self.question == Question::Echo && word == b"/end" => {
-                        self.asked = Some(Asked::new(self.question, word));
-                    }
+                    Some(word) if self.end_word == Some(&word) => self.asked = Some(self.question(word)),
                     _ => return cx.stop(),
                 },
             }
@@ -213,10 +144,9 @@ impl Ask {
         }
     }
 
-    fn invite(&mut self) {
-        if !std::mem::replace(&mut self.prompted, true) {
-            prompt();
-        }
+    fn question(&self, message: Vec<u8>) -> Asked {
+        let expected = (self.expects)(&message);
+        Asked::new(message, expected)
     }
 
     fn reach(&mut self, address: Option<SocketAddr>, cx: &mut Context<'_>) {
@@ -276,11 +206,12 @@ impl Ask {
 
     /// What comes between two messages is no answer, and not lost either.
     fn hear_unasked(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
-        if matches!(self.question, Question::Number | Question::Json) && bytes.trim_ascii().is_empty() {
+        let expected = (self.expects)(b"");
+        if expected.forgives_line_ends() && bytes.trim_ascii().is_empty() {
             // The line end of the last answer, which was whole without it.
             return;
         }
-        if print_answer(bytes, cx) && self.question == Question::Echo {
+        if print_answer(bytes, cx) && matches!(expected, Expected::Same) {
             cx.fail(format!("{} sends more than it was sent: it is no echo server", self.route));
         }
     }
@@ -289,7 +220,6 @@ impl Ask {
     fn conclude(&mut self, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
         self.answers += 1;
-        self.prompted = false;
         cx.clear_tick();
         if !print_answer(&asked.answer, cx) {
             return;
@@ -303,11 +233,11 @@ impl Ask {
     /// The answer ends before it is whole: prints what there is of it.
     fn give_up(&mut self, why: &str, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
-        let length = asked.answer.len();
-        if length == 0 {
+        if asked.answer.is_empty() {
             cx.fail(format!("{} {why}; look at what the server itself reports", self.route));
         } else if print_answer(&asked.answer, cx) {
-            cx.fail(format!("{} {why} after {length} bytes of its answer, which may be cut", self.route));
+            let came = counted(asked.answer.len(), "byte");
+            cx.fail(format!("{} {why} after {came} of its answer, which may be cut", self.route));
         }
     }
 
@@ -413,7 +343,9 @@ impl Service for Ask {
     }
 
     fn keyboard(&mut self, typed: Option<&[u8]>, cx: &mut Context<'_>) {
-        self.prompted = false;
+        if typed.is_some() {
+            self.prompt.answered();
+        }
         self.messages.typed(typed, cx);
         if self.asked.is_none() {
             self.go_on(cx);

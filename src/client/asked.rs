@@ -1,17 +1,20 @@
-//! A message that was asked, and how one can tell that its answer is there.
+//! A message that was sent, and how to tell that its answer is complete.
 //!
-//! TCP does not say where an answer ends. Where the answer is known before, or
-//! shows its own end, that is what counts; only where it does not has it ended
-//! when nothing came for a while.
+//! TCP does not mark where an answer ends. If the answer is known in advance, or
+//! marks its own end, that decides; otherwise it is over after a silence.
 
+use onepoll::wire::answers::{number_word, upper_case};
 use onepoll::wire::json::{JsonStep, JsonStream, Pending};
 use onepoll::wire::text::strip_line_end;
 
-use super::ask::Question;
+use super::screen::{counted, visible_line};
 
 /// What a number server says.
 const WORDS: [&str; 11] =
     ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "Try again"];
+
+/// The most characters that an error message quotes.
+const LONGEST_EXCERPT: usize = 40;
 
 /// A message on its way, and what came back so far.
 ///
@@ -29,49 +32,70 @@ pub struct Asked {
     expected: Expected,
 }
 
-/// What is known of the answer before it comes.
-enum Expected {
-    /// The message comes back.
-    Echo,
-    /// This comes back, if the server knows the same letters as this program.
+/// What is known about an answer in advance.
+pub enum Expected {
+    /// The message itself comes back.
+    Same,
+    /// The message comes back in upper case, which is this.
     Upper(Vec<u8>),
-    /// One of [`WORDS`].
-    Word,
-    /// One value.
-    Json { stream: JsonStream, found: Found },
-    /// Nothing.
+    /// This one of [`WORDS`].
+    Word(&'static [u8]),
+    /// A JSON value.
+    Json(Json),
+    /// Text of any length, or one datagram.
     Anything,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is found of a JSON value so far.
+#[derive(Default)]
+pub struct Json {
+    stream: JsonStream,
+    found: Found,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Found {
+    #[default]
     Nothing,
     Value,
     NoJson,
 }
 
+impl Expected {
+    /// The upper case of a message.
+    pub fn upper_case_of(message: &[u8]) -> Expected {
+        let mut expected = Vec::new();
+        upper_case(message, &mut expected);
+        Expected::Upper(expected)
+    }
+
+    /// The word for a number.
+    pub fn word_for(message: &[u8]) -> Expected {
+        Expected::Word(number_word(message))
+    }
+
+    /// A late line end belongs to the previous answer, which was complete
+    /// without it, and not to the next one.
+    pub fn forgives_line_ends(&self) -> bool {
+        matches!(self, Expected::Upper(_) | Expected::Word(_) | Expected::Json(_))
+    }
+}
+
 impl Asked {
     /// A message that was not answered yet.
-    pub fn new(question: Question, message: Vec<u8>) -> Asked {
-        let expected = match question {
-            Question::Echo => Expected::Echo,
-            Question::Upper => Expected::Upper(upper_case(&message)),
-            Question::Number => Expected::Word,
-            Question::Json => Expected::Json { stream: JsonStream::default(), found: Found::Nothing },
-            Question::Time | Question::Hello => Expected::Anything,
-        };
+    pub fn new(message: Vec<u8>, expected: Expected) -> Asked {
         Asked { message, answer: Vec::new(), was_quiet: false, again: false, expected }
     }
 
     /// Takes in some of the answer.
     pub fn hear(&mut self, mut bytes: &[u8]) {
         self.was_quiet = false;
-        if self.answer.is_empty() && matches!(self.expected, Expected::Word | Expected::Json { .. }) {
+        if self.answer.is_empty() && matches!(self.expected, Expected::Word(_) | Expected::Json(_)) {
             // A line end that comes late belongs to the answer before.
             bytes = bytes.trim_ascii_start();
         }
         self.answer.extend_from_slice(bytes);
-        let Expected::Json { stream, found } = &mut self.expected else { return };
+        let Expected::Json(Json { stream, found }) = &mut self.expected else { return };
         while *found == Found::Nothing {
             let (used, step) = stream.next(bytes, 0);
             bytes = &bytes[used..];
@@ -86,13 +110,13 @@ impl Asked {
     /// Nothing more can belong to the answer.
     pub fn is_whole(&self) -> bool {
         match &self.expected {
-            Expected::Echo => self.answer == self.message,
+            Expected::Same => self.answer == self.message,
             Expected::Upper(expected) => self.answer == *expected,
-            Expected::Word => {
+            Expected::Word(_) => {
                 let word = strip_line_end(&self.answer);
                 WORDS.iter().any(|known| known.as_bytes() == word)
             }
-            Expected::Json { found, .. } => *found == Found::Value,
+            Expected::Json(json) => json.found == Found::Value,
             Expected::Anything => false,
         }
     }
@@ -100,11 +124,11 @@ impl Asked {
     /// Something must be missing, however long the server is silent.
     pub fn must_go_on(&self) -> bool {
         match &self.expected {
-            Expected::Echo => is_beginning(&self.answer, &self.message),
+            Expected::Same => is_beginning(&self.answer, &self.message),
             Expected::Upper(expected) => is_beginning(&self.answer, expected),
-            Expected::Word => WORDS.iter().any(|known| is_beginning(&self.answer, known.as_bytes())),
+            Expected::Word(_) => WORDS.iter().any(|known| is_beginning(&self.answer, known.as_bytes())),
             // A bare number does not show its end.
-            Expected::Json { stream, found } => {
+            Expected::Json(Json { stream, found }) => {
                 *found == Found::Nothing && stream.pending() != Pending::Number
             }
             Expected::Anything => false,
@@ -113,25 +137,56 @@ impl Asked {
 
     /// What is wrong with an answer after which nothing more comes.
     pub fn flaw(&self) -> Option<String> {
-        let (came, sent) = (self.answer.len(), self.message.len());
+        let came = counted(self.answer.len(), "byte");
+        // Some servers put a line end after each answer.
+        let answer = strip_line_end(&self.answer);
         match &self.expected {
-            Expected::Echo if self.answer != self.message => Some(format!(
-                "sent {came} bytes that differ from the {sent} bytes it was sent: it is no echo server"
+            Expected::Same if self.answer != self.message => Some(format!(
+                "sent {came} that differ from the {} it was sent: it is no echo server",
+                counted(self.message.len(), "byte")
             )),
-            Expected::Upper(_) => {
-                // A server with other tables answers something else, as in
-                // another version of Unicode; but none has fewer characters.
-                let came = String::from_utf8_lossy(&self.answer).chars().count();
-                let sent = self.message.utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum();
-                (self.must_go_on() || came < sent).then(|| {
-                    format!("answered {came} characters to {sent}, so that some are missing: send shorter messages")
-                })
+            Expected::Upper(expected) if self.answer != *expected && answer != expected.as_slice() => {
+                Some(self.upper_flaw(expected))
             }
-            Expected::Word | Expected::Json { .. } if self.must_go_on() => {
-                Some(format!("ended after {came} bytes of its answer, which is cut"))
+            Expected::Word(_) | Expected::Json(_) if self.must_go_on() => {
+                Some(format!("ended after {came} of its answer, which is cut"))
+            }
+            Expected::Word(word) if answer != *word => Some(format!(
+                "answered \"{}\" to \"{}\", where \"{}\" is right: it is no number server",
+                excerpt(answer),
+                excerpt(&self.message),
+                String::from_utf8_lossy(word),
+            )),
+            Expected::Json(Json { found: Found::NoJson, .. }) => {
+                Some(format!("answered {came} that are not JSON: it is no json server"))
             }
             _ => None,
         }
+    }
+
+    fn upper_flaw(&self, expected: &[u8]) -> String {
+        let came = String::from_utf8_lossy(&self.answer).chars().count();
+        let sent = self.message.utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum();
+        // Upper-casing never makes a text shorter in characters.
+        if is_beginning(&self.answer, expected) || came < sent {
+            let came = counted(came, "character");
+            format!("answered {came} to {sent}, so that some are missing: send shorter messages")
+        } else {
+            format!(
+                "answered \"{}\", where \"{}\" is right: it is no upper server",
+                excerpt(&self.answer),
+                excerpt(expected)
+            )
+        }
+    }
+}
+
+/// As much of a text as fits into an error message.
+fn excerpt(text: &[u8]) -> String {
+    let text = visible_line(text);
+    match text.char_indices().nth(LONGEST_EXCERPT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 
@@ -140,20 +195,31 @@ fn is_beginning(answer: &[u8], all: &[u8]) -> bool {
     answer.len() < all.len() && all.starts_with(answer)
 }
 
-/// What an upper server makes of a message: bytes that are not UTF-8 stay.
-fn upper_case(message: &[u8]) -> Vec<u8> {
-    let upper =
-        |chunk: std::str::Utf8Chunk<'_>| [chunk.valid().to_uppercase().as_bytes(), chunk.invalid()].concat();
-    message.utf8_chunks().flat_map(upper).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[derive(Clone, Copy)]
+    enum Question {
+        Echo,
+        Upper,
+        Number,
+        Json,
+    }
+
+    fn new(question: Question, message: &[u8]) -> Asked {
+        let expected = match question {
+            Question::Echo => Expected::Same,
+            Question::Upper => Expected::upper_case_of(message),
+            Question::Number => Expected::word_for(message),
+            Question::Json => Expected::Json(Json::default()),
+        };
+        Asked::new(message.to_vec(), expected)
+    }
+
     fn asked(question: Question, message: impl AsRef<[u8]>, answer: impl AsRef<[u8]>) -> Asked {
-        let mut asked = Asked::new(question, message.as_ref().to_vec());
+        let mut asked = new(question, message.as_ref());
         asked.hear(answer.as_ref());
         asked
     }
@@ -174,19 +240,43 @@ mod tests {
     }
 
     #[test]
-    fn only_upper_case_that_lacks_characters_is_flawed() {
+    fn an_upper_answer_is_cut_or_wrong_unless_it_is_what_python_answers() {
         let flaw = |message: &str, answer: &[u8]| asked(Question::Upper, message, answer).flaw();
         assert_eq!(flaw("straße", "STRASSE".as_bytes()), None);
-        // Of a server that knows only ASCII, or other letters, or adds a line end.
-        assert_eq!(flaw("straße", "STRAßE".as_bytes()), None);
-        assert_eq!(flaw("ꟊa", "ꟊA".as_bytes()), None);
-        assert_eq!(flaw("a", b"A\n"), None);
         // ı and ſ take two bytes, I and S one.
         assert_eq!(flaw("ıſ", b"IS"), None);
+        assert_eq!(flaw("a", b"A\n"), None, "a line end is forgiven");
         for cut in ["STRASS".as_bytes(), b"STRA", b"stra", "가".as_bytes()] {
-            assert!(flaw("straße", cut).is_some(), "{cut:?}");
+            assert!(flaw("straße", cut).unwrap().contains("missing"), "{cut:?}");
         }
-        assert!(flaw("안녕", &"안녕".as_bytes()[..5]).is_some());
+        assert!(flaw("안녕", &"안녕".as_bytes()[..5]).unwrap().contains("missing"));
+        for wrong in ["straße", "STRAßE", "STRASSE!", "안녕하세요 여러분"] {
+            let said = flaw("straße", wrong.as_bytes()).unwrap();
+            assert!(said.contains(&format!("{wrong:?}")) && said.contains("\"STRASSE\" is right"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_number_answer_is_the_word_for_that_number_or_wrong() {
+        let flaw = |message: &str, answer: &str| asked(Question::Number, message, answer).flaw();
+        for (message, answer) in
+            [("7", "seven"), (" 10 ", "ten\r\n"), ("0", "Try again"), ("일곱", "Try again\n")]
+        {
+            assert_eq!(flaw(message, answer), None, "{message}");
+        }
+        for (message, answer) in
+            [("7", "six"), ("7", "Try again"), ("11", "one"), ("7", "일곱"), ("7", "Seven")]
+        {
+            let said = flaw(message, answer).unwrap();
+            assert!(said.contains(&format!("answered {answer:?} to {message:?}")), "{said}");
+        }
+        assert!(flaw("7", "sev").unwrap().contains("after 3 bytes of its answer, which is cut"));
+    }
+
+    #[test]
+    fn a_long_answer_is_quoted_in_part() {
+        let said = asked(Question::Number, "7", "가".repeat(1000)).flaw().unwrap();
+        assert!(said.contains(&format!("answered \"{}…\"", "가".repeat(LONGEST_EXCERPT))), "{said}");
     }
 
     #[test]
@@ -201,7 +291,7 @@ mod tests {
         }
         // Nobody knows where another server's word ends.
         let other = asked(Question::Number, "7", "일곱");
-        assert!(!other.is_whole() && !other.must_go_on() && other.flaw().is_none());
+        assert!(!other.is_whole() && !other.must_go_on());
     }
 
     #[test]
@@ -214,6 +304,8 @@ mod tests {
         for open in ["1", "no json"] {
             assert!(!json(open).must_go_on() && !json(open).is_whole(), "{open}");
         }
+        assert_eq!(json("1").flaw(), None);
+        assert!(json("no json").flaw().unwrap().contains("7 bytes that are not JSON"));
     }
 
     #[test]
@@ -226,7 +318,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_json_answer_is_whole_at_its_last_byte_at_any_split(text in "\\{\"[가a]{1,3}\": \\[[1-9]{1,3}\\]\\}") {
-            let mut asked = Asked::new(Question::Json, b"[]".to_vec());
+            let mut asked = new(Question::Json, b"[]");
             for (at, byte) in text.bytes().enumerate() {
                 asked.hear(&[byte]);
                 prop_assert_eq!(asked.is_whole(), at + 1 == text.len());

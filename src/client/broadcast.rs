@@ -1,26 +1,36 @@
 //! `onepoll broadcast send` and `onepoll broadcast listen`.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use onepoll::config::{UnitError, parse_duration};
 use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
+use super::interfaces::broadcast_destinations;
 use super::screen::{print_line, remark};
 use super::target::{Route, cause};
-use super::{ClientError, run_service};
+use super::{ClientError, Run, run_service};
 
 /// Between two datagrams when `--count` asks for several.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// Send broadcasts, or listen to them
+#[derive(Debug, Parser)]
+#[command(name = "broadcast")]
+pub struct BroadcastCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
 /// What to do with broadcasts.
 #[derive(Debug, Subcommand)]
-pub enum BroadcastCommand {
+enum Action {
     /// Send a message to everybody, once or again and again
     Send(SendArgs),
     /// Print what is broadcast on a port, until Ctrl-C
@@ -29,7 +39,7 @@ pub enum BroadcastCommand {
 
 /// The command line of `broadcast send`.
 #[derive(Debug, Args)]
-pub struct SendArgs {
+struct SendArgs {
     /// A broadcast address of IPv4, as in 255.255.255.255:37020; 127.255.255.255 stays on this machine
     #[arg(value_name = "ADDR:PORT", value_parser = parse_address)]
     to: SocketAddrV4,
@@ -45,7 +55,7 @@ pub struct SendArgs {
 
 /// The command line of `broadcast listen`.
 #[derive(Debug, Args)]
-pub struct ListenArgs {
+struct ListenArgs {
     /// The port that is sent to
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
@@ -67,17 +77,25 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     if interval.is_zero() { Err("the interval is at least 1ms".into()) } else { Ok(interval) }
 }
 
-/// Sends or listens.
-pub fn run(command: BroadcastCommand) -> Result<(), ClientError> {
-    match command {
-        BroadcastCommand::Send(SendArgs { to, message, every, count }) => {
-            let count = count.or(if every.is_some() { None } else { Some(1) });
-            let every = every.unwrap_or(EVERY);
-            let client = Send { to, message: message.into_vec(), every, left: count, socket: None };
-            run_service("broadcast", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
-        }
-        BroadcastCommand::Listen(ListenArgs { port, count }) => {
-            run_service("broadcast", Listen { port, left: count }, SocketOptions::default())
+impl Run for BroadcastCommand {
+    /// Sends or listens.
+    fn run(self) -> Result<(), ClientError> {
+        match self.action {
+            Action::Send(SendArgs { to, message, every, count }) => {
+                let count = count.or(if every.is_some() { None } else { Some(1) });
+                let every = every.unwrap_or(EVERY);
+                let message = message.into_vec();
+                let (unopened, sockets) = (VecDeque::new(), Vec::new());
+                let client = Send { to, message, every, left: count, unopened, sockets };
+                run_service(
+                    "broadcast",
+                    client,
+                    SocketOptions { broadcast: true, ..SocketOptions::default() },
+                )
+            }
+            Action::Listen(ListenArgs { port, count }) => {
+                run_service("broadcast", Listen { port, left: count }, SocketOptions::default())
+            }
         }
     }
 }
@@ -88,30 +106,48 @@ struct Send {
     every: Duration,
     /// How often it is still to be sent; `None` for ever.
     left: Option<u64>,
-    socket: Option<SocketId>,
+    /// Destinations whose sockets were asked for, in this order.
+    unopened: VecDeque<SocketAddrV4>,
+    /// One socket for each destination that can be sent to.
+    sockets: Vec<(SocketId, SocketAddrV4)>,
 }
 
 impl Service for Send {
     type Session = ();
 
     fn start(&mut self, cx: &mut Context<'_>) {
-        // Connected, so that a refusal by the system is heard of.
-        cx.open_socket(DatagramSpec::connected(self.to.into()));
-    }
-
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
-        match opened {
-            Ok(socket) => {
-                self.socket = Some(socket);
-                self.tick(cx);
+        match broadcast_destinations(self.to) {
+            Ok(destinations) => {
+                for to in &destinations {
+                    // Connected, so that a refusal by the system is heard of.
+                    cx.open_socket(DatagramSpec::connected((*to).into()));
+                }
+                self.unopened = destinations.into();
             }
             Err(error) => cx.fail(Route::to(self.to.into()).unreachable(&error)),
         }
     }
 
+    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        let asked_for = self.unopened.pop_front();
+        let is_last = asked_for.is_some() && self.unopened.is_empty();
+        match (asked_for, opened) {
+            (Some(to), Ok(socket)) => self.sockets.push((socket, to)),
+            // One destination that fails does not stop the others.
+            (Some(_), Err(_)) if !is_last || !self.sockets.is_empty() => {}
+            (None, Err(_)) if self.sockets.len() > 1 && cx.statistics().datagrams_sent > 0 => {}
+            (_, Err(error)) => return cx.fail(Route::to(self.to.into()).unreachable(&error)),
+            (None, Ok(_)) => {}
+        }
+        if is_last {
+            self.tick(cx);
+        }
+    }
+
     fn tick(&mut self, cx: &mut Context<'_>) {
-        let Some(socket) = self.socket else { return };
-        cx.send_to(socket, self.to.into(), &self.message);
+        for (socket, to) in &self.sockets {
+            cx.send_to(*socket, (*to).into(), &self.message);
+        }
         if let Some(left) = &mut self.left {
             *left -= 1;
             if *left == 0 {

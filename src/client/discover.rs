@@ -1,49 +1,75 @@
 //! `onepoll discover`: asks everybody on the network, and lists who answers.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Instant;
 
-use clap::Args;
+use clap::Parser;
 use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
+use super::interfaces::{LOOPBACK_BROADCAST, broadcast_destinations};
 use super::screen::{print_line, visible_line};
 use super::target::{Route, any_address};
-use super::{ClientError, Timeout, parse_time_to_gather, run_service};
+use super::{ClientError, Run, Timeout, parse_time_to_gather, run_service};
 
 /// Any datagram asks; this one says so.
 const QUESTION: &[u8] = b"discover";
 
-/// The command line of `discover`.
-#[derive(Debug, Args)]
-pub struct DiscoverArgs {
+/// Find the servers on this network and this machine by broadcast
+#[derive(Debug, Parser)]
+#[command(name = "discover")]
+pub struct DiscoverCommand {
     /// The port that the servers listen on
     #[arg(long, value_name = "P", default_value_t = 37021, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
-    /// Where to ask; 127.255.255.255 asks this machine only
-    #[arg(long, value_name = "ADDR", default_value_t = Ipv4Addr::BROADCAST)]
-    broadcast: Ipv4Addr,
+    /// Where to ask; 127.255.255.255 asks this machine only [default: the network and this machine]
+    #[arg(long, value_name = "ADDR")]
+    broadcast: Option<Ipv4Addr>,
     /// How long to wait for answers
     #[arg(long, value_parser = parse_time_to_gather, default_value = "3s")]
     timeout: Timeout,
 }
 
-/// Asks once and prints the answers in the order in which they come.
-pub fn run(arguments: DiscoverArgs) -> Result<(), ClientError> {
-    let DiscoverArgs { port, broadcast, timeout } = arguments;
-    let client =
-        Discover { to: (broadcast, port).into(), timeout, asked_at: None, answers: 0, is_unsent: false };
-    run_service("discover", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
+impl Run for DiscoverCommand {
+    /// Asks once and prints the answers in the order in which they come.
+    fn run(self) -> Result<(), ClientError> {
+        let DiscoverCommand { port, broadcast, timeout } = self;
+        let addresses = match broadcast {
+            Some(address) => vec![address],
+            // A daemon bound to loopback does not hear the network's broadcasts.
+            None => vec![Ipv4Addr::BROADCAST, LOOPBACK_BROADCAST],
+        };
+        let asked = addresses.into_iter().map(|address| SocketAddrV4::new(address, port)).collect();
+        let client = Discover { asked, timeout, asked_at: None, answers: 0 };
+        run_service("discover", client, SocketOptions { broadcast: true, ..SocketOptions::default() })
+    }
 }
 
 struct Discover {
-    to: SocketAddr,
+    asked: Vec<SocketAddrV4>,
     timeout: Timeout,
     asked_at: Option<Instant>,
     answers: u64,
-    /// The question did not go out.
-    is_unsent: bool,
+}
+
+impl Discover {
+    /// Replaces the addresses to ask by destinations that have a route. If there is
+    /// none, returns the first error.
+    fn find_destinations(&mut self) -> Result<(), String> {
+        let mut destinations = Vec::new();
+        let mut failure = None;
+        for address in std::mem::take(&mut self.asked) {
+            match broadcast_destinations(address) {
+                Ok(found) => destinations.extend(found),
+                Err(error) => {
+                    failure.get_or_insert_with(|| Route::to(address.into()).unreachable(&error));
+                }
+            }
+        }
+        self.asked = destinations;
+        failure.filter(|_| self.asked.is_empty()).map_or(Ok(()), Err)
+    }
 }
 
 fn row(address: &str, answer: &str, round_trip: &str) -> String {
@@ -54,18 +80,18 @@ impl Service for Discover {
     type Session = ();
 
     fn start(&mut self, cx: &mut Context<'_>) {
-        cx.open_socket(DatagramSpec::bound(any_address(self.to.ip())));
+        match self.find_destinations() {
+            Ok(()) => cx.open_socket(DatagramSpec::bound(any_address(Ipv4Addr::UNSPECIFIED.into()))),
+            Err(sentence) => cx.fail(sentence),
+        }
     }
 
     fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
-            Ok(_) if self.is_unsent => {
-                let to = self.to;
-                cx.fail(format!("the question to {to} could not be sent: check the address and the network"));
-            }
-            Err(error) if self.is_unsent => cx.fail(Route::to(self.to).unreachable(&error)),
             Ok(socket) => {
-                cx.send_to(socket, self.to, QUESTION);
+                for to in &self.asked {
+                    cx.send_to(socket, (*to).into(), QUESTION);
+                }
                 self.asked_at = Some(cx.now());
                 cx.set_tick(cx.now() + self.timeout.0);
             }
@@ -85,16 +111,16 @@ impl Service for Discover {
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
-        let Discover { to, timeout, .. } = self;
+        let timeout = self.timeout;
+        let asked: Vec<String> = self.asked.iter().map(SocketAddrV4::to_string).collect();
+        let asked = asked.join(" or ");
         if self.answers > 0 {
             cx.stop();
         } else if cx.statistics().datagrams_sent == 0 {
-            // Only a socket that knows its one peer is told why.
-            self.is_unsent = true;
-            cx.open_socket(DatagramSpec::connected(*to));
+            cx.fail(format!("the question to {asked} could not be sent: check the address and the network"));
         } else {
             cx.fail(format!(
-                "nobody at {to} answered within {timeout}: check that a discovery server runs on this network and port"
+                "nobody at {asked} answered within {timeout}: check that a discovery server runs on this network and port"
             ));
         }
     }

@@ -151,6 +151,11 @@ impl Messages {
         }
     }
 
+    /// The input has ended; anything typed from now on is ignored.
+    pub fn have_ended(&self) -> bool {
+        self.ended
+    }
+
     /// The next message. Where it has to be typed first, reads on.
     pub fn next(&mut self, cx: &mut Context<'_>) -> Next {
         if let Some(message) = self.waiting.pop_front() {

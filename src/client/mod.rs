@@ -1,26 +1,38 @@
-//! The clients, for people and scripts: small services on the same reactor,
-//! one file a command. `ask` is the one to read first.
+//! The clients, for people and scripts: small services on the same reactor, one
+//! file per command. Read `number` and `ask` first. A command's file holds its name,
+//! its help, its command line and what it does; one line in [`CLIENTS`] makes it
+//! known.
 //!
-//! What they print on standard output is what the server said; remarks go to
-//! standard error. A client that got its answers, or was ended by Ctrl-C, ends
-//! with status 0; one that got none says why in one sentence, with status 1.
+//! Standard output carries what the server said; remarks go to standard error. A
+//! client that got its answers, or was ended by Ctrl-C, exits with status 0; one
+//! that did not says why in one sentence, and exits with status 1.
 
 mod ask;
 mod asked;
 mod broadcast;
 mod chat;
+mod console;
 mod discover;
+mod echo;
+mod editor;
+mod hello;
+mod interfaces;
+mod json;
 mod json_values;
 mod messages;
 mod multicast;
+mod number;
 mod screen;
 pub mod target;
+mod time;
+mod upper;
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
 use onepoll::config::{UnitError, format_duration, parse_duration};
 use onepoll::reactor::{Limits, Reactor, RunError, SocketOptions};
@@ -28,42 +40,71 @@ use onepoll::service::Service;
 
 use crate::{logging, signals};
 
-/// The client commands.
-#[derive(Debug, Subcommand)]
-pub enum ClientCommand {
-    /// Send messages to an echo server and print what comes back
-    ///
-    /// An answer that differs from what was sent is an error.
-    Echo(ask::AskArgs),
-    /// Send text to an upper server and print it in upper case
-    Upper(ask::AskArgs),
-    /// Send numbers to a number server and print their words
-    Number(ask::AskArgs),
-    /// Print the time that a time server tells
-    Time(ask::TimeArgs),
-    /// Send JSON to a json server and print its answers
-    ///
-    /// A value may go over several lines, and a line or an argument hold several
-    /// values; each is sent by itself. An answer that reports an error in the
-    /// JSON is an answer too: status 0. An argument that ends inside a value is
-    /// wrong usage; standard input that does is sent as it is.
-    Json(ask::JsonArgs),
-    /// Greet a hello server over UDP and print its answer
-    Hello(ask::HelloArgs),
-    /// Talk in a chat; a typed bye, q or /end leaves
-    ///
-    /// /help, /who, /nick NAME and /quit are for the server, which answers them:
-    /// they go out as they are, also with --name. Everything else is for the
-    /// others.
-    Chat(chat::ChatArgs),
-    /// Find the servers on this network by broadcast
-    Discover(discover::DiscoverArgs),
-    /// Send broadcasts, or listen to them
-    #[command(subcommand)]
-    Broadcast(broadcast::BroadcastCommand),
-    /// Send to a multicast group, or listen to it
-    #[command(subcommand)]
-    Multicast(multicast::MulticastCommand),
+/// The client commands, in the order in which the help lists them.
+const CLIENTS: &[Client] = &[
+    client::<echo::Echo>(),
+    client::<upper::Upper>(),
+    client::<number::Number>(),
+    client::<time::Time>(),
+    client::<json::Json>(),
+    client::<hello::Hello>(),
+    client::<chat::ChatCommand>(),
+    client::<discover::DiscoverCommand>(),
+    client::<broadcast::BroadcastCommand>(),
+    client::<multicast::MulticastCommand>(),
+];
+
+/// A command line that can be run.
+trait Run: Parser {
+    /// Runs the command to its end.
+    fn run(self) -> Result<(), ClientError>;
+}
+
+/// A command as the command line knows it.
+struct Client {
+    command: fn() -> Command,
+    parse: fn(&ArgMatches) -> Result<ClientCommand, clap::Error>,
+}
+
+const fn client<C: Run + 'static>() -> Client {
+    Client { command: C::command, parse: |matches| C::from_arg_matches(matches).map(ClientCommand::of) }
+}
+
+/// A client command with its arguments.
+pub struct ClientCommand(Box<dyn FnOnce() -> Result<(), ClientError>>);
+
+impl ClientCommand {
+    fn of(command: impl Run + 'static) -> ClientCommand {
+        ClientCommand(Box::new(|| command.run()))
+    }
+}
+
+impl Subcommand for ClientCommand {
+    fn augment_subcommands(all: Command) -> Command {
+        all.subcommands(CLIENTS.iter().map(|client| (client.command)()))
+    }
+
+    fn augment_subcommands_for_update(all: Command) -> Command {
+        ClientCommand::augment_subcommands(all)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        CLIENTS.iter().any(|client| (client.command)().get_name() == name)
+    }
+}
+
+impl FromArgMatches for ClientCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<ClientCommand, clap::Error> {
+        let missing = || clap::Error::new(ErrorKind::MissingSubcommand);
+        let (name, matches) = matches.subcommand().ok_or_else(missing)?;
+        let client = CLIENTS.iter().find(|client| (client.command)().get_name() == name);
+        (client.ok_or_else(missing)?.parse)(matches)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = ClientCommand::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Why a client failed.
@@ -93,18 +134,8 @@ impl std::error::Error for ClientError {}
 pub fn run(command: ClientCommand) -> Result<(), ClientError> {
     // The reactor's notices are for who runs a daemon, unless RUST_LOG asks for them.
     logging::start(LevelFilter::Error);
-    let outcome = match command {
-        ClientCommand::Echo(arguments) => ask::run(ask::Question::Echo, arguments),
-        ClientCommand::Upper(arguments) => ask::run(ask::Question::Upper, arguments),
-        ClientCommand::Number(arguments) => ask::run(ask::Question::Number, arguments),
-        ClientCommand::Time(arguments) => ask::run(ask::Question::Time, arguments.into()),
-        ClientCommand::Json(arguments) => ask::run(ask::Question::Json, arguments.into()),
-        ClientCommand::Hello(arguments) => ask::run(ask::Question::Hello, arguments.into()),
-        ClientCommand::Chat(arguments) => chat::run(arguments),
-        ClientCommand::Discover(arguments) => discover::run(arguments),
-        ClientCommand::Broadcast(command) => broadcast::run(command),
-        ClientCommand::Multicast(command) => multicast::run(command),
-    };
+    let ClientCommand(run) = command;
+    let outcome = run();
     if outcome.is_err() {
         screen::clear_line();
     }

@@ -5,21 +5,27 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use onepoll::reactor::{DatagramSpec, Multicast, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
 use super::broadcast::not_bound;
+use super::interfaces::multicast_interfaces;
 use super::screen::{print_line, remark};
-use super::target::{any_address, cause};
-use super::{ClientError, Timeout, parse_time_to_gather, run_service};
+use super::target::{LARGEST_DATAGRAM, any_address, cause};
+use super::{ClientError, Run, Timeout, parse_time_to_gather, run_service};
 
-/// What one UDP datagram holds over IPv4 (RFC 768: 65,535 bytes less both headers).
-const LARGEST_DATAGRAM: usize = 65_507;
+/// Send to a multicast group, or listen to it
+#[derive(Debug, Parser)]
+#[command(name = "multicast")]
+pub struct MulticastCommand {
+    #[command(subcommand)]
+    action: Action,
+}
 
 /// What to do with a group.
 #[derive(Debug, Subcommand)]
-pub enum MulticastCommand {
+enum Action {
     /// Send a message to a group and print who answers
     Send(SendArgs),
     /// Join a group and print what is sent to it, until Ctrl-C
@@ -28,7 +34,7 @@ pub enum MulticastCommand {
 
 /// The command line of `multicast send`.
 #[derive(Debug, Args)]
-pub struct SendArgs {
+struct SendArgs {
     /// The group, as in 224.0.0.255:5005
     #[arg(value_name = "GROUP:PORT", value_parser = parse_group)]
     group: SocketAddr,
@@ -37,7 +43,7 @@ pub struct SendArgs {
     /// How many routers it may pass, and one (the system's default is 1: this network only)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     ttl: Option<u32>,
-    /// The address of the interface to send from; 127.0.0.1 stays on this machine
+    /// The address of the interface to send from; 127.0.0.1 stays on this machine [default: the network and this machine]
     #[arg(long, value_name = "IP")]
     interface: Option<IpAddr>,
     /// How long to wait for answers
@@ -47,7 +53,7 @@ pub struct SendArgs {
 
 /// The command line of `multicast listen`.
 #[derive(Debug, Args)]
-pub struct ListenArgs {
+struct ListenArgs {
     /// The group, as in 224.0.0.255:5005
     #[arg(value_name = "GROUP:PORT", value_parser = parse_group)]
     group: SocketAddr,
@@ -69,16 +75,27 @@ fn parse_group(text: &str) -> Result<SocketAddr, &'static str> {
     }
 }
 
-/// Sends or listens.
-pub fn run(command: MulticastCommand) -> Result<(), ClientError> {
-    match command {
-        MulticastCommand::Send(SendArgs { group, message, ttl, interface, timeout }) => {
-            let message = message.into_vec();
-            let client = Send { group, message, interface, timeout, answers: 0, is_unsent: false };
-            run_service("multicast", client, SocketOptions { ttl, ..SocketOptions::default() })
-        }
-        MulticastCommand::Listen(ListenArgs { group, interface, ack }) => {
-            run_service("multicast", Listen { group, interface, ack }, SocketOptions::default())
+impl Run for MulticastCommand {
+    /// Sends or listens.
+    fn run(self) -> Result<(), ClientError> {
+        match self.action {
+            Action::Send(SendArgs { group, message, ttl, interface, timeout }) => {
+                let message = message.into_vec();
+                let client = Send {
+                    group,
+                    message,
+                    interface,
+                    timeout,
+                    unopened: 0,
+                    sent: 0,
+                    answers: 0,
+                    is_unsent: false,
+                };
+                run_service("multicast", client, SocketOptions { ttl, ..SocketOptions::default() })
+            }
+            Action::Listen(ListenArgs { group, interface, ack }) => {
+                run_service("multicast", Listen { group, interface, ack }, SocketOptions::default())
+            }
         }
     }
 }
@@ -106,14 +123,19 @@ struct Send {
     message: Vec<u8>,
     interface: Option<IpAddr>,
     timeout: Timeout,
+    /// Sockets that were asked for, one for each interface.
+    unopened: usize,
+    /// Those that were opened, and sent from.
+    sent: usize,
     answers: u64,
     /// The message did not go out.
     is_unsent: bool,
 }
 
 impl Send {
-    fn open_socket(&self, spec: DatagramSpec, cx: &mut Context<'_>) {
-        let multicast = Multicast { group: self.group.ip(), interface: self.interface, join: false };
+    fn open_socket(&mut self, spec: DatagramSpec, interface: Option<IpAddr>, cx: &mut Context<'_>) {
+        self.unopened += 1;
+        let multicast = Multicast { group: self.group.ip(), interface, join: false };
         cx.open_socket(DatagramSpec { multicast: Some(multicast), ..spec });
     }
 }
@@ -128,10 +150,17 @@ impl Service for Send {
                 "the message to {group} has {length} bytes, too long for one datagram: send at most {LARGEST_DATAGRAM}"
             ));
         }
-        self.open_socket(DatagramSpec::bound(any_address(group.ip())), cx);
+        let interfaces = match self.interface {
+            Some(interface) => vec![Some(interface)],
+            None => multicast_interfaces(group),
+        };
+        for interface in interfaces {
+            self.open_socket(DatagramSpec::bound(any_address(group.ip())), interface, cx);
+        }
     }
 
     fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+        self.unopened = self.unopened.saturating_sub(1);
         match opened {
             Ok(_) if self.is_unsent => {
                 cx.fail(format!(
@@ -140,9 +169,12 @@ impl Service for Send {
                 ));
             }
             Ok(socket) => {
+                self.sent += 1;
                 cx.send_to(socket, self.group, &self.message);
                 cx.set_tick(cx.now() + self.timeout.0);
             }
+            // One interface that fails does not stop the others.
+            Err(_) if !self.is_unsent && (self.unopened > 0 || self.sent > 0) => {}
             Err(error) => {
                 let sentence = no_interface(self.group, self.interface, &error).unwrap_or_else(|| {
                     let (group, cause) = (self.group, cause(&error));
@@ -160,13 +192,13 @@ impl Service for Send {
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
-        let Send { group, timeout, .. } = self;
+        let Send { group, timeout, .. } = *self;
         if self.answers > 0 {
             cx.stop();
         } else if cx.statistics().datagrams_sent == 0 {
             // Only a socket that knows its one peer is told why.
             self.is_unsent = true;
-            self.open_socket(DatagramSpec::connected(self.group), cx);
+            self.open_socket(DatagramSpec::connected(self.group), self.interface, cx);
         } else {
             cx.fail(format!(
                 "nobody in {group} answered within {timeout}: check that a member listens, and --interface"

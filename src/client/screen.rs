@@ -43,10 +43,17 @@ pub fn print_answer(answer: &[u8], cx: &mut Context<'_>) -> bool {
 }
 
 fn write(before: &[u8], text: &[u8], ends_line: bool, cx: &mut Context<'_>) -> bool {
-    let mut out = io::stdout().lock();
-    let shown = if out.is_terminal() { visible(text).into_bytes() } else { text.to_vec() };
+    let shown = if io::stdout().is_terminal() { visible(text).into_bytes() } else { text.to_vec() };
     let end: &[u8] = if ends_line { b"\n" } else { b"" };
-    match out.write_all(&[before, &shown, end].concat()).and_then(|()| out.flush()) {
+    write_as_it_is(&[before, &shown, end].concat(), cx)
+}
+
+/// Writes bytes that are safe for a terminal: our own, or made [`visible`]. The
+/// result means what it does for [`print_line`].
+#[must_use]
+pub fn write_as_it_is(bytes: &[u8], cx: &mut Context<'_>) -> bool {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             cx.stop();
@@ -65,25 +72,80 @@ pub fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "onepoll: {text}");
 }
 
-/// Invites a person to type; says nothing to a pipe.
-pub fn prompt() {
-    if io::stdin().is_terminal() {
-        let _ = write!(io::stderr(), "> ");
+/// Invites a person to type; shown only on a terminal.
+///
+/// If it is dropped unanswered (Ctrl-D, Ctrl-C), it ends its line, so that the
+/// shell's own prompt begins on a new one.
+#[derive(Debug, Default)]
+pub struct Prompt {
+    is_shown: bool,
+}
+
+impl Prompt {
+    /// Shows it, unless it is already there.
+    pub fn show(&mut self) {
+        if !self.is_shown && io::stdin().is_terminal() {
+            self.is_shown = true;
+            let _ = write!(io::stderr(), "> ");
+        }
+    }
+
+    /// The user finished a line, so the cursor is on the next one.
+    pub fn answered(&mut self) {
+        self.is_shown = false;
     }
 }
 
-/// The text with its control characters as pictures (Unicode, U+2400 on), so
-/// that a stranger's message cannot move the cursor or rename the window.
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        if self.is_shown {
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
+
+/// A number with its noun: "1 byte", "2 bytes".
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Makes control characters visible, as pictures (U+2400 and on) or in the form
+/// `<U+202E>`, so that a stranger's message cannot move the cursor, rename the
+/// window, or reorder the text around it.
 pub fn visible(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text).replace("\r\n", "\n");
-    let picture = |character: char| match character {
-        '\n' | '\t' => character,
-        '\u{0}'..='\u{1F}' => char::from_u32(0x2400 + character as u32).unwrap_or('\u{FFFD}'),
-        '\u{7F}' => '\u{2421}',
-        _ if character.is_control() => '\u{FFFD}',
-        _ => character,
-    };
-    text.chars().map(picture).collect()
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => shown.push(character),
+            '\u{0}'..='\u{1F}' => shown.push(char::from_u32(0x2400 + character as u32).unwrap_or('\u{FFFD}')),
+            '\u{7F}' => shown.push('\u{2421}'),
+            _ if character.is_control() => shown.push('\u{FFFD}'),
+            _ if is_invisible_control(character) => shown.push_str(&format!("<U+{:04X}>", character as u32)),
+            _ => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Soft hyphen, Arabic letter mark, Mongolian vowel separator, zero-width space,
+/// line and paragraph separators, bidirectional controls, invisible operators,
+/// byte order mark, interlinear annotation, tags. The zero-width joiners and the
+/// variation selectors stay, since emoji and several scripts need them.
+fn is_invisible_control(character: char) -> bool {
+    matches!(
+        character,
+        '\u{AD}'
+            | '\u{61C}'
+            | '\u{180E}'
+            | '\u{200B}'
+            | '\u{200E}'..='\u{200F}'
+            | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{FEFF}'
+            | '\u{FFF0}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E007F}'
+    )
 }
 
 /// As [`visible`], on one line.
@@ -99,5 +161,19 @@ mod tests {
     fn control_characters_are_shown_and_not_obeyed() {
         assert_eq!(visible("안녕\x1b[2J\t\r\n\x7f\u{9b}".as_bytes()), "안녕␛[2J\t\n␡\u{FFFD}");
         assert_eq!(visible_line(b"a\nb\r\n"), "a␊b");
+    }
+
+    #[test]
+    fn invisible_controls_are_shown_by_their_number_and_emoji_stay_whole() {
+        let text = "\u{202E}evil\u{2028}\u{2029}\u{2066}\u{200B}\u{FEFF}\u{E0041}";
+        assert_eq!(visible(text.as_bytes()), "<U+202E>evil<U+2028><U+2029><U+2066><U+200B><U+FEFF><U+E0041>");
+        for whole in ["👩\u{200D}👧", "❤\u{FE0F}", "🇰🇷", "각", "می\u{200C}خواهم"] {
+            assert_eq!(visible(whole.as_bytes()), whole);
+        }
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!([0, 1, 2].map(|number| counted(number, "byte")), ["0 bytes", "1 byte", "2 bytes"]);
     }
 }

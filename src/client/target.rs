@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use onepoll::service::{Answer, Context};
 
+/// What one UDP datagram holds over IPv4 (RFC 768: 65,535 bytes less both headers).
+pub const LARGEST_DATAGRAM: usize = 65_507;
+
 /// What the user wants to reach: a name or an address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -129,7 +132,9 @@ impl Route {
                 format!("the system does not permit sending to {target}: check the address")
             }
             _ if error.raw_os_error() == Some(nix::libc::EMSGSIZE) => {
-                format!("the message is too long for one datagram to {target}: send at most 65507 bytes")
+                format!(
+                    "the message is too long for one datagram to {target}: send at most {LARGEST_DATAGRAM} bytes"
+                )
             }
             _ => format!("{target} cannot be reached: {error}; check the address"),
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::conversation::{self, Conversation, Heard};
 use crate::config::{Description, Plan, Settings};
 use crate::service::{Context, Farewell, Input, Service, SocketId};
+use crate::wire::answers::number_word;
 
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
@@ -25,30 +26,13 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
 #[derive(Debug)]
 pub struct Number;
 
-/// Space and a line end round the number are forgiven.
-fn word(message: &[u8]) -> &'static [u8] {
-    match message.trim_ascii() {
-        b"1" => b"one",
-        b"2" => b"two",
-        b"3" => b"three",
-        b"4" => b"four",
-        b"5" => b"five",
-        b"6" => b"six",
-        b"7" => b"seven",
-        b"8" => b"eight",
-        b"9" => b"nine",
-        b"10" => b"ten",
-        _ => b"Try again",
-    }
-}
-
 /// One connection of the number service.
 #[derive(Debug, Default)]
 pub struct NumberSession(Conversation);
 
 impl NumberSession {
     fn answer(&self, message: &[u8], cx: &mut Context<'_>) {
-        cx.send(word(message));
+        cx.send(number_word(message));
         cx.send(self.0.terminator());
     }
 
@@ -81,7 +65,7 @@ impl Service for Number {
     }
 
     fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
-        cx.send_to(on, from, word(datagram));
+        cx.send_to(on, from, number_word(datagram));
     }
 
     fn farewell(&self, why: Farewell) -> String {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::conversation::{self, Conversation, Heard};
 use crate::config::{Description, Key, Plan, Settings, Value, values};
 use crate::service::{Context, Farewell, Input, Service, SocketId};
+use crate::wire::answers::upper_case;
 use crate::wire::text::Mode;
 
 /// What the catalog says about it.
@@ -35,15 +36,6 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
 pub struct Upper {
     keep_open: bool,
     answer: Vec<u8>,
-}
-
-/// Appends `text` in upper case, by Unicode's full mapping (ß becomes SS), as
-/// Python's `str.upper` does. What is not UTF-8 passes as it is.
-fn upper_case(text: &[u8], out: &mut Vec<u8>) {
-    for chunk in text.utf8_chunks() {
-        out.extend_from_slice(chunk.valid().to_uppercase().as_bytes());
-        out.extend_from_slice(chunk.invalid());
-    }
 }
 
 /// One connection of the upper service.

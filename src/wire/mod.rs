@@ -9,6 +9,8 @@
 //! - [`text`]: messages from people and from simple programs, as chunks or
 //!   lines.
 //! - [`json`]: JSON values, one after another.
+//! - [`answers`]: the answers of number and upper, which the clients check too.
 
+pub mod answers;
 pub mod json;
 pub mod text;

@@ -214,9 +214,26 @@ fn an_upper_answer_that_lacks_the_end_is_reported() {
 }
 
 #[test]
-fn an_upper_answer_in_other_letters_is_no_error() {
-    let (server, _) = answering(|bytes| bytes.to_ascii_uppercase());
-    ask(&["upper", &server.to_string(), "straße"]).printed(&["STRAßE"]);
+fn a_wrong_word_and_wrong_upper_case_are_printed_and_reported() {
+    let (server, _) = answering(|_| b"six".to_vec());
+    let ended = ask(&["number", &server.to_string(), "7"]);
+    assert_eq!(ended.out, "six\n");
+    ended.failed_saying(&[&server.to_string(), "\"six\" to \"7\"", "\"seven\" is right"]);
+    let (server, _) = answering(<[u8]>::to_ascii_uppercase);
+    let ended = ask(&["upper", &server.to_string(), "straße"]);
+    assert_eq!(ended.out, "STRAßE\n");
+    ended.failed_saying(&[&server.to_string(), "\"STRAßE\"", "\"STRASSE\" is right"]);
+    let server = udp_server("127.0.0.1:0", |datagram| Some(datagram.to_vec()));
+    ask(&["number", "--udp", &server.to_string(), "7"]).failed_saying(&["\"seven\" is right"]);
+    ask(&["upper", "--udp", &server.to_string(), "abc"]).failed_saying(&["\"ABC\" is right"]);
+}
+
+#[test]
+fn an_answer_that_is_no_json_is_reported() {
+    let (server, _) = answering(|_| "안녕".into());
+    let ended = ask(&["json", "--timeout", "500ms", &server.to_string(), "[]"]);
+    assert_eq!(ended.out, "안녕\n");
+    ended.failed_saying(&[&server.to_string(), "6 bytes that are not JSON"]);
 }
 
 #[test]
@@ -313,7 +330,8 @@ fn datagrams_carry_a_message_each() {
     run(&["echo", "--udp", &server.to_string()], "하나\n\n/end\nx\n".as_bytes()).printed(&["하나", "/end"]);
     let server = udp_server("127.0.0.1:0", |datagram| Some(datagram.to_ascii_uppercase()));
     ask(&["upper", "--udp", &server.to_string(), "abc"]).printed(&["ABC"]);
-    ask(&["number", "--udp", &server.to_string(), "one"]).printed(&["ONE"]);
+    let server = udp_server("127.0.0.1:0", |_| Some(b"one".to_vec()));
+    ask(&["number", "--udp", &server.to_string(), "1"]).printed(&["one"]);
 }
 
 #[test]

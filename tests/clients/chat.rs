@@ -1,17 +1,13 @@
 //! chat: keyboard and socket at once.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::process::Stdio;
+use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, poll};
-use nix::pty::{OpenptyResult, openpty};
-
-use super::stage::{Live, onepoll, recv, run, tcp_server};
+use super::stage::{Live, recv, run, tcp_server, udp_server};
+use super::support::Daemon;
 
 /// A server that tells all that one client sent, once it has left.
 fn listener() -> (String, Receiver<String>) {
@@ -47,9 +43,11 @@ fn commands_for_the_server_go_out_without_the_name() {
 #[test]
 fn a_name_that_would_break_lines_is_wrong_usage() {
     for name in ["a]\nb", "a\x1b[2J", "가\u{2028}나", "\u{85}", ""] {
-        let ended = run(&["chat", "127.0.0.1:9", "--name", name], b"");
-        assert_eq!(ended.status, Some(2), "{ended:?}");
-        assert!(ended.err.contains("name") && ended.err.contains("Usage"), "{ended:?}");
+        for option in ["--name", "--nick"] {
+            let ended = run(&["chat", "127.0.0.1:9", option, name], b"");
+            assert_eq!(ended.status, Some(2), "{ended:?}");
+            assert!(ended.err.contains("name") && ended.err.contains("Usage"), "{ended:?}");
+        }
     }
 }
 
@@ -132,45 +130,128 @@ fn a_server_that_closes_or_resets_ends_it_with_a_sentence() {
     }
 }
 
-/// Reads what a terminal shows until it has shown `part`.
-fn wait_to_see(terminal: &mut File, part: &str) {
-    let mut shown = Vec::new();
-    while !String::from_utf8_lossy(&shown).contains(part) {
-        let mut buffer = [0; 1024];
-        let comes = poll(&mut [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)], 30_000u16).unwrap() > 0;
-        let length = if comes { terminal.read(&mut buffer).unwrap_or(0) } else { 0 };
-        assert!(length > 0, "{part:?} is missing in {:?}", String::from_utf8_lossy(&shown));
-        shown.extend_from_slice(&buffer[..length]);
+#[test]
+fn with_a_nick_it_talks_lines_and_asks_who_is_here() {
+    let (server, heard) = listener();
+    run(&["chat", &server, "--nick", "홍길동"], "하나\n둘\n/help\nbye\n".as_bytes()).printed(&[]);
+    assert_eq!(heard.recv().unwrap(), "/nick 홍길동\n/who\n하나\n둘\n/help\nbye\n");
+}
+
+#[test]
+fn with_a_nick_a_line_that_comes_in_pieces_is_printed_once() {
+    let (server, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
+        for piece in ["* you are 민수\n[김] 안", "녕", "\n[김] 끝이 없다"] {
+            connection.write_all(piece.as_bytes()).unwrap();
+            thread::sleep(Duration::from_millis(20));
+        }
+        while !recv(&mut connection).is_empty() {}
+    });
+    let mut client = Live::start(&["chat", &server.to_string(), "--nick", "민수"]);
+    // An unfinished line is not held back for ever.
+    client.wait_for_output("끝이 없다\n");
+    client.end_of_input();
+    client.end().printed(&["* you are 민수", "[김] 안녕", "[김] 끝이 없다"]);
+}
+
+/// A UDP chat server for one member: it reports what it hears, and answers `안녕`.
+fn datagram_listener() -> (String, Receiver<String>) {
+    let (sender, heard) = channel();
+    let server = udp_server("127.0.0.1:0", move |datagram| {
+        let text = String::from_utf8(datagram.to_vec()).unwrap();
+        let answer = text.ends_with("안녕").then(|| "어서 와".into());
+        sender.send(text).unwrap();
+        answer
+    });
+    (server.to_string(), heard)
+}
+
+#[test]
+fn members_of_all_kinds_meet_in_our_own_chat() {
+    let daemon = Daemon::start(&["--only", "chat", "--port", "chat=0"]);
+    let (tcp, udp) = (daemon.tcp("chat").to_string(), daemon.udp("chat").to_string());
+    let mut lines = Live::start(&["chat", &tcp, "--nick", "민수"]);
+    lines.wait_for_output("* here: 1, 0 of them without a nick: 민수\n");
+    let mut datagrams = Live::start(&["chat", "--udp", &udp, "--nick", "영희"]);
+    datagrams.wait_for_output("* here: 2, 0 of them without a nick: 민수, 영희\n");
+    lines.wait_for_output("* 영희 joined\n");
+    let mut chunks = Live::start(&["chat", &tcp, "--name", "지우"]);
+    chunks.type_in("안녕\n".as_bytes());
+    for member in [&mut lines, &mut datagrams] {
+        member.wait_for_output("[지우] 안녕\n");
+    }
+    datagrams.type_in("어서 와\n".as_bytes());
+    for member in [&mut lines, &mut chunks] {
+        member.wait_for_output("[영희] 어서 와\n");
+    }
+    datagrams.end_of_input();
+    assert_eq!(datagrams.end().status, Some(0));
+    lines.wait_for_output("* 영희 left\n");
+}
+
+/// Checks that these datagrams arrive, in this order.
+#[track_caller]
+fn hears(heard: &Receiver<String>, expected: &[&str]) {
+    for datagram in expected {
+        assert_eq!(heard.recv_timeout(Duration::from_secs(30)).as_deref(), Ok(*datagram));
     }
 }
 
 #[test]
-fn on_a_terminal_a_message_and_an_error_take_a_line_of_their_own() {
-    let (go_on, next) = channel();
-    let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
-        for message in ["하나", "뭐해?"] {
-            next.recv().unwrap();
-            connection.write_all(message.as_bytes()).unwrap();
-        }
-        next.recv().unwrap();
-    });
-    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
-    let end = || Stdio::from(slave.try_clone().unwrap());
-    let mut command = onepoll(&["chat", &server.to_string()]);
-    let mut client = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
-    drop((command, slave));
-    let mut terminal = File::from(master);
-    go_on.send(()).unwrap();
-    wait_to_see(&mut terminal, "하나\r\n");
-    terminal.write_all("반쯤".as_bytes()).unwrap();
-    wait_to_see(&mut terminal, "반쯤");
-    go_on.send(()).unwrap();
-    wait_to_see(&mut terminal, "\r\x1b[K뭐해?\r\n");
-    terminal.write_all("또".as_bytes()).unwrap();
-    wait_to_see(&mut terminal, "또");
-    go_on.send(()).unwrap();
-    wait_to_see(&mut terminal, "\r\x1b[Konepoll: ");
-    assert_eq!(client.wait().unwrap().code(), Some(1));
+fn over_udp_an_empty_datagram_joins_and_each_message_is_one() {
+    for (arguments, said) in [
+        (&["--name", "민수"][..], &["", "[민수] 안녕", "[민수] 둘", "/who", "bye"][..]),
+        (&["--nick", "민수"], &["", "/nick 민수", "/who", "안녕", "둘", "/who", "bye"]),
+        (&[], &["", "안녕", "둘", "/who", "bye"]),
+    ] {
+        let (server, heard) = datagram_listener();
+        let mut client = Live::start(&[&["chat", "--udp", &server], arguments].concat());
+        client.type_in("안녕\n\n둘\n/who\n".as_bytes());
+        client.wait_for_output("어서 와\n");
+        client.end_of_input();
+        client.end().printed(&["어서 와"]);
+        hears(&heard, said);
+    }
+}
+
+#[test]
+fn over_udp_quit_ends_it_too_and_a_message_too_long_is_not_sent() {
+    for word in ["quit", "/quit"] {
+        let (server, heard) = datagram_listener();
+        let mut client = Live::start(&["chat", "--udp", &server]);
+        client.type_in(format!("{}\n{word}\n", "x".repeat(65_508)).as_bytes());
+        let ended = client.end();
+        assert_eq!(ended.status, Some(0), "{ended:?}");
+        assert!(ended.err.contains("not sent, 65508 bytes are too long"), "{ended:?}");
+        hears(&heard, &["", word]);
+    }
+}
+
+#[test]
+fn over_udp_a_quit_behind_a_name_is_for_the_others() {
+    let (server, heard) = datagram_listener();
+    run(&["chat", "--udp", &server, "--name", "민수"], b"quit\nx\n").printed(&[]);
+    hears(&heard, &["", "[민수] quit", "[민수] x", "bye"]);
+}
+
+#[test]
+fn over_udp_a_server_that_has_gone_ends_it_with_a_sentence() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let mut client = Live::start(&["chat", "--udp", &address]);
+    let (_, member) = server.recv_from(&mut [0; 10]).unwrap();
+    server.send_to("안녕".as_bytes(), member).unwrap();
+    client.wait_for_output("안녕\n");
+    drop(server);
+    client.type_in("듣고 있어?\n".as_bytes());
+    client.end().failed_saying(&[&address, "can no longer be reached (Connection refused)", "start again"]);
+}
+
+#[test]
+fn over_udp_it_tries_the_addresses_of_a_name_in_turn() {
+    let (server, heard) = datagram_listener();
+    let server = server.replace("127.0.0.1", "localhost");
+    run(&["chat", "--udp", &server, "--nick", "민수"], b"").printed(&[]);
+    hears(&heard, &["", "/nick 민수", "/who", "bye"]);
 }
 
 #[test]

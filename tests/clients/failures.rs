@@ -15,7 +15,9 @@ fn nobody() -> String {
 #[test]
 fn refused_says_so() {
     let nobody = nobody();
-    for command in [&["echo"][..], &["time"], &["json"], &["chat"], &["echo", "--udp"], &["hello"]] {
+    for command in
+        [&["echo"][..], &["time"], &["json"], &["chat"], &["chat", "--udp"], &["echo", "--udp"], &["hello"]]
+    {
         let has_messages = !matches!(command[0], "time" | "chat" | "hello");
         let message: &[&str] = if has_messages { &["1"] } else { &[] };
         let ended = ask(&[command, &[&nobody], message].concat());
@@ -98,6 +100,7 @@ fn wrong_usage_shows_the_usage_with_status_2() {
         "hello",
         "chat",
         "chat localhost:1 x",
+        "chat localhost:1 --name a --nick b",
         "discover --port 0",
         "discover --broadcast nowhere",
         "discover --timeout 0",

@@ -7,3 +7,6 @@ mod chat;
 mod failures;
 mod groups;
 mod stage;
+#[path = "../support/mod.rs"]
+mod support;
+mod terminal;
