@@ -54,8 +54,6 @@ pub(super) struct Client {
     /// `None` once it has closed.
     socket: Option<Stream>,
     reading: Reading,
-    /// When it acts next.
-    pub next: u64,
     pub received: Vec<u8>,
     /// What must come back for what was sent, where that is known to the byte.
     expected: Vec<u8>,
@@ -85,7 +83,6 @@ impl Client {
             address,
             socket: Some(socket),
             reading,
-            next: 0,
             received: Vec::new(),
             expected: Vec::new(),
             answers: BTreeMap::new(),
@@ -332,10 +329,16 @@ impl Client {
             return Ok(());
         }
         let mut answers = self.answers.clone();
+        // Jobs that the queue had no room for; which ones is not told.
+        let mut full = 0;
         for line in String::from_utf8_lossy(&self.received).lines() {
             let line = match line.split_once(' ') {
-                Some((number, "done" | "full")) => format!("{number} job"),
+                Some((number, "done")) => format!("{number} job"),
                 Some((number, "posted")) => format!("{number} post"),
+                None if line == "full" => {
+                    full += 1;
+                    continue;
+                }
                 _ => line.to_owned(),
             };
             match answers.get_mut(&line) {
@@ -343,7 +346,12 @@ impl Client {
                 _ => return Err(self.complain(&format!("{:.40} was not asked for, or twice", line))),
             }
         }
-        match answers.iter().find(|(_, count)| **count > 0) {
+        let missing: u32 =
+            answers.iter().filter(|(answer, _)| answer.ends_with("job")).map(|(_, count)| count).sum();
+        let other = answers
+            .iter()
+            .find(|(answer, count)| **count > 0 && (missing != full || !answer.ends_with("job")));
+        match other {
             Some((answer, _)) => Err(self.complain(&format!("{answer:.40} was never answered"))),
             None => Ok(()),
         }

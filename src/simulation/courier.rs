@@ -142,16 +142,17 @@ impl Service for Courier {
     }
 
     fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
-        let (number, word) = match answer.result {
+        let number = match answer.result {
             Ok(result) => match result.downcast::<u32>() {
-                Ok(number) => (*number, "done"),
+                Ok(number) => *number,
                 Err(_) => return self.complaints.add("a job brought back something else".to_owned()),
             },
-            // Which one it was is not told: the oldest of this connection.
+            // Which one it was is not told.
             Err(OffloadError::QueueFull) => {
-                let its = self.jobs.iter().find(|(_, id)| Some(**id) == answer.connection);
-                let Some(number) = its.map(|(number, _)| *number) else { return };
-                (number, "full")
+                if let Some(id) = answer.connection {
+                    cx.tell(id, b"full\n");
+                }
+                return;
             }
             Err(OffloadError::Panicked) => return self.complaints.add("a job panicked".to_owned()),
         };
@@ -161,7 +162,7 @@ impl Service for Courier {
         if answer.connection != Some(id) {
             self.complaints.add(format!("job {number} came back to another connection"));
         }
-        cx.tell(id, format!("{number} {word}\n").as_bytes());
+        cx.tell(id, format!("{number} done\n").as_bytes());
     }
 
     fn message(&mut self, message: Message, cx: &mut Context<'_>) {

@@ -12,12 +12,11 @@ pub(super) struct Peer {
     pub is_forged: bool,
     /// What it sent to the echo service, and how often less what came back.
     sent: BTreeMap<Vec<u8>, i64>,
-    pub next: u64,
 }
 
 impl Peer {
     pub fn new(address: SocketAddr, is_forged: bool) -> Peer {
-        Peer { address, is_forged, sent: BTreeMap::new(), next: 0 }
+        Peer { address, is_forged, sent: BTreeMap::new() }
     }
 
     /// A datagram for the service of that name.

@@ -96,6 +96,8 @@ impl Reactor {
             Some(Ok(())) => {
                 let (service, session) = (stream.service, stream.session);
                 self.call_stream(handle, service, Call::Open(session), &[]);
+                // Other deadlines hold from now on, whether it sent or not.
+                self.net.arm(handle, &self.hosts);
                 self.read_stream(handle);
             }
         }
@@ -201,9 +203,16 @@ impl Reactor {
         let mut buffer = std::mem::take(&mut self.buffer);
         if let Some(stream) = self.net.stream(handle) {
             let lingering_since = stream.active();
-            match stream.read(&mut buffer, lingering_since) {
-                ReadOutcome::Bytes(_) if stream.latch.is_readable() => self.net.enqueue(handle),
-                ReadOutcome::Bytes(_) | ReadOutcome::Blocked => {}
+            let outcome = stream.read(&mut buffer, lingering_since);
+            let has_more = stream.latch.is_readable();
+            match outcome {
+                ReadOutcome::Bytes(count) => {
+                    self.net.statistics.bytes_received += count as u64;
+                    if has_more {
+                        self.net.enqueue(handle);
+                    }
+                }
+                ReadOutcome::Blocked => {}
                 ReadOutcome::EndOfInput => self.close(handle, CloseReason::ByPeer),
                 ReadOutcome::Failed(why) => self.close(handle, why),
             }

@@ -256,6 +256,8 @@ impl Stream {
             let refused = &slice[written.min(slice.len())..];
             written -= slice.len() - refused.len();
             if !refused.is_empty() {
+                // A short write too means that an event will announce room.
+                self.latch.write_blocked();
                 self.keep(Bytes::copy_from_slice(refused), true, now);
             }
         }
@@ -280,6 +282,9 @@ impl Stream {
                 }
                 written = self.write(&slices[..group.len()], now)?;
                 total += written;
+                if written < group.iter().map(Range::len).sum() {
+                    self.latch.write_blocked();
+                }
             }
             for range in group {
                 let out = written.min(range.len());

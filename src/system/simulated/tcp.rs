@@ -57,6 +57,9 @@ pub(super) struct EndState {
     wants_room: bool,
     /// The wait after which it was tried to be read last.
     tried: u64,
+    /// The program under test is through with it: what is still written to it
+    /// (a farewell to who is turned away) is not an answer.
+    over: bool,
 }
 
 impl EndState {
@@ -79,6 +82,7 @@ impl EndState {
             reset_on_close: false,
             wants_room: false,
             tried: 0,
+            over: false,
         }
     }
 }
@@ -299,7 +303,9 @@ impl State {
             *place = byte;
         }
         self.note("read", count as u64);
-        self.totals.read += if held { count as u64 } else { 0 };
+        if held && !self.end(end).over {
+            self.totals.read += count as u64;
+        }
         self.announce_room(end.other());
         Ok(count)
     }
@@ -333,8 +339,7 @@ impl State {
         if self.end(end.other()).closed {
             // Its kernel answers with RST, which arrives later.
             self.note("write to nobody", total as u64);
-            let peer = self.end(end.other()).address;
-            if held && !self.ends.contains_key(&peer) {
+            if held && !self.end(end).over {
                 self.totals.written += total as u64;
             }
             self.reset(end);
@@ -355,7 +360,6 @@ impl State {
         if held && count > 0 && self.rng.chance(self.nature.faults.partial_write) {
             count = self.rng.between(1, count);
         }
-        let peer = self.end(end.other()).address;
         let incoming = &mut self.end(end.other()).incoming;
         let mut left = count;
         for slice in slices {
@@ -364,7 +368,7 @@ impl State {
             left -= taken;
         }
         self.note("write", count as u64);
-        if held && !self.ends.contains_key(&peer) {
+        if held && !self.end(end).over {
             self.totals.written += count as u64;
         }
         self.announce(Source::End(end.other()));
@@ -510,7 +514,10 @@ impl Stream {
         let mut state = self.world.state();
         let peer = state.end(self.end.other()).address;
         state.note(why, 0);
-        state.ends.insert(peer, why.to_owned());
+        state.end(self.end).over = true;
+        if self.end.side == 1 {
+            state.ends.insert(peer, why.to_owned());
+        }
     }
 
     /// How many bytes the peer can still be sent.

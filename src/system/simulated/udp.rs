@@ -116,13 +116,11 @@ impl State {
                     || at.ip().is_unspecified() && !message.to.ip().is_multicast());
             is_here && socket.peer.is_none_or(|peer| peer == message.from)
         };
-        let is_ours = self.datagrams.values().any(|socket| socket.address == message.from);
         let hearers: Vec<u32> =
             self.datagrams.iter().filter(|(_, socket)| hears(socket)).map(|(id, _)| *id).collect();
         if hearers.is_empty() {
             return self.outside.push(message);
         }
-        self.totals.datagrams_to_itself += u64::from(is_ours);
         for id in hearers {
             if let Some(socket) = self.datagrams.get_mut(&id) {
                 let size = message.bytes.len() + OVERHEAD;
@@ -229,6 +227,8 @@ impl State {
                 let to = peer.unwrap_or(parcel.to.address);
                 let bytes = bytes[datagram.start..datagram.end].to_vec();
                 self.totals.datagrams_sent += 1;
+                let is_ours = self.datagrams.values().any(|socket| socket.address == to);
+                self.totals.datagrams_to_itself += u64::from(is_ours);
                 self.transmit(Message { from, to, bytes });
             }
         }
