@@ -116,6 +116,7 @@ fn ending(reason: &CloseReason) -> Ending {
 impl Reactor {
     /// Ends a connection as the table says for its reason. A connection that ends
     /// already is only ever hurried; the first reason is the one that is told.
+    #[cold]
     pub(crate) fn close(&mut self, handle: Handle, reason: CloseReason) {
         let reason = match self.say_farewell(handle, &reason) {
             Ok(()) => reason,

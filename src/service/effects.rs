@@ -105,7 +105,7 @@ impl Effects {
 
     /// Whether nothing was asked for that could bring a deadline closer.
     pub fn is_only_answer(&self) -> bool {
-        self.closing == Closing::No
+        matches!(self.closing, Closing::No)
             && self.deadline.is_none()
             && self.pause_until.is_none()
             && !self.more_to_send
