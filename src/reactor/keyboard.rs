@@ -1,9 +1,9 @@
-//! Standard input as one more thing to wait for.
+//! Standard input, as one more event source of the poll.
 //!
-//! A terminal or a pipe goes into the poll. A file does not (epoll_ctl(2):
-//! EPERM), so it is read on an offload thread. The descriptor stays blocking,
-//! since its mode is shared with the shell that started us: it is asked with
-//! poll(2) before each read.
+//! A terminal or a pipe goes into the poll. A file cannot (epoll_ctl(2): EPERM), so
+//! an offload thread reads it. The descriptor stays blocking, because the shell
+//! that started us shares its mode: before each read, poll(2) says whether there is
+//! something to read.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -18,7 +18,7 @@ use super::readiness::Latch;
 use crate::reactor::dispatch::host::Call;
 use crate::service::ids::{Handle, ServiceId};
 
-/// Bytes of one read.
+/// Bytes per read.
 const READ_SIZE: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -28,11 +28,11 @@ pub(crate) struct Keyboard {
     pub paused: bool,
     /// It is a file: an offload thread reads it.
     pub is_file: bool,
-    /// A read is under way there.
+    /// That thread is reading.
     pub reading: bool,
 }
 
-/// What a read on an offload thread came to.
+/// The outcome of a read on an offload thread.
 pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
@@ -53,13 +53,13 @@ impl Keyboard {
 
     pub fn deregister(&self, registry: &Registry) {
         if !self.is_file {
-            // It stays open after us, so it has to be taken out by hand.
+            // Standard input stays open, so nothing else takes it out of the poll.
             let _ = registry.deregister(&mut SourceFd(&io::stdin().as_raw_fd()));
         }
     }
 
-    /// Reads once if there is something; `None` if not, which clears the latch.
-    /// An empty vector is the end.
+    /// Reads once if there is input; otherwise clears the latch and returns `None`.
+    /// An empty vector is the end of input.
     pub fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
         let stdin = io::stdin();
         let mut waiting = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
@@ -71,13 +71,13 @@ impl Keyboard {
     }
 }
 
-/// Waits for some of standard input.
+/// Reads some of standard input, and waits for it if need be.
 pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
     let mut typed = vec![0; READ_SIZE];
     let count = loop {
         match nix::unistd::read(io::stdin().as_fd(), &mut typed) {
             Err(nix::errno::Errno::EINTR) => {}
-            // A terminal whose other side is gone.
+            // The other side of the terminal is gone.
             Err(nix::errno::Errno::EIO) => break 0,
             outcome => break outcome?,
         }
@@ -89,7 +89,7 @@ pub(crate) fn read_standard_input() -> io::Result<Vec<u8>> {
 impl Reactor {
     pub(crate) fn open_keyboard(&mut self, service: ServiceId) {
         if !self.net.handles(|entry| matches!(entry, Entry::Keyboard(_))).is_empty() {
-            // There is one standard input, and it is read already.
+            // There is only one standard input, and it is open already.
             return self.pause_keyboard(service, false);
         }
         match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(service)))) {

@@ -1,27 +1,28 @@
-//! The latch: what is known of a socket's readiness.
+//! The latch: the readiness of a socket, remembered.
 //!
-//! mio is edge-triggered: it speaks once when a socket becomes ready and is
-//! silent until it was drained and became ready again. So readiness is
-//! remembered here, set by events and cleared only by proof: a system call
-//! that would have blocked, or one that took less than it was offered.
+//! mio is edge-triggered: it reports a socket when something happens (the socket
+//! becomes ready, or more bytes arrive), and not merely because it is still ready.
+//! So the reactor remembers readiness. An event sets it, and only proof clears it:
+//! a system call that would have blocked, or one that took less than it was
+//! offered.
 
 use mio::event::Event;
 
-/// Remembered readiness of one socket, and whether it waits in the ready queue.
+/// The remembered readiness of one socket, and whether it waits in the ready queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Latch(u8);
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
-/// A FIN is in the kernel's queue already: no further edge will announce it,
-/// so a short read does not mean that there is nothing left to read.
+/// A FIN is in the kernel's queue already. No further edge will announce it, so a
+/// short read does not mean that nothing is left to read.
 const READ_CLOSED: u8 = 4;
 const QUEUED: u8 = 8;
-/// Its room is full: it waits there and not in the ready queue.
+/// Its room is full: it waits for the room, and not in the ready queue.
 const PARKED: u8 = 16;
 
 impl Latch {
-    /// Takes in what an event says. Error and hang-up alone latch both
+    /// Latches what an event says. An error or a hang-up alone latches both
     /// directions: the next system call tells what happened.
     pub fn set(&mut self, event: &Event) {
         if event.is_readable() {
@@ -50,15 +51,15 @@ impl Latch {
         self.0 & WRITABLE != 0
     }
 
-    /// A read returned fewer bytes than it was offered room for: the socket is
-    /// drained, which saves the second read that would only say WouldBlock.
+    /// A read returned fewer bytes than the buffer had room for, so the socket is
+    /// drained. Knowing that saves a second read, which would only say WouldBlock.
     pub fn short_read(&mut self) {
         if self.0 & READ_CLOSED == 0 {
             self.0 &= !READABLE;
         }
     }
 
-    /// Nothing to read now (WouldBlock), or ever again (end of input).
+    /// There is nothing to read now (WouldBlock), or ever again (end of input).
     pub fn drained(&mut self) {
         self.0 &= !(READABLE | READ_CLOSED);
     }

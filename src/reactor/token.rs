@@ -1,9 +1,9 @@
 //! Handles: what a `mio::Token` means.
 //!
-//! A slab reuses its keys and the kernel its descriptor numbers at once, so an
-//! event of this batch may name something that was closed and replaced in the
-//! same batch. Every handle therefore carries a generation, and one that is
-//! out of date finds nothing.
+//! A slab reuses its keys at once, and the kernel its descriptor numbers. So an
+//! event may name something that was closed and replaced earlier in the same batch.
+//! Every handle therefore carries a generation, and one that is out of date finds
+//! nothing.
 
 use mio::Token;
 
@@ -11,7 +11,7 @@ use crate::service::ids::{Generation, Handle};
 
 const _: () = assert!(usize::BITS == 64, "a token holds 32 bits of key and 32 of generation");
 
-/// The token of the waker that offload threads and other threads use.
+/// The token of the waker, which offload threads and other threads use.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 /// The token of the signal pipe.
 pub(crate) const SIGNALS: Token = Token(usize::MAX - 1);
