@@ -13,8 +13,8 @@ use crate::reactor::time::timers::{SECOND, Wake};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 
-/// How long a listener that found no free descriptor waits, unless a connection
-/// closes before.
+/// How long a listener that found no free descriptor rests, unless a connection
+/// closes sooner.
 const ACCEPT_RETRY: u64 = SECOND / 10;
 
 impl Reactor {
@@ -46,8 +46,8 @@ impl Reactor {
         self.net.enqueue(handle);
     }
 
-    /// No descriptor is free: whoever waits is turned away with the spare one,
-    /// and the listener rests until one may be free again.
+    /// No descriptor is free: turns the waiting clients away with the spare one,
+    /// and lets the listener rest until a descriptor may be free again.
     fn accept_without_descriptors(&mut self, handle: Handle, error: &io::Error) {
         let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
         let (service, mut turned_away) = (listener.service, 0);
@@ -79,8 +79,8 @@ impl Reactor {
         self.retry_later(handle);
     }
 
-    /// Takes a listener out of `work left over` until its retry timer, since
-    /// asking at once would spin.
+    /// Lets a listener rest until its retry timer, because accepting again at once
+    /// would spin.
     fn retry_later(&mut self, handle: Handle) {
         let at = self.net.now + ACCEPT_RETRY;
         if let Some(Entry::Listener(listener)) = self.net.get(handle) {
@@ -91,7 +91,7 @@ impl Reactor {
         }
     }
 
-    /// Lets the listeners that found no descriptor try again.
+    /// Lets the listeners that found no free descriptor try again.
     pub(crate) fn retry_listeners(&mut self) {
         for handle in std::mem::take(&mut self.net.starved_listeners) {
             if let Some(Entry::Listener(listener)) = self.net.get(handle) {

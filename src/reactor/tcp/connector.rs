@@ -1,5 +1,6 @@
 //! Outbound connections: `connect` without waiting. The socket becomes writable
-//! when the attempt has ended, and SO_ERROR tells how (connect(2), EINPROGRESS).
+//! when the attempt is over, and SO_ERROR says how it went (connect(2),
+//! EINPROGRESS).
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::service::options::SocketOptions;
 
-/// Begins to connect, from `local` if there is one. An error here is final;
-/// success only means `under way`.
+/// Starts to connect, from `local` if it is given. An error is final; success only
+/// means that the attempt is under way.
 pub(crate) fn connect(
     to: SocketAddr,
     local: Option<SocketAddr>,
@@ -22,8 +23,8 @@ pub(crate) fn connect(
     socket.set_nonblocking(true)?;
     options.apply_to_stream(&socket, to)?;
     if let Some(local) = local {
-        // Else `bind` itself takes a port, which no other connection can share,
-        // although its destination may be another (ip(7)).
+        // Otherwise `bind` itself picks the port, and no other connection can share
+        // it, not even one to another destination (ip(7)).
         #[cfg(target_os = "linux")]
         if local.port() == 0 && local.is_ipv4() {
             setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

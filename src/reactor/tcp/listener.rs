@@ -1,4 +1,4 @@
-//! The welcome socket, and connections that cannot be welcomed.
+//! Listeners: accepting connections, and turning clients away.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,11 +12,11 @@ use crate::reactor::readiness::Latch;
 use crate::service::ids::ServiceId;
 use crate::service::options::SocketOptions;
 
-/// Connections accepted in one turn: enough for a storm of them, few enough
-/// that those already open are not kept waiting.
+/// Connections accepted per turn: enough to cope with a storm of them, few enough
+/// not to keep open connections waiting.
 pub(crate) const ACCEPTS_A_TURN: usize = 128;
 
-/// How much of a refused client's input is read off before the close.
+/// How often a refused client is read before the close.
 const READS_BEFORE_REFUSAL: usize = 16;
 
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub(crate) struct Listener {
     pub service: ServiceId,
     pub address: SocketAddr,
     pub latch: Latch,
-    /// Out of descriptors: it stays latched, but is not tried before then,
-    /// since trying at once would spin.
+    /// It ran out of descriptors. It stays latched, but does not accept before this
+    /// time, because that would spin.
     pub retry_at: Option<u64>,
 }
 
 impl Listener {
-    /// Binds and listens. Options are set on the listener, for Linux hands
-    /// them down to the connections: an accept then costs no further call.
+    /// Binds and listens. The options are set on the listener: on Linux its
+    /// connections inherit them, so that an accept costs no further call.
     pub fn bind(address: SocketAddr, options: &SocketOptions, service: ServiceId) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
@@ -48,8 +48,8 @@ impl Listener {
         &mut self.socket
     }
 
-    /// The next connection in the backlog; `None` when there is none, which
-    /// clears the latch.
+    /// Accepts the next connection of the backlog. If there is none, clears the
+    /// latch and returns `None`.
     pub fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         loop {
             match self.socket.accept() {
@@ -68,20 +68,20 @@ impl Listener {
     }
 }
 
-/// Whether an error of `accept` says that descriptors or memory ran out: it is
-/// no fault of the listener and passes.
+/// Whether `accept` failed because descriptors or memory ran out. That is no fault
+/// of the listener, and it passes.
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM))
 }
 
-/// Says goodbye to a connection that is not served.
+/// Sends a client that is not served its farewell, and closes its connection.
 pub(crate) fn turn_away(mut socket: TcpStream, words: &str) {
-    // It may be gone already, and nobody is left to tell.
+    // The client may be gone already; then nobody is left to tell.
     let _ = socket.write(words.as_bytes());
     let _ = socket.shutdown(Shutdown::Write);
-    // What it sent so far is read off, or the close would send RST and destroy
-    // the words on their way.
+    // Read what it has sent so far: closing with unread input would send RST and
+    // destroy the words on their way.
     let mut discard = [0; 4096];
     for _ in 0..READS_BEFORE_REFUSAL {
         if !matches!(socket.read(&mut discard), Ok(1..)) {
@@ -90,8 +90,8 @@ pub(crate) fn turn_away(mut socket: TcpStream, words: &str) {
     }
 }
 
-/// A descriptor held in reserve: given up, it lets one connection be accepted
-/// and turned away when no other descriptor is free.
+/// A descriptor held in reserve. Once it is given up, one more connection can be
+/// accepted and turned away when no other descriptor is free.
 #[derive(Debug)]
 pub(crate) struct Spare(Option<File>);
 
@@ -100,7 +100,7 @@ impl Spare {
         Spare(File::open("/dev/null").ok())
     }
 
-    /// Frees the descriptor for the time of `use_it`.
+    /// Frees the descriptor while `use_it` runs.
     pub fn lend<T>(&mut self, use_it: impl FnOnce() -> T) -> Option<T> {
         self.0.take()?;
         let result = use_it();
@@ -108,7 +108,7 @@ impl Spare {
         Some(result)
     }
 
-    /// Takes a descriptor again, if it was lost to somebody else meanwhile.
+    /// Opens the spare again, if somebody else took its descriptor in the meantime.
     pub fn restore(&mut self) {
         if self.0.is_none() {
             *self = Spare::new();
@@ -117,7 +117,7 @@ impl Spare {
 }
 
 impl SocketOptions {
-    /// Sets what concerns a listener or an outbound connection.
+    /// Sets the options of a listener or an outbound connection.
     pub(crate) fn apply_to_stream(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
         socket.set_reuse_address(self.reuse_address)?;
         socket.set_reuse_port(self.reuse_port)?;
@@ -125,8 +125,8 @@ impl SocketOptions {
         if self.keepalive {
             socket.set_keepalive(true)?;
         }
-        // Only with zero, for a reset. With more, close(2) would hold up the whole
-        // loop; the wait is that of a connection which we half-closed.
+        // Only zero, for a reset. With more, close(2) would block the whole loop;
+        // instead a half-closed connection does the waiting.
         if self.linger == Some(Duration::ZERO) {
             socket.set_linger(Some(Duration::ZERO))?;
         }
@@ -142,7 +142,7 @@ impl SocketOptions {
         self.apply_to_any(socket, address)
     }
 
-    /// Sets what concerns every socket.
+    /// Sets the options that every kind of socket has.
     pub(crate) fn apply_to_any(&self, socket: &Socket, address: SocketAddr) -> io::Result<()> {
         if let Some(size) = self.receive_buffer {
             socket.set_recv_buffer_size(size)?;
@@ -161,14 +161,14 @@ impl SocketOptions {
             }
         }
         if address.is_ipv6() {
-            // One socket for both families where it is bound to `::`.
+            // A socket that is bound to `::` serves both families.
             socket.set_only_v6(false)?;
         }
         Ok(())
     }
 }
 
-/// What the kernel granted, for the log at debug.
+/// The buffer sizes that the kernel granted, for the log at debug.
 pub(crate) fn granted(socket: SockRef<'_>) -> String {
     let size = |size: io::Result<usize>| size.map_or_else(|_| "?".into(), |size| size.to_string());
     format!(

@@ -1,8 +1,8 @@
-//! Serving what is ready: the ready queue, and connections in it.
+//! Serving what is ready: the ready queue, and the connections in it.
 //!
-//! A message's whole way, from here to `Stream::write`, is inlined into one
-//! function: of the 900 user instructions that an echo took otherwise, a quarter
-//! did nothing but save and restore registers.
+//! The whole path of a message, from here to `Stream::write`, is inlined into one
+//! function. Otherwise an echo took 900 user instructions, a quarter of which only
+//! saved and restored registers.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use crate::reactor::{CALLS_A_TURN, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell, Input};
 
-/// Whose input is shown to a service.
+/// Whose input a service is shown.
 pub(crate) struct Shown {
     pub handle: Handle,
     pub service: ServiceId,
@@ -24,7 +24,8 @@ pub(crate) struct Shown {
 }
 
 impl Reactor {
-    /// Serves each that is ready once; who is still ready goes to the back.
+    /// Serves everything that is ready once; what is still ready goes to the back
+    /// of the queue.
     pub(crate) fn serve_ready(&mut self) {
         for _ in 0..self.net.ready.len().min(CALLS_A_TURN) {
             match self.net.next_ready() {
@@ -37,8 +38,8 @@ impl Reactor {
         }
     }
 
-    /// Output first; while some is unsent, an accepted connection is not read, so
-    /// that a peer which does not take its answers cannot ask for more.
+    /// Sends first. While output is unsent, an accepted connection is not read: a
+    /// peer that does not take its answers cannot ask for more.
     #[inline(always)]
     fn serve_stream(&mut self, handle: Handle) {
         let now = self.net.now;
@@ -72,7 +73,7 @@ impl Reactor {
         self.read_stream(handle);
     }
 
-    /// Some of what was unsent is out. Once all is, other deadlines hold.
+    /// Some of the unsent output is out. Once all of it is, other deadlines apply.
     fn flushed(&mut self, handle: Handle, written: usize) {
         let now = self.net.now;
         self.net.statistics.bytes_sent += written as u64;
@@ -101,7 +102,7 @@ impl Reactor {
         }
     }
 
-    /// Reads once and shows the service what there is.
+    /// Reads once, and shows the service its unread input.
     #[inline(always)]
     fn read_stream(&mut self, handle: Handle) {
         let now = self.net.now;
@@ -158,7 +159,7 @@ impl Reactor {
         }
     }
 
-    /// Calls the service with its unread input and keeps what it leaves.
+    /// Calls the service with its unread input, and keeps what it leaves.
     #[inline(always)]
     pub(crate) fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F)
     where
@@ -195,8 +196,9 @@ impl Reactor {
         }
     }
 
-    /// Reads on after our half-close, until the peer's end. What comes does not
-    /// move the deadline, or a drip could hold the connection for ever.
+    /// After our half-close: reads and discards input until the peer's end. Input
+    /// does not move the deadline, or a peer that drips could hold the connection
+    /// forever.
     fn discard(&mut self, handle: Handle) {
         let mut buffer = std::mem::take(&mut self.buffer);
         if let Some(stream) = self.net.stream(handle) {
