@@ -1,5 +1,5 @@
-//! Many datagrams a system call: `recvmmsg` and `sendmmsg` where the system has
-//! them, one call a datagram elsewhere.
+//! Many datagrams per system call: `recvmmsg` and `sendmmsg` if the system has
+//! them, one call per datagram otherwise.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,25 +9,27 @@ use super::mmsg::{ReceiveHeaders, SendHeaders};
 use super::parcels::{self, Parcel};
 use crate::service::effects::{Outgoing, Outgoings};
 
-/// Messages in one call of the kernel, and so those received in one turn of the
-/// loop from one socket.
+/// Messages per system call, and so also the messages received from one socket per
+/// turn.
 pub(crate) const MESSAGES_A_CALL: usize = 32;
-/// The fewest that are asked for: one more than one tells that there was one only.
+/// The fewest messages that a call asks for. Asking for two shows that there was
+/// only one.
 pub(crate) const FEWEST_A_CALL: usize = 2;
-/// One message's place in the buffer.
+/// The room for one message in the buffer.
 pub(crate) const STRIDE: usize = 64 * 1024;
-/// A run of equal datagrams in a batch that makes it worth asking the kernel to
-/// put them together.
+/// How many equal datagrams in a row make it worth asking the kernel to coalesce
+/// them.
 const WORTH_COALESCING: usize = 16;
 
-/// What was received at once: a datagram, or several that the kernel put together.
+/// One message as it was received: a datagram, or several that the kernel
+/// coalesced.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
     pub from: SocketAddr,
-    /// The address of ours that it was sent to, where the kernel tells.
+    /// The address of ours that it was sent to, if the kernel says.
     pub to: Option<IpAddr>,
     pub length: usize,
-    /// How long each datagram is but the last; 0: there is only one.
+    /// The length of every datagram but the last; 0 if there is only one.
     pub segment: usize,
 }
 
@@ -37,18 +39,19 @@ fn has_burst(arrivals: &[Arrival]) -> bool {
     arrivals.windows(WORTH_COALESCING).any(is_run)
 }
 
-/// Receives; all UDP sockets share its buffer.
+/// The receiving side; all UDP sockets share its buffer.
 #[derive(Default)]
 pub(crate) struct Receiver {
-    /// Untouched parts of it cost address space and no memory.
+    /// Parts of it that were never touched cost address space, but no memory.
     buffer: Vec<u8>,
     pub arrivals: Vec<Arrival>,
     headers: ReceiveHeaders,
 }
 
 impl Receiver {
-    /// Receives up to [`MESSAGES_A_CALL`] messages into [`Receiver::arrivals`],
-    /// prepared for twice as many as came last, and keeps the latch true. An error is one that the socket reported.
+    /// Receives up to [`MESSAGES_A_CALL`] messages into [`Receiver::arrivals`], and
+    /// updates the latch. It asks for twice as many as came last time. An error is
+    /// one that the socket reported.
     pub fn receive(&mut self, from: &mut Datagram) -> io::Result<()> {
         self.arrivals.clear();
         if self.buffer.is_empty() {
@@ -85,7 +88,7 @@ impl Receiver {
     }
 }
 
-/// Sends.
+/// The sending side.
 #[derive(Default)]
 pub(crate) struct Sender {
     parcels: Vec<Parcel>,
@@ -93,8 +96,9 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Sends datagrams of one socket; returns how many the kernel took, and why
-    /// it refused one. Those that it refused are lost, as datagrams are.
+    /// Sends datagrams through one socket. Returns how many the kernel took, and
+    /// why it refused one, if it did. Those that it refused are lost, as datagrams
+    /// are.
     pub fn send(&mut self, on: &Datagram, list: &[Outgoing], bytes: &[u8]) -> (usize, Option<io::Error>) {
         let mut packed = std::mem::take(&mut self.parcels);
         parcels::pack(list, &mut packed);
@@ -115,8 +119,8 @@ impl Sender {
         // The address of ours that the kernel would not send from.
         let mut unusable = None;
         while let Some(first) = rest.first() {
-            // One set of control messages serves a whole call, so only what is
-            // sent from one address of ours and cut alike goes together.
+            // A call has one set of control messages, so it takes only what comes
+            // from one address of ours and is cut alike.
             let local = first.to.local;
             let goes_along = |parcel: &&Parcel| parcel.to.local == local && parcel.segment == first.segment;
             let together = rest.iter().take_while(goes_along).count();
@@ -128,9 +132,10 @@ impl Sender {
                     rest = unsent;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It was asked by broadcast, which no datagram can come from.
+                // The question was sent to a broadcast address, and no datagram can
+                // come from one.
                 Err(_) if local.is_some() && local != unusable => unusable = local,
-                // The way there cannot cut it, or not into pieces so large.
+                // The route cannot cut it, or not into pieces this large.
                 Err(_) if first.segment > 0 => {
                     let apart: Vec<Parcel> = first.apart().collect();
                     let (sent, error) = self.send_parcels(on, &apart, bytes);
@@ -145,7 +150,7 @@ impl Sender {
                         first.to.address
                     );
                     rest = &rest[1..];
-                    // A full buffer is a moment's loss, like any on the way.
+                    // A full buffer is a momentary loss, like any other on the way.
                     refusal =
                         Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock).or(refusal);
                 }

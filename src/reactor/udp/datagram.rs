@@ -1,4 +1,4 @@
-//! UDP sockets: opening them, and how often a source is answered.
+//! UDP sockets: opening them, and limiting the answers to one source.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,13 +25,14 @@ pub(crate) struct Datagram {
     pub address: SocketAddr,
     pub is_connected: bool,
     pub listens_only: bool,
-    /// Bound to a wildcard address: the kernel tells which address each
+    /// It is bound to a wildcard address: the kernel says which address each
     /// datagram was sent to (IP_PKTINFO), and the answer comes from that one.
     pub tells_destination: bool,
-    /// What was sent as one burst may arrive in one message (UDP_GRO). Once true,
-    /// it stays so: see [`Datagram::coalesce`].
+    /// A burst may arrive in one message (UDP_GRO). Once true, it stays so: see
+    /// [`Datagram::coalesce`].
     pub coalesces: bool,
-    /// Messages that the next call asks for: what it has room for costs, too.
+    /// How many messages the next call asks for: room for a message costs something
+    /// even if none comes.
     pub batch: usize,
     pub latch: Latch,
     pub room: Option<Room>,
@@ -41,8 +42,8 @@ impl Datagram {
     pub fn open(spec: &DatagramSpec, options: &SocketOptions, service: ServiceId) -> io::Result<Datagram> {
         let socket = Socket::new(Domain::for_address(spec.bind), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
-        // A second daemon on the port would take half of the datagrams, so the
-        // address is shared only where every listener gets a copy of each.
+        // A second daemon on the port would take half of the datagrams. So the
+        // address is shared only if every listener gets a copy of each datagram.
         let joins = spec.multicast.is_some_and(|multicast| multicast.join);
         let shared = spec.listens_only || joins || is_broadcast(spec.bind.ip());
         socket.set_reuse_address(shared && options.reuse_address)?;
@@ -87,14 +88,14 @@ impl Datagram {
         self.address.port()
     }
 
-    /// Asks the kernel to hand over in one message what was sent as one burst. It
-    /// pays for bursts only, so it is asked when one was seen.
+    /// Asks the kernel to hand over a burst in one message. That pays only for
+    /// bursts, so it is asked once a burst was seen.
     ///
     /// There is no way back. The kernel says how long the datagrams in a message
-    /// are only while the option is set, at the time of the receive: of what it put
-    /// together before, each message would be taken for one long datagram. That the
-    /// queue is empty does not help, since a sender on another core may have found
-    /// the option set and put its burst there a moment later.
+    /// are only if the option is set at the time of the receive. If it were
+    /// cleared, a burst that was coalesced before would look like one long
+    /// datagram. It does not help that the queue is empty: a sender on another core
+    /// may have found the option set and queue its burst a moment later.
     #[cfg(target_os = "linux")]
     pub fn coalesce(&mut self) {
         self.coalesces = setsockopt(&self.socket, sockopt::UdpGroSegment, &true).is_ok();
@@ -117,7 +118,8 @@ impl Multicast {
                     socket
                         .join_multicast_v4(&group, &interface)
                         .map_err(|error| no_interface(error, interface))?;
-                    // Else the groups that other sockets joined are heard too.
+                    // Otherwise the groups that other sockets joined are received
+                    // too.
                     #[cfg(target_os = "linux")]
                     socket.set_multicast_all_v4(false)?;
                 }
@@ -166,7 +168,7 @@ fn interface_index_v6(interface: Option<IpAddr>) -> io::Result<u32> {
     }
 }
 
-/// A group of one link is bound together with its interface (RFC 4007).
+/// A link-local group is bound together with its interface (RFC 4007).
 fn with_scope(bind: SocketAddr, multicast: Option<Multicast>) -> io::Result<SocketAddr> {
     match (bind, multicast) {
         (SocketAddr::V6(mut v6), Some(multicast)) if v6.ip().is_multicast() => {
@@ -199,12 +201,12 @@ pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip == Ipv4Addr::new(127, 255, 255, 255))
 }
 
-/// Answers a second of each service to each source address.
+/// Limits each service's answers per second to each source address.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerLimit(HashMap<(ServiceId, IpAddr), TokenBucket>);
 
-/// Sources remembered at once; with more, all start afresh. It bounds what an
-/// attacker with forged sources can make the daemon hold.
+/// Sources remembered at once; beyond that, all start afresh. This bounds the
+/// memory that an attacker with forged sources can claim.
 const SOURCES: usize = 16_384;
 
 impl AnswerLimit {

@@ -1,22 +1,22 @@
 //! Datagrams of one size to one peer, packed into one send that the kernel cuts
-//! apart again (UDP_SEGMENT, udp(7)). Measured: ten times cheaper a datagram
-//! than one by one, for bursts.
+//! apart again (UDP_SEGMENT, udp(7)). Measured: for bursts ten times cheaper per
+//! datagram than sending them one by one.
 
 use crate::service::effects::Outgoing;
 use crate::service::rooms::DatagramPeer;
 
-/// Datagrams in one parcel, at most: what every kernel takes (UDP_MAX_SEGMENTS).
+/// Most datagrams per parcel: what every kernel takes (UDP_MAX_SEGMENTS).
 const MOST_SEGMENTS: usize = 64;
-/// Bytes in one parcel, at most: the largest UDP payload over IPv4.
+/// Most bytes per parcel: the largest UDP payload over IPv4.
 const MOST_BYTES: usize = 65_507;
 
-/// One datagram, or several that lie behind each other in memory.
+/// One datagram, or several that are adjacent in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Parcel {
     pub to: DatagramPeer,
     pub start: usize,
     pub end: usize,
-    /// How long each datagram is but the last, which may be shorter; 0: there
+    /// The length of every datagram but the last, which may be shorter; 0 if there
     /// is only one.
     pub segment: u16,
 }
@@ -26,7 +26,7 @@ impl Parcel {
         Parcel { to: datagram.to, start: datagram.start, end: datagram.end, segment: 0 }
     }
 
-    /// How many datagrams it is.
+    /// How many datagrams it holds.
     pub fn datagrams(&self) -> usize {
         match self.segment {
             0 => 1,
