@@ -44,7 +44,7 @@ pub(crate) enum Call<'a, 'b> {
 }
 
 impl Call<'_, '_> {
-    /// How many bytes of input the call can refer to.
+    /// How many bytes of input the call may refer to.
     pub fn input_length(&self) -> usize {
         match self {
             Call::Receive(_, input) | Call::EndOfInput(_, input) | Call::Timeout(_, input) => {
@@ -111,13 +111,13 @@ pub(crate) struct Slot {
     pub service: Option<Box<dyn Hosted>>,
     pub panics: u32,
     pub connections: usize,
-    /// Counted only where a limit asks for it.
+    /// Counted only if a limit needs it.
     pub per_peer: HashMap<IpAddr, usize>,
     pub tick: Option<u64>,
 }
 
 impl Slot {
-    /// What the deadlines of its connections are worked out from.
+    /// What the deadlines of its connections are computed from.
     pub fn terms(&self, draining_since: Option<u64>) -> Terms<'_> {
         let unless_set = if draining_since.is_some() { DRAIN_GRACE } else { LINGER };
         let linger = self.options.linger.map_or(unless_set, |linger| later(0, linger));
@@ -179,7 +179,7 @@ pub struct BindError {
     pub service: String,
     /// The kind of socket.
     pub transport: Transport,
-    /// The address that was asked for.
+    /// The address that was requested.
     pub address: SocketAddr,
     /// What the system said.
     pub source: io::Error,
@@ -233,13 +233,13 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         }
     }
 
-    /// Its limits, instead of the defaults.
+    /// Sets its limits, instead of the defaults.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Its socket options, instead of the defaults.
+    /// Sets its socket options, instead of the defaults.
     pub fn options(mut self, options: SocketOptions) -> Self {
         self.options = options;
         self
@@ -263,9 +263,9 @@ impl<'r, S: Service + 'static> HostBuilder<'r, S> {
         self
     }
 
-    /// Opens the sockets, TCP first, in the order given. Clients can connect
-    /// from now on and are served when the reactor runs. If one socket cannot
-    /// be opened, none is.
+    /// Opens the sockets, TCP first, in the order given. Clients can connect from
+    /// now on, and are served when the reactor runs. If one socket cannot be
+    /// opened, none is.
     pub fn start(self) -> Result<(ServiceId, Vec<Bound>), BindError> {
         let HostBuilder { reactor, name, service, limits, options, tcp, udp } = self;
         reactor.refresh_clock();

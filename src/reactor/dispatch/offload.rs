@@ -1,4 +1,4 @@
-//! The few threads for what must never run on the loop (name lookup, hashing,
+//! A few threads for work that must never run on the loop (name lookup, hashing,
 //! reading a file), and the waker that brings their answers back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use crate::service::effects::Job;
 use crate::service::ids::{ConnectionId, Handle, ServiceId};
 use crate::service::{Answer, OffloadError};
 
-/// Threads: they mostly wait, for a disk or a name server.
+/// How many threads: they mostly wait for a disk or a name server.
 const THREADS: usize = 2;
 /// Jobs that may wait; one more is answered with [`OffloadError::QueueFull`].
 const QUEUE: usize = 1024;
@@ -29,7 +29,7 @@ pub(crate) struct Finished {
     pub answer: Answer,
 }
 
-/// The threads; none runs until the first job comes.
+/// The threads; they start with the first job.
 pub(crate) struct Offload {
     waker: Arc<Waker>,
     tasks: Option<SyncSender<Task>>,
@@ -90,7 +90,7 @@ fn answer(
     result: Result<Box<dyn std::any::Any + Send>, OffloadError>,
 ) {
     let answer = Answer { connection: connection.map(ConnectionId), result };
-    // Both fail only when the reactor is gone, and with it whoever would care.
+    // Both fail only if the reactor is gone, and then nobody waits for the answer.
     let _ = answers.send(Finished { service, answer });
     let _ = waker.wake();
 }
