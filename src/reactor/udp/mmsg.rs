@@ -233,7 +233,7 @@ fn send<F: Family>(
     }
     let which = controls * 2 + usize::from(segment > 0);
     if segment > 0 {
-        // The next one is still what all of them were made as.
+        // The next entry is still `UdpGsoSegments`, as both were made.
         controls += 1;
     }
     let headers = kept[which].get_or_insert_with(|| {
