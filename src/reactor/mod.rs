@@ -54,10 +54,10 @@ const READ_BUFFER: usize = 256 * 1024;
 /// The longest line that the reactor keeps, even if the limit allows more.
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
 /// Events taken from the kernel per turn.
-const EVENTS_A_TURN: usize = 1024;
+const EVENTS_PER_TURN: usize = 1024;
 /// Connections and sockets served per turn, before the reactor polls again: one
 /// pass over those that were ready when the turn began.
-const CALLS_A_TURN: usize = 4096;
+const CALLS_PER_TURN: usize = 4096;
 
 /// One thread, one [`Poll`], any number of services.
 ///
@@ -153,7 +153,7 @@ impl Reactor {
             net: Net::new(poll.registry().try_clone()?),
             alarm: Alarm::new(poll.registry())?,
             poll,
-            events: Events::with_capacity(EVENTS_A_TURN),
+            events: Events::with_capacity(EVENTS_PER_TURN),
             signals: None,
             commands: channel(),
             offload: Offload::new(Arc::clone(&waker)),

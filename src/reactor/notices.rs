@@ -19,7 +19,7 @@ pub(crate) enum Notice {
 
 const KINDS: usize = 7;
 /// Lines of one kind per second; the rest is only counted.
-const LINES_A_SECOND: u32 = 5;
+const LINES_PER_SECOND: u32 = 5;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
@@ -60,7 +60,7 @@ impl Window {
             self.second = second;
             self.lines = 0;
         }
-        if self.lines == LINES_A_SECOND {
+        if self.lines == LINES_PER_SECOND {
             self.suppressed += 1;
             return None;
         }

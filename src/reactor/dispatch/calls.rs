@@ -14,7 +14,7 @@ use crate::reactor::notices::Notice;
 use crate::reactor::tcp::connector;
 use crate::reactor::tcp::stream::{State, Stream};
 use crate::reactor::udp::datagram::Datagram;
-use crate::reactor::{CALLS_A_TURN, Reactor};
+use crate::reactor::{CALLS_PER_TURN, Reactor};
 use crate::service::effects::{Closing, Effect, Effects};
 use crate::service::ids::{ConnectionId, Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
@@ -23,7 +23,7 @@ use crate::service::{CloseReason, Context, Farewell, Message};
 /// After this many panics a service is stopped: its shared state is suspect.
 const PANICS_BEFORE_STOP: u32 = 3;
 /// Finished jobs that are delivered to their services per turn.
-const ANSWERS_A_TURN: usize = 256;
+const ANSWERS_PER_TURN: usize = 256;
 
 /// A call that waits until the current one has returned.
 pub(crate) enum Pending {
@@ -331,7 +331,7 @@ impl Reactor {
     /// Delivers what the offload threads have finished. What exceeds the turn's
     /// budget waits, because a service may submit a new job with every answer.
     pub(crate) fn take_answers(&mut self) {
-        for _ in 0..ANSWERS_A_TURN {
+        for _ in 0..ANSWERS_PER_TURN {
             let Some(finished) = self.offload.next_answer() else {
                 self.has_answers = false;
                 return;
@@ -353,7 +353,7 @@ impl Reactor {
     /// Makes the calls that waited, each once. What they ask for waits for the next
     /// turn, so that two services cannot keep the loop to themselves.
     pub(crate) fn deliver_pending(&mut self) {
-        for _ in 0..self.pending.len().min(CALLS_A_TURN) {
+        for _ in 0..self.pending.len().min(CALLS_PER_TURN) {
             match self.pending.pop_front() {
                 Some(Pending::Message { service, message }) => {
                     self.call_service(service, Call::Message(message))

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::listener::{self, ACCEPTS_A_TURN, is_out_of_descriptors};
+use super::listener::{self, ACCEPTS_PER_TURN, is_out_of_descriptors};
 use super::stream::{State, Stream};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
@@ -20,7 +20,7 @@ const ACCEPT_RETRY: u64 = SECOND / 10;
 impl Reactor {
     pub(crate) fn accept(&mut self, handle: Handle) {
         let mut starved = false;
-        for _ in 0..ACCEPTS_A_TURN {
+        for _ in 0..ACCEPTS_PER_TURN {
             let now = self.net.now;
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
             if !listener.latch.is_readable() || listener.retry_at.is_some_and(|at| at > now) {
@@ -53,7 +53,7 @@ impl Reactor {
         let (service, mut turned_away) = (listener.service, 0);
         let words = self.farewell_of(service, Farewell::Full);
         self.spare.restore();
-        while turned_away < ACCEPTS_A_TURN {
+        while turned_away < ACCEPTS_PER_TURN {
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
             let accepted = self.spare.lend(|| match listener.accept() {
                 Ok(Some((socket, _))) => {

@@ -14,7 +14,7 @@ use crate::service::options::SocketOptions;
 
 /// Connections accepted per turn: enough to cope with a storm of them, few enough
 /// not to keep open connections waiting.
-pub(crate) const ACCEPTS_A_TURN: usize = 128;
+pub(crate) const ACCEPTS_PER_TURN: usize = 128;
 
 /// How often a refused client is read before the close.
 const READS_BEFORE_REFUSAL: usize = 16;

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 /// share of the allocation behind it.
 const PIECE_COST: usize = 64;
 /// Pieces handed to the kernel per `writev`.
-pub(crate) const PIECES_A_WRITE: usize = 64;
+pub(crate) const PIECES_PER_WRITE: usize = 64;
 
 #[derive(Debug)]
 struct Piece {
@@ -70,7 +70,7 @@ impl Outbox {
     pub fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
         let mut written = 0;
         while !self.pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+            let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
             let mut count = 0;
             let mut offered = 0;
             for (slice, piece) in slices.iter_mut().zip(&self.pieces) {

@@ -10,7 +10,7 @@ use super::stream::{Kept, ReadOutcome, State, Stream};
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Kind;
-use crate::reactor::{CALLS_A_TURN, Reactor};
+use crate::reactor::{CALLS_PER_TURN, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell, Input};
 
@@ -27,7 +27,7 @@ impl Reactor {
     /// Serves everything that is ready once; what is still ready goes to the back
     /// of the queue.
     pub(crate) fn serve_ready(&mut self) {
-        for _ in 0..self.net.ready.len().min(CALLS_A_TURN) {
+        for _ in 0..self.net.ready.len().min(CALLS_PER_TURN) {
             match self.net.next_ready() {
                 Some((handle, Kind::Stream)) => self.serve_stream(handle),
                 Some((handle, Kind::Datagram)) => self.serve_datagrams(handle),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mio::net::TcpStream;
 
-use super::outbox::{Outbox, PIECES_A_WRITE};
+use super::outbox::{Outbox, PIECES_PER_WRITE};
 use crate::reactor::dispatch::host::SessionKey;
 use crate::reactor::readiness::Latch;
 use crate::reactor::time::timers::{NEVER, SECOND};
@@ -236,11 +236,11 @@ impl Stream {
             return self.write_or_keep(&[slice(piece)], now);
         }
         let mut total = 0;
-        for group in pieces.chunks(PIECES_A_WRITE) {
+        for group in pieces.chunks(PIECES_PER_WRITE) {
             // If there is an outbox, the socket has refused something, and an event
             // will come when it takes more.
             if self.outbox.is_none() {
-                let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+                let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
                 for (target, piece) in slices.iter_mut().zip(group) {
                     *target = slice(piece);
                 }
@@ -276,10 +276,10 @@ impl Stream {
         now: u64,
     ) -> Result<usize, CloseReason> {
         let mut total = 0;
-        for group in ranges.chunks(PIECES_A_WRITE) {
+        for group in ranges.chunks(PIECES_PER_WRITE) {
             let mut written = 0;
             if self.outbox.is_none() {
-                let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+                let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
                 for (slice, range) in slices.iter_mut().zip(group) {
                     *slice = IoSlice::new(&bytes[range.clone()]);
                 }

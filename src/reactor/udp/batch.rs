@@ -11,10 +11,10 @@ use crate::service::effects::{Outgoing, Outgoings};
 
 /// Messages per system call, and so also the messages received from one socket per
 /// turn.
-pub(crate) const MESSAGES_A_CALL: usize = 32;
+pub(crate) const MESSAGES_PER_CALL: usize = 32;
 /// The fewest messages that a call asks for. Asking for two shows that there was
 /// only one.
-pub(crate) const FEWEST_A_CALL: usize = 2;
+pub(crate) const FEWEST_PER_CALL: usize = 2;
 /// The room for one message in the buffer.
 pub(crate) const STRIDE: usize = 64 * 1024;
 /// How many equal datagrams in a row make it worth asking the kernel to coalesce
@@ -49,13 +49,13 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Receives up to [`MESSAGES_A_CALL`] messages into [`Receiver::arrivals`], and
+    /// Receives up to [`MESSAGES_PER_CALL`] messages into [`Receiver::arrivals`], and
     /// updates the latch. It asks for twice as many as came last time. An error is
     /// one that the socket reported.
     pub fn receive(&mut self, from: &mut Datagram) -> io::Result<()> {
         self.arrivals.clear();
         if self.buffer.is_empty() {
-            self.buffer = vec![0; MESSAGES_A_CALL * STRIDE];
+            self.buffer = vec![0; MESSAGES_PER_CALL * STRIDE];
         }
         let asked = from.batch;
         match self.headers.receive(from, &mut self.buffer[..asked * STRIDE], &mut self.arrivals) {
@@ -63,9 +63,9 @@ impl Receiver {
                 let came = self.arrivals.len();
                 if came < asked {
                     from.latch.drained();
-                    from.batch = (2 * came).clamp(FEWEST_A_CALL, MESSAGES_A_CALL);
+                    from.batch = (2 * came).clamp(FEWEST_PER_CALL, MESSAGES_PER_CALL);
                 } else {
-                    from.batch = MESSAGES_A_CALL;
+                    from.batch = MESSAGES_PER_CALL;
                 }
                 if !from.coalesces && has_burst(&self.arrivals) {
                     from.coalesce();
@@ -124,7 +124,7 @@ impl Sender {
             let local = first.to.local;
             let goes_along = |parcel: &&Parcel| parcel.to.local == local && parcel.segment == first.segment;
             let together = rest.iter().take_while(goes_along).count();
-            let group = &rest[..together.min(MESSAGES_A_CALL)];
+            let group = &rest[..together.min(MESSAGES_PER_CALL)];
             match self.headers.send(on, group, local.filter(|_| local != unusable), bytes) {
                 Ok(sent) => {
                     let (sent, unsent) = rest.split_at(sent.max(1));

@@ -9,7 +9,7 @@ use mio::net::UdpSocket;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::batch::FEWEST_A_CALL;
+use super::batch::FEWEST_PER_CALL;
 use crate::reactor::readiness::Latch;
 use crate::service::ids::ServiceId;
 use crate::service::limits::Rate;
@@ -76,7 +76,7 @@ impl Datagram {
             listens_only: spec.listens_only,
             tells_destination,
             coalesces: false,
-            batch: FEWEST_A_CALL,
+            batch: FEWEST_PER_CALL,
             latch: Latch::default(),
             room: None,
         })

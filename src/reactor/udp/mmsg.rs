@@ -12,7 +12,7 @@ use nix::sys::socket::{
     recvmmsg, sendmmsg,
 };
 
-use super::batch::{Arrival, MESSAGES_A_CALL, STRIDE};
+use super::batch::{Arrival, MESSAGES_PER_CALL, STRIDE};
 use super::datagram::Datagram;
 use super::parcels::Parcel;
 
@@ -87,7 +87,7 @@ where
 
 impl ReceiveHeaders {
     /// Receives as many messages as there are places in `buffer`, at most
-    /// [`MESSAGES_A_CALL`].
+    /// [`MESSAGES_PER_CALL`].
     pub fn receive(
         &mut self,
         from: &Datagram,
@@ -110,9 +110,9 @@ fn receive<F: Family>(
     arrivals: &mut Vec<Arrival>,
 ) -> io::Result<()> {
     let tells = from.tells_destination;
-    let count = (buffer.len() / STRIDE).min(MESSAGES_A_CALL);
+    let count = (buffer.len() / STRIDE).min(MESSAGES_PER_CALL);
     let mut places = buffer.chunks_exact_mut(STRIDE);
-    let mut slices: [_; MESSAGES_A_CALL] = array::from_fn(|_| {
+    let mut slices: [_; MESSAGES_PER_CALL] = array::from_fn(|_| {
         [IoSliceMut::new(places.next().map_or(&mut [], |place| &mut place[..LARGEST_MESSAGE]))]
     });
     // Not every message says how it was coalesced, and space that a message does
@@ -133,7 +133,7 @@ fn receive<F: Family>(
                 (true, false) => cmsg_space!(libc::in_pktinfo),
                 (true, true) => cmsg_space!(libc::in6_pktinfo),
             };
-            prepare(MESSAGES_A_CALL, space)
+            prepare(MESSAGES_PER_CALL, space)
         })
     };
     let tells_something = tells || from.coalesces;
@@ -192,10 +192,10 @@ fn send<F: Family>(
     local: Option<IpAddr>,
     bytes: &[u8],
 ) -> io::Result<usize> {
-    let slices: [_; MESSAGES_A_CALL] = array::from_fn(|at| {
+    let slices: [_; MESSAGES_PER_CALL] = array::from_fn(|at| {
         [IoSlice::new(parcels.get(at).map_or(&[], |parcel| &bytes[parcel.start..parcel.end]))]
     });
-    let mut addresses: [Option<F>; MESSAGES_A_CALL] = [None; MESSAGES_A_CALL];
+    let mut addresses: [Option<F>; MESSAGES_PER_CALL] = [None; MESSAGES_PER_CALL];
     let mut count = parcels.len();
     if !on.is_connected {
         for (at, (address, parcel)) in addresses.iter_mut().zip(parcels).enumerate() {
@@ -245,7 +245,7 @@ fn send<F: Family>(
             (true, true, false) => cmsg_space!(libc::in6_pktinfo),
             (true, true, true) => cmsg_space!(libc::in6_pktinfo, u16),
         };
-        prepare(MESSAGES_A_CALL, space)
+        prepare(MESSAGES_PER_CALL, space)
     });
     let fd = on.socket.as_raw_fd();
     let sent = sendmmsg(

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::batch::{Arrival, MESSAGES_A_CALL, STRIDE};
+use super::batch::{Arrival, MESSAGES_PER_CALL, STRIDE};
 use super::datagram::Datagram;
 use super::parcels::Parcel;
 
@@ -20,7 +20,7 @@ impl ReceiveHeaders {
         buffer: &mut [u8],
         arrivals: &mut Vec<Arrival>,
     ) -> io::Result<()> {
-        for place in buffer.chunks_exact_mut(STRIDE).take(MESSAGES_A_CALL) {
+        for place in buffer.chunks_exact_mut(STRIDE).take(MESSAGES_PER_CALL) {
             match from.socket.recv_from(place) {
                 Ok((length, peer)) => arrivals.push(Arrival { from: peer, to: None, length, segment: 0 }),
                 Err(_) if !arrivals.is_empty() => return Ok(()),
