@@ -18,6 +18,8 @@ use crate::service::{CloseReason, Farewell};
 const ACCEPT_RETRY: u64 = SECOND / 10;
 
 impl Reactor {
+    /// Not inlined: it would take registers from the path of a message.
+    #[inline(never)]
     pub(crate) fn accept(&mut self, handle: Handle) {
         let mut starved = false;
         for _ in 0..ACCEPTS_PER_TURN {
