@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::net::Entry;
 use super::tcp::stream::{State, Stream};
-use super::{CALLS_A_TURN, READ_BUFFER, Reactor};
+use super::{CALLS_PER_TURN, READ_BUFFER, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::ROOM_CAPACITY;
 
@@ -37,10 +37,10 @@ impl Auditor {
     }
 
     /// Who is ready is served when the queue before it has been: a pass over
-    /// the queue takes ⌈ready / [`CALLS_A_TURN`]⌉ turns.
+    /// the queue takes ⌈ready / [`CALLS_PER_TURN`]⌉ turns.
     fn nobody_waits_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
         let turn = reactor.net.statistics.turns;
-        let patience = reactor.net.ready.len().div_ceil(CALLS_A_TURN) as u64 + 1;
+        let patience = reactor.net.ready.len().div_ceil(CALLS_PER_TURN) as u64 + 1;
         let mut waiting = BTreeMap::new();
         for (handle, stream) in reactor.net.streams() {
             if is_to_be_read(stream, reactor.net.now) && stream.socket.has_been_ignored() {

@@ -1,43 +1,40 @@
-//! How connections end, and services and the whole reactor with them.
+//! How connections, services and the whole reactor end.
 //!
-//! Every end goes through [`Reactor::close`], which is given a reason. One table,
-//! [`ending`], tells for each reason in which manner the connection ends, which line
-//! the log has, and what is counted. The states on the way ([`State`]):
+//! Every end of a connection goes through [`Reactor::close`], which takes a reason.
+//! One table, [`ending`], says for each reason how the connection ends, whether the
+//! log has a line at info, and what is counted. A connection goes through these
+//! states ([`State`]):
 //!
 //! ```text
-//!       accepted              connect
-//!          │                     │
-//!          │                     ▼
-//!          │              ┌────────────┐  any reason
-//!          │              │ Connecting ├───────────────────────────┐
-//!          │              └─────┬──────┘                           │
-//!          │                    │ writable, no error               │
-//!          ▼                    ▼                                  │
-//!   ┌───────────────────────────────────┐  AtOnce, WithReset       │
-//!   │               Open                ├─────────────────────────▶┤
-//!   └────────────────┬──────────────────┘                          │
-//!                    │ Orderly: the farewell                       │
-//!                    ▼                                             │
-//!   ┌───────────────────────────────────┐  AtOnce, WithReset:      │
-//!   │ Finishing: the outbox goes out,   │  it takes nothing,       │
-//!   │ nothing is read                   │  the drain timeout, …    │
-//!   └────────────────┬──────────────────┼─────────────────────────▶┤
-//!                    │                  │  all is out, and the     │
-//!                    │ all is out:      │  peer's end was read     │
-//!                    │ shutdown(Write)  └─────────────────────────▶┤
-//!                    ▼                                             │
-//!   ┌───────────────────────────────────┐  the peer's end,         │
-//!   │ Lingering: what comes is read and │  the linger deadline     ▼
-//!   │ thrown away                       ├───────────────────▶┌──────────┐
-//!   └───────────────────────────────────┘                    │  Closed  │
-//!                                                            └────┬─────┘
-//!                                           the end of the turn:  │ reap
-//!                                           the service is told,  ▼
-//!                                           the descriptor is closed
+//!    accept            connect
+//!       │                 │
+//!       │                 ▼
+//!       │           ┌────────────┐  any reason
+//!       │           │ Connecting ├───────────────────────────┐
+//!       │           └─────┬──────┘                           │
+//!       │                 │ connected                        │
+//!       ▼                 ▼                                  │
+//!    ┌────────────────────────┐  at once, with reset         │
+//!    │          Open          ├─────────────────────────────▶┤
+//!    └───────────┬────────────┘                              │
+//!                │ orderly                                   │
+//!                ▼                                           │
+//!    ┌────────────────────────┐  at once, with reset;        │
+//!    │       Finishing        │  or all is out, and the      │
+//!    │  the outbox goes out   │  peer's end was read before  │
+//!    │                        ├─────────────────────────────▶┤
+//!    └───────────┬────────────┘                              │
+//!                │ all is out: shutdown(Write)               │
+//!                ▼                                           ▼
+//!    ┌────────────────────────┐  the peer's end,     ┌──────────────┐
+//!    │       Lingering        │  the linger deadline │    Closed    │
+//!    │   input is discarded   ├─────────────────────▶│ until reaped │
+//!    └────────────────────────┘                      └──────────────┘
 //! ```
 //!
-//! A connection lingers because a close with unread input would send RST, which
-//! destroys the output that is still on its way to the peer.
+//! A connection lingers because closing it with unread input would send RST, which
+//! destroys the output that is still on its way to the peer. A closed connection is
+//! reaped at the end of the turn: its service is told, and its descriptor is closed.
 
 use std::net::SocketAddr;
 
@@ -52,22 +49,23 @@ use crate::service::effects::Piece;
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 
-/// How long, in a drain, a connection that was busy waits for its peer's end,
-/// unless the `linger` option says otherwise.
+/// How long a connection that was busy waits for its peer's end in a drain, unless
+/// the `linger` option says otherwise.
 pub(crate) const DRAIN_GRACE: u64 = SECOND / 4;
 
-/// In which manner a connection ends.
+/// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
     /// Its output goes out, then it is half-closed and lingers.
     Orderly,
-    /// Nobody is left to wait for, or no time.
+    /// Without waiting: nobody is left to wait for, or no time.
     AtOnce,
-    /// At once, and the peer sees a reset: it must not take what it got for all.
+    /// At once, with a reset, so that the peer does not take a cut answer for a
+    /// whole one.
     WithReset,
 }
 
-/// What of [`crate::reactor::Statistics`] counts an end.
+/// Which of the [`Statistics`](crate::reactor::Statistics) counts an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counter {
     Refused,
@@ -79,15 +77,15 @@ enum Counter {
 #[derive(Debug, PartialEq, Eq)]
 struct Ending {
     manner: Manner,
-    /// The kind of its log line at info. Every end has one at debug, when the
-    /// connection is gone.
+    /// The kind of its log line at info. Every end also has a line at debug, when
+    /// it is reaped.
     notice: Option<Notice>,
     counter: Option<Counter>,
 }
 
-/// The table of ends. The reasons that the protocol may have words for are
-/// [`CloseReason::GivenUp`]: they carry their farewell. Panics are counted where
-/// they are caught, since not every one is about a connection.
+/// The table of ends. A reason that the protocol may have words for is a
+/// [`CloseReason::GivenUp`] and carries its farewell. Panics are counted where they
+/// are caught, because not every panic is about a connection.
 fn ending(reason: &CloseReason) -> Ending {
     use CloseReason as Reason;
     use Farewell::{Full, Idle, MessageTimeout, TooLong, TooManyFromPeer};
@@ -114,8 +112,9 @@ fn ending(reason: &CloseReason) -> Ending {
 }
 
 impl Reactor {
-    /// Ends a connection as the table says for its reason. A connection that ends
-    /// already is only ever hurried; the first reason is the one that is told.
+    /// Ends a connection as the table says for its reason. If it is ending already,
+    /// this can only make it end sooner: its service is told the first reason.
+    #[cold]
     pub(crate) fn close(&mut self, handle: Handle, reason: CloseReason) {
         let reason = match self.say_farewell(handle, &reason) {
             Ok(()) => reason,
@@ -124,13 +123,14 @@ impl Reactor {
         self.close_as_asked(handle, reason);
     }
 
-    /// As [`Reactor::close`], where the service asked for it: it has said what it
-    /// wanted to say.
+    /// Like [`Reactor::close`], when the service asked for it: the service has sent
+    /// the words that it wanted to send.
     pub(crate) fn close_as_asked(&mut self, handle: Handle, reason: CloseReason) {
         let manner = ending(&reason).manner;
         let Some(stream) = self.net.stream(handle) else { return };
         if manner == Manner::WithReset {
-            // Also where it is closed already: until it is reaped this still counts.
+            // Even if it is closed already: its descriptor stays open until it is
+            // reaped.
             stream.reset_on_close();
         }
         let next = match (stream.state, manner) {
@@ -154,14 +154,16 @@ impl Reactor {
         }
     }
 
-    /// Goes on with an orderly end: half-closes once all output is out.
+    /// Continues an orderly end: half-closes the connection once all its output is
+    /// out.
     pub(crate) fn finish(&mut self, handle: Handle) {
         let now = self.net.now;
         let draining_since = self.net.draining_since;
         let Some(stream) = self.net.stream(handle) else { return };
         if stream.state == State::Finishing && stream.outbox.is_none() {
             let linger = self.hosts[stream.service].terms(draining_since).linger;
-            // A drain waits for nobody to whom nothing can be on its way any more.
+            // A drain does not wait for a peer to which nothing can still be on its
+            // way.
             if draining_since.is_some() && now - stream.active() >= linger {
                 stream.state = State::Closed;
             } else {
@@ -176,8 +178,8 @@ impl Reactor {
         self.net.arm(handle, &self.hosts);
     }
 
-    /// Sends the protocol's words to a connection that is given up. An error says
-    /// what became of it meanwhile.
+    /// Sends the protocol's words to a connection that is given up. An error is a
+    /// reason why the connection ends instead.
     fn say_farewell(&mut self, handle: Handle, reason: &CloseReason) -> Result<(), CloseReason> {
         let CloseReason::GivenUp(farewell) = reason else { return Ok(()) };
         let now = self.net.now;
@@ -185,7 +187,7 @@ impl Reactor {
         let Some(stream) = self.net.stream(handle).filter(is_open) else { return Ok(()) };
         let service = stream.service;
         let words = self.farewell_of(service, *farewell);
-        // To find words may have been the panic that stopped the service.
+        // Asking for the words may have stopped the service, by a panic.
         if let Some(stream) = self.net.stream(handle).filter(is_open)
             && !words.is_empty()
         {
@@ -195,8 +197,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// Writes the log line of an end and counts it; `unsent` is what its peer did
-    /// not take.
+    /// Logs an end and counts it; `unsent` is what its peer has not taken.
     pub(crate) fn record(
         &mut self,
         reason: &CloseReason,
@@ -229,7 +230,7 @@ impl Reactor {
         }
     }
 
-    /// Takes out what closed in this turn and tells the services.
+    /// Takes out the connections that closed in this turn and tells their services.
     pub(crate) fn reap(&mut self) {
         while let Some(handle) = self.net.closing.pop() {
             let now = self.net.now;
@@ -247,7 +248,7 @@ impl Reactor {
             {
                 self.apply(service, About::Service, effects, &[]);
             }
-            // Last, since the service may join it to a room until now.
+            // Last, because until now the service could still join it to a room.
             self.rooms.leave_all(service, handle);
             let Some(Entry::Stream(stream)) = self.net.take(handle) else { continue };
             let slot = &mut self.hosts[service];
@@ -275,10 +276,10 @@ impl Reactor {
         }
     }
 
-    /// In a drain: ends the connections that have nothing to send any more. One
-    /// that was busy a moment ago may have output on its way in the kernel, which
-    /// a plain close and a late byte of the peer would destroy: it is half-closed
-    /// and waits for its peer a little longer.
+    /// In a drain: closes the connections that have nothing left to send. A
+    /// connection that was busy a moment ago may have output on its way in the
+    /// kernel, which a plain close and a late byte from the peer would destroy: it
+    /// is half-closed and waits for its peer a little longer.
     pub(crate) fn close_idle(&mut self) {
         let is_idle = |stream: &Stream| match stream.state {
             State::Open => stream.outbox.is_none() && !stream.more_to_send,
@@ -292,7 +293,7 @@ impl Reactor {
         }
     }
 
-    /// Ends a service and everything of it.
+    /// Ends a service and everything that belongs to it.
     pub(crate) fn stop_service(&mut self, service: ServiceId) {
         let its = self.net.handles(|entry| match entry {
             Entry::Listener(listener) => listener.service == service,

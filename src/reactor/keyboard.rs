@@ -1,7 +1,9 @@
-//! Standard input as one more thing to wait for.
+//! Standard input, as one more event source of the poll.
 //!
-//! A terminal or a pipe goes into the poll. A file does not, so an offload
-//! thread reads it.
+//! A terminal or a pipe goes into the poll. A file cannot (epoll_ctl(2): EPERM), so
+//! an offload thread reads it. The descriptor stays blocking, because the shell
+//! that started us shares its mode: before each read, poll(2) says whether there is
+//! something to read.
 
 use std::io;
 
@@ -23,11 +25,11 @@ pub(crate) struct Keyboard {
     pub paused: bool,
     /// It is a file: an offload thread reads it.
     pub is_file: bool,
-    /// A read is under way there.
+    /// That thread is reading.
     pub reading: bool,
 }
 
-/// What a read on an offload thread came to.
+/// The outcome of a read on an offload thread.
 pub(crate) struct FileRead(pub io::Result<Vec<u8>>);
 
 impl Keyboard {
@@ -75,7 +77,7 @@ impl Keyboard {
 impl Reactor {
     pub(crate) fn open_keyboard(&mut self, service: ServiceId) {
         if !self.net.handles(|entry| matches!(entry, Entry::Keyboard(_))).is_empty() {
-            // There is one standard input, and it is read already.
+            // There is only one standard input, and it is open already.
             return self.pause_keyboard(service, false);
         }
         match self.net.insert(Entry::Keyboard(Box::new(Keyboard::new(service)))) {

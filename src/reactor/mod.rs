@@ -1,8 +1,9 @@
 //! The event loop: it knows sockets, clocks and buffers, and no protocol.
 //!
-//! [`Reactor::turn`] is the whole of it. Read that first, then `readiness`
-//! (why events are latched), `stream` (how a byte is read and written),
-//! `rooms` (how one message reaches many) and `outbox` (what backpressure is).
+//! [`Reactor::turn`] is the whole of it. Read that first, then `readiness` (why
+//! events are latched), `stream` (how a byte is read and written), `rooms` (how one
+//! message reaches many), `outbox` (how backpressure works) and `ending` (how a
+//! connection ends).
 
 #[cfg(feature = "simulated")]
 pub(crate) mod audit;
@@ -49,22 +50,22 @@ use crate::service::{AnyService, Service};
 use crate::system::simulated::World;
 use crate::system::{self, System, Waker, Workers};
 
-/// Bytes that one read may take: shared by all connections, for no two read at
-/// the same time. Measured: an echo of 256 KiB costs a quarter less than with
+/// The size of the read buffer, which all connections share: only one of them reads
+/// at a time. Measured: a 256 KiB echo costs a quarter less than with a buffer of
 /// 64 KiB.
 const READ_BUFFER: usize = 256 * 1024;
-/// The longest line that is kept, whatever the limit says.
+/// The longest line that the reactor keeps, even if the limit allows more.
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
-/// Events taken from the kernel in one turn.
-const EVENTS_A_TURN: usize = 1024;
-/// Connections and sockets served in one turn before the poll is asked again:
-/// one pass over what was ready when the turn began.
-const CALLS_A_TURN: usize = 4096;
+/// Events taken from the kernel per turn.
+const EVENTS_PER_TURN: usize = 1024;
+/// Connections and sockets served per turn, before the reactor polls again: one
+/// pass over those that were ready when the turn began.
+const CALLS_PER_TURN: usize = 4096;
 
 /// One thread, one [`Poll`], any number of services.
 ///
-/// Add services with [`Reactor::host`], then [`Reactor::run`] it until it was
-/// told to end: by a signal after [`Reactor::watch_signals`], by a
+/// Add services with [`Reactor::host`], then call [`Reactor::run`]. It returns once
+/// the reactor is told to end: by a signal after [`Reactor::watch_signals`], by a
 /// [`Remote`], or by a service.
 pub struct Reactor {
     system: System,
@@ -77,7 +78,7 @@ pub struct Reactor {
     net: Net,
     hosts: Hosts,
     rooms: Rooms,
-    /// Boxed, since it changes hands twice a call; `None` during one.
+    /// Boxed, because every call moves it twice; `None` while a call runs.
     effects: Option<Box<Effects>>,
     outgoing: Outgoings,
     receiver: DatagramReceiver,
@@ -87,20 +88,21 @@ pub struct Reactor {
     pending: VecDeque<Pending>,
     spare: listener::Spare,
     buffer: Vec<u8>,
-    /// The most that can be kept of a connection's input and still be read on.
+    /// The most unread input that a connection can keep and still find room in the
+    /// buffer for more.
     longest_input: usize,
     max_connections: usize,
     start: Instant,
     /// The time of this turn.
     now: Instant,
-    /// A second request to end came: what is unsent is cut.
+    /// A second request to end has come: unsent output is dropped.
     ends_now: bool,
-    /// More jobs may have finished than were taken in.
+    /// Offloaded jobs may have finished that the reactor has not taken in yet.
     has_answers: bool,
     failure: Option<String>,
 }
 
-/// What another thread may ask for.
+/// What another thread can ask the reactor to do.
 enum Command {
     Drain,
 }
@@ -133,7 +135,8 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Asks for a graceful end, see [`Reactor::drain`]; the second time at once.
+    /// Asks the reactor to end in order, see [`Reactor::drain`]; asked a second
+    /// time, it ends at once.
     pub fn drain(&self) {
         // Both fail only when the reactor has ended already.
         let _ = self.commands.send(Command::Drain);
@@ -145,9 +148,9 @@ impl Reactor {
     /// A reactor without services.
     ///
     /// # Errors
-    /// When the system gives no poll (descriptors or memory ran out).
+    /// If the system cannot create a poll: it is out of descriptors or memory.
     pub fn new() -> io::Result<Reactor> {
-        Reactor::on(System::kernel(EVENTS_A_TURN)?)
+        Reactor::on(System::kernel(EVENTS_PER_TURN)?)
     }
 
     /// A reactor in a world in memory.
@@ -188,7 +191,7 @@ impl Reactor {
         })
     }
 
-    /// Bounds the connections of all services together; 0 is no bound.
+    /// Limits the connections of all services together; 0 means no limit.
     pub fn set_max_connections(&mut self, connections: usize) {
         self.max_connections = connections;
     }
@@ -203,14 +206,14 @@ impl Reactor {
         HostBuilder::new(self, name, service)
     }
 
-    /// Takes a service out: its sockets close and its connections are cut.
+    /// Removes a service: closes its sockets and cuts off its connections.
     pub fn remove(&mut self, service: ServiceId) {
         self.refresh_clock();
         self.stop_service(service);
         self.reap();
     }
 
-    /// What the reactor counted so far.
+    /// What the reactor has counted so far.
     pub fn statistics(&self) -> Statistics {
         self.net.statistics
     }
@@ -220,10 +223,11 @@ impl Reactor {
         Remote { commands: self.commands.0.clone(), waker: Arc::clone(&self.waker) }
     }
 
-    /// Turns until it is told to end and all output is out, or cut.
+    /// Runs the loop until the reactor is told to end and all output is out, or its
+    /// time is up.
     ///
     /// # Errors
-    /// When the poll fails, or a service [gave up](crate::service::Context::fail).
+    /// If the poll fails, or a service [gave up](crate::service::Context::fail).
     pub fn run(&mut self) -> Result<(), RunError> {
         while !self.has_ended() {
             self.turn(None).map_err(RunError::Poll)?;
@@ -261,7 +265,7 @@ impl Reactor {
     ///    closed only when no work is left: what had arrived before is answered.
     ///
     /// # Errors
-    /// When the poll fails.
+    /// If the poll fails.
     pub fn turn(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         self.wait_for_events(at_most)?;
         self.refresh_clock();
@@ -276,7 +280,7 @@ impl Reactor {
         Ok(())
     }
 
-    /// The only clock read of a turn, but for the one that sets the alarm.
+    /// Reads the clock: once per turn, and once more only when the alarm is set.
     fn refresh_clock(&mut self) {
         self.now = self.system.now();
         self.net.now = micros(self.now.duration_since(self.start));
@@ -359,9 +363,9 @@ impl Reactor {
         }
     }
 
-    /// Ends in order: listeners close, idle connections close at once, pending
-    /// output goes out until the drain timeout, the rest is cut. Asked again,
-    /// it ends at once.
+    /// Begins an orderly end: closes the listeners and idle connections, sends
+    /// pending output until the drain timeout, then cuts off the rest. Called
+    /// again, it ends the reactor at once.
     pub fn drain(&mut self) {
         if self.net.draining_since.is_some() {
             self.ends_now = true;
@@ -377,7 +381,7 @@ impl Reactor {
         }
     }
 
-    /// Closes what is idle, once what had arrived before is answered.
+    /// Closes idle connections once everything that had arrived is answered.
     fn go_on_draining(&mut self) {
         if self.net.draining_since.is_some() && !self.has_work() {
             self.close_idle();
@@ -385,7 +389,7 @@ impl Reactor {
         }
     }
 
-    /// Whether [`Reactor::run`] would return: for those who call
+    /// Whether [`Reactor::run`] would return, for programs that call
     /// [`Reactor::turn`] themselves.
     pub fn has_ended(&self) -> bool {
         self.ends_now

@@ -24,15 +24,15 @@ pub(crate) enum Entry {
     Keyboard(Box<Keyboard>),
 }
 
-/// An entry in its place of the slab. The place is used again, the generation not.
-/// It begins with a pair of cache lines, as [`Stream`] wants it.
+/// An entry in its place in the slab. A place is reused, a generation never is. It
+/// is aligned to a pair of cache lines, as [`Stream`] needs it.
 #[repr(C, align(128))]
 struct Place {
     generation: Generation,
     entry: Entry,
 }
 
-// mio's sockets are larger where debug assertions are on.
+// With debug assertions mio's sockets are larger.
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(debug_assertions)))]
 const _: () = assert!(size_of::<Place>() == 128, "a connection has outgrown its two cache lines");
 
@@ -64,27 +64,28 @@ impl Entry {
     }
 }
 
-/// So many that the allocator maps them, and their successors when there are
-/// more: what is not used yet costs no memory, and what is left behind is given back.
+/// Enough for the allocator to map the slab, and each larger one that replaces it,
+/// as pages of its own: unused places cost no memory, and the pages of an old slab
+/// go back to the system.
 const PLACES_AT_FIRST: usize = 2048;
 
 pub(crate) struct Net {
     registry: Registry,
     entries: Slab<Place>,
     generations: Generations,
-    /// Who is to be served; each at most once (the latch knows).
+    /// The ready queue; the latches see to it that nobody is in it twice.
     pub ready: VecDeque<Handle>,
-    /// Who is to be reaped at the end of the turn.
+    /// The connections to reap at the end of the turn.
     pub closing: Vec<Handle>,
     pub timers: Timers,
     pub statistics: Statistics,
     pub notices: Notices,
-    /// Microseconds since the reactor's start, of this turn.
+    /// The time of this turn, in microseconds since the reactor's start.
     pub now: u64,
     /// When the drain began.
     pub draining_since: Option<u64>,
     pub loop_guard: LoopGuard,
-    /// Listeners that wait for a descriptor.
+    /// Listeners that wait for a free descriptor.
     pub starved_listeners: Vec<Handle>,
 }
 
@@ -110,7 +111,8 @@ impl Net {
         (&mut self.generations, &self.statistics)
     }
 
-    /// Registers a socket, once for its whole life: both directions, edge-triggered.
+    /// Registers a socket once for its whole life, edge-triggered and for both
+    /// directions.
     pub fn insert(&mut self, entry: Entry) -> io::Result<Handle> {
         let generation = self.generations.next();
         let vacant = self.entries.vacant_entry();
@@ -133,8 +135,8 @@ impl Net {
         Ok(handle)
     }
 
-    /// Takes an entry out; dropping it closes its descriptor, which takes it
-    /// out of the poll.
+    /// Takes an entry out. Dropping it closes its descriptor, which takes it out of
+    /// the poll.
     pub fn take(&mut self, handle: Handle) -> Option<Entry> {
         self.get(handle)?;
         let entry = self.entries.remove(handle.key as usize).entry;
@@ -196,7 +198,7 @@ impl Net {
         }
     }
 
-    /// Queues what waited for its room.
+    /// Puts an entry that waited for its room back into the ready queue.
     pub fn unpark(&mut self, handle: Handle) {
         let now = self.now;
         if let Some(entry) = self.get(handle) {
@@ -208,8 +210,8 @@ impl Net {
         }
     }
 
-    /// Queues a connection that is readable still and may be read: no event
-    /// will announce what is latched already.
+    /// Queues a connection that is still readable and may be read: no event will
+    /// announce what is latched already.
     pub fn read_on(&mut self, handle: Handle) {
         let now = self.now;
         if let Some(stream) = self.stream(handle)
@@ -221,7 +223,7 @@ impl Net {
         }
     }
 
-    /// The next to serve, which may queue itself again from now on.
+    /// The next entry to serve. From now on it can be queued again.
     pub fn next_ready(&mut self) -> Option<(Handle, Kind)> {
         loop {
             let handle = self.ready.pop_front()?;
@@ -232,8 +234,8 @@ impl Net {
         }
     }
 
-    /// Makes sure that the timers wake a connection in time. This costs no
-    /// heap operation unless its next deadline is earlier than all before.
+    /// Makes sure that the timers wake a connection in time. This costs no heap
+    /// operation unless its next deadline is earlier than every wake-up it has.
     pub fn arm(&mut self, handle: Handle, hosts: &Hosts) {
         let draining_since = self.draining_since;
         let Some(stream) = self.stream(handle) else { return };
@@ -249,7 +251,8 @@ impl Net {
         }
     }
 
-    /// Drops wake-ups that mean nothing any more, once they are the most.
+    /// Drops the wake-ups that have lost their meaning, once they are in the
+    /// majority.
     pub fn compact_timers(&mut self, hosts: &Hosts) {
         if !self.timers.is_mostly_stale() {
             return;

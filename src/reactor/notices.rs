@@ -1,11 +1,11 @@
 //! Log lines about refusals, drops, limits and faults: at info, and rate-limited,
-//! so that an attack on the daemon is no attack on its log.
+//! so that an attack on the daemon does not flood its log.
 
 use std::fmt;
 
 use crate::reactor::time::timers::SECOND;
 
-/// What a notice is about; each kind has a rate of its own.
+/// What a notice is about; each kind has its own rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
     Refused,
@@ -18,8 +18,8 @@ pub(crate) enum Notice {
 }
 
 const KINDS: usize = 7;
-/// Lines of one kind in one second; the rest is counted.
-const LINES_A_SECOND: u32 = 5;
+/// Lines of one kind per second; the rest is only counted.
+const LINES_PER_SECOND: u32 = 5;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
@@ -32,7 +32,7 @@ struct Window {
 pub(crate) struct Notices([Window; KINDS]);
 
 impl Notices {
-    /// Logs, unless this kind was logged often within this second.
+    /// Logs a line, unless its kind has used up its lines of this second.
     pub fn say(&mut self, kind: Notice, now: u64, line: fmt::Arguments<'_>) {
         match self.0[kind as usize].admit(now / SECOND) {
             Some(0) => log::info!("{line}"),
@@ -43,7 +43,7 @@ impl Notices {
 }
 
 impl Notices {
-    /// Says how many lines were kept back, at the end.
+    /// At the end, logs how many lines were suppressed.
     pub fn finish(&mut self) {
         let suppressed: u64 = self.0.iter_mut().map(|window| std::mem::take(&mut window.suppressed)).sum();
         if suppressed > 0 {
@@ -53,13 +53,14 @@ impl Notices {
 }
 
 impl Window {
-    /// How many lines were kept back before this one, or `None` to keep it back.
+    /// How many lines were suppressed before this one, or `None` if this one must
+    /// be too.
     fn admit(&mut self, second: u64) -> Option<u64> {
         if self.second != second {
             self.second = second;
             self.lines = 0;
         }
-        if self.lines == LINES_A_SECOND {
+        if self.lines == LINES_PER_SECOND {
             self.suppressed += 1;
             return None;
         }

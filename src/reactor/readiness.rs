@@ -9,17 +9,17 @@
 
 use crate::system::Readiness;
 
-/// Remembered readiness of one socket, and whether it waits in the ready queue.
+/// The remembered readiness of one socket, and whether it waits in the ready queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Latch(u8);
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
-/// A FIN is in the kernel's queue already: no further edge will announce it,
-/// so a short read does not mean that there is nothing left to read.
+/// A FIN is in the kernel's queue already. No further edge will announce it, so a
+/// short read does not mean that nothing is left to read.
 const READ_CLOSED: u8 = 4;
 const QUEUED: u8 = 8;
-/// Its room is full: it waits there and not in the ready queue.
+/// Its room is full: it waits for the room, and not in the ready queue.
 const PARKED: u8 = 16;
 
 impl Latch {
@@ -48,15 +48,15 @@ impl Latch {
         self.0 & WRITABLE != 0
     }
 
-    /// A read returned fewer bytes than it was offered room for: the socket is
-    /// drained, which saves the second read that would only say WouldBlock.
+    /// A read returned fewer bytes than the buffer had room for, so the socket is
+    /// drained. Knowing that saves a second read, which would only say WouldBlock.
     pub fn short_read(&mut self) {
         if self.0 & READ_CLOSED == 0 {
             self.0 &= !READABLE;
         }
     }
 
-    /// Nothing to read now (WouldBlock), or ever again (end of input).
+    /// There is nothing to read now (WouldBlock), or ever again (end of input).
     pub fn drained(&mut self) {
         self.0 &= !(READABLE | READ_CLOSED);
     }

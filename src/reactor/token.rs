@@ -1,9 +1,9 @@
 //! Handles: what a `mio::Token` means.
 //!
-//! A slab reuses its keys and the kernel its descriptor numbers at once, so an
-//! event of this batch may name something that was closed and replaced in the
-//! same batch. Every handle therefore carries a generation, and one that is
-//! out of date finds nothing.
+//! A slab reuses its keys at once, and the kernel its descriptor numbers. So an
+//! event may name something that was closed and replaced earlier in the same batch.
+//! Every handle therefore carries a generation, and one that is out of date finds
+//! nothing.
 
 use mio::Token;
 

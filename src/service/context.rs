@@ -36,8 +36,8 @@ impl Context<'_> {
         self.now
     }
 
-    /// The time of this very moment, for what has to be measured within a turn.
-    /// It costs a clock read, about 25 ns.
+    /// The time at this moment, for what must be measured within a turn. It costs a
+    /// clock read, about 25 ns.
     pub fn moment(&self) -> Instant {
         match self.virtual_clock {
             Some(_) => self.now,
@@ -58,7 +58,7 @@ impl Context<'_> {
         self.limits
     }
 
-    /// What the reactor counted since its start.
+    /// What the reactor has counted since its start.
     pub fn statistics(&self) -> &Statistics {
         self.statistics
     }
@@ -68,7 +68,7 @@ impl Context<'_> {
         self.connection.map(|(id, _)| id)
     }
 
-    /// The address of the connection's, or the datagram's, other end.
+    /// The address of the peer of this connection or datagram.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.connection.map(|(_, peer)| *peer).or_else(|| self.datagram.map(|peer| peer.address))
     }
@@ -78,16 +78,18 @@ impl Context<'_> {
         self.datagram.copied()
     }
 
-    /// Sends bytes to this connection: they are copied once, and all that a
-    /// callback sends goes out in one write. As with everything else that is
-    /// about this connection, nothing happens in a callback that is about
-    /// none, such as [`Service::tick`](super::Service::tick): there, [`Context::tell`] names one.
+    /// Sends bytes to this connection. They are copied once, and everything that a
+    /// callback sends goes out in one write. In a callback that is about no
+    /// connection, such as [`Service::tick`](super::Service::tick), this does
+    /// nothing, as with everything else about this connection; [`Context::tell`]
+    /// names one.
     pub fn send(&mut self, bytes: &[u8]) {
         self.effects.send(bytes);
     }
 
     /// Sends bytes of this callback's input, by the range that
-    /// [`Input::consume`](super::Input::consume) returned: they are not copied at all.
+    /// [`Input::consume`](super::Input::consume) returned. They are not copied at
+    /// all.
     ///
     /// # Panics
     /// If the range is not within the input of this callback.
@@ -99,8 +101,9 @@ impl Context<'_> {
         self.effects.send_input(range);
     }
 
-    /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once everything sent so far is out,
-    /// so that a long answer never has to be held in memory.
+    /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once
+    /// everything sent so far is out, so that a long answer never has to be in
+    /// memory.
     pub fn more_to_send(&mut self) {
         self.effects.more_to_send = true;
     }
@@ -123,14 +126,14 @@ impl Context<'_> {
         }
     }
 
-    /// Sends a datagram to a peer that was heard before, from the address that
-    /// it had asked.
+    /// Sends a datagram to a peer that was heard before, from the address that the
+    /// peer had asked.
     pub fn send_to_peer(&mut self, to: DatagramPeer, datagram: &[u8]) {
         self.outgoing.push(to, datagram, false);
     }
 
-    /// Makes this connection, or the sender of this datagram, a member of a
-    /// room; if it is one, changes how it hears.
+    /// Makes this connection, or the sender of this datagram, a member of a room.
+    /// If it is a member already, this changes how it hears.
     pub fn join(&mut self, room: Room, how: Membership) {
         if let Some((ConnectionId(handle), _)) = self.connection {
             self.rooms.join(self.service, room, handle, how);
@@ -156,9 +159,9 @@ impl Context<'_> {
         self.rooms.leave_peer(self.service, room, peer);
     }
 
-    /// Sends a message to all members of a room but this connection, or the
-    /// sender of this datagram. It goes out at the end of the turn. False if
-    /// the room holds so much already that the message is dropped.
+    /// Sends a message to all members of a room except this connection, or the
+    /// sender of this datagram. It goes out at the end of the turn. Returns false
+    /// if the room holds so much already that the message is dropped.
     pub fn publish(&mut self, room: Room, message: &[u8]) -> bool {
         let speaker = match (self.connection, self.datagram) {
             (Some((ConnectionId(handle), _)), _) => Some(handle.generation),
@@ -169,20 +172,20 @@ impl Context<'_> {
         self.rooms.publish(self.service, room, speaker, message)
     }
 
-    /// As [`Context::publish`], to all members of a room.
+    /// Like [`Context::publish`], but to all members of a room.
     pub fn publish_to_all(&mut self, room: Room, message: &[u8]) -> bool {
         self.effects.room = Some(room);
         self.rooms.publish(self.service, room, None, message)
     }
 
-    /// Sends something to the service of that name; it gets it in
+    /// Sends a message to the service of that name, which gets it in
     /// [`Service::message`](super::Service::message) after this callback.
     pub fn post(&mut self, service: &str, message: Message) {
         self.effects.others.push(Effect::Post { service: service.to_owned(), message });
     }
 
-    /// Runs a job on another thread: what blocks or burns CPU. Its result comes
-    /// back as [`Service::finished`](super::Service::finished).
+    /// Runs a job that blocks or burns CPU on another thread. Its result comes back
+    /// in [`Service::finished`](super::Service::finished).
     pub fn offload<T: Any + Send>(&mut self, job: impl FnOnce() -> T + Send + 'static) {
         let job = Box::new(move || Box::new(job()) as Box<dyn Any + Send>);
         self.effects.others.push(Effect::Offload(job));
@@ -205,46 +208,48 @@ impl Context<'_> {
         self.effects.others.push(Effect::Connect { to, local: None });
     }
 
-    /// As [`Context::connect`], from an address of this machine; port 0 takes a
-    /// free one. One address has about 28,000 ports for connections to one
-    /// server, so more of them need more addresses.
+    /// Like [`Context::connect`], from an address of this machine; port 0 takes a
+    /// free one. One address has about 28,000 ports for connections to one server,
+    /// so more connections need more addresses.
     pub fn connect_from(&mut self, local: SocketAddr, to: SocketAddr) {
         self.effects.others.push(Effect::Connect { to, local: Some(local) });
     }
 
-    /// Calls [`Service::timeout`](super::Service::timeout) at that time, instead of any set before.
+    /// Calls [`Service::timeout`](super::Service::timeout) at that time, instead of
+    /// at any time set before.
     pub fn set_deadline(&mut self, at: Instant) {
         self.effects.deadline = Some(Some(at));
     }
 
-    /// As [`Context::set_deadline`], `after` from now.
+    /// Like [`Context::set_deadline`], `after` from now.
     pub fn set_deadline_after(&mut self, after: Duration) {
         self.set_deadline(self.now + after);
     }
 
-    /// Takes the deadline back.
+    /// Clears the deadline.
     pub fn clear_deadline(&mut self) {
         self.effects.deadline = Some(None);
     }
 
-    /// Calls [`Service::tick`](super::Service::tick) once at that time, instead of any set before.
+    /// Calls [`Service::tick`](super::Service::tick) once at that time, instead of
+    /// at any time set before.
     pub fn set_tick(&mut self, at: Instant) {
         self.effects.others.push(Effect::Tick(Some(at)));
     }
 
-    /// Takes the tick back.
+    /// Clears the tick.
     pub fn clear_tick(&mut self) {
         self.effects.others.push(Effect::Tick(None));
     }
 
-    /// Leaves this connection unread until then, so that TCP slows its peer
-    /// down; what is unread now is shown again at that time.
+    /// Leaves this connection unread until then, so that TCP slows its peer down.
+    /// What is unread now is shown again at that time.
     pub fn pause_until(&mut self, at: Instant) {
         self.effects.pause_until = Some(at);
     }
 
-    /// Ends this connection in order: what was sent goes out, then the end is
-    /// signalled, and the peer's remaining input is discarded for a while, so
+    /// Ends this connection in order: what was sent goes out, then the connection
+    /// is half-closed and the peer's remaining input is discarded for a while, so
     /// that no reset destroys the answer on its way.
     pub fn close(&mut self) {
         if self.effects.closing == Closing::No {
@@ -252,8 +257,8 @@ impl Context<'_> {
         }
     }
 
-    /// As [`Context::close`], for one of the reasons that a client can be given
-    /// up for: the log names it. The words are the service's to send.
+    /// Like [`Context::close`], for one of the reasons to give a client up, which
+    /// the log then names. Send the words yourself.
     pub fn close_for(&mut self, why: Farewell) {
         if self.effects.closing != Closing::Abort {
             self.effects.closing = Closing::GiveUp(why);
@@ -270,18 +275,19 @@ impl Context<'_> {
         self.effects.others.push(Effect::CloseOther(connection));
     }
 
-    /// Logs a line about a limit that was hit or somebody who was dropped, at
-    /// info and with the service's name; a flood of them is cut short.
+    /// Logs a line about a limit that was hit or a client that was dropped, at info
+    /// and with the service's name. A flood of such lines is cut short.
     pub fn report(&mut self, line: impl Into<String>) {
         self.effects.others.push(Effect::Report(line.into()));
     }
 
-    /// Reads standard input; it comes as [`Service::keyboard`](super::Service::keyboard).
+    /// Reads standard input, which comes in
+    /// [`Service::keyboard`](super::Service::keyboard).
     pub fn read_keyboard(&mut self) {
         self.effects.others.push(Effect::ReadKeyboard);
     }
 
-    /// Stops reading standard input for now.
+    /// Stops reading standard input for the time being.
     pub fn pause_keyboard(&mut self) {
         self.effects.others.push(Effect::PauseKeyboard);
     }
@@ -291,7 +297,7 @@ impl Context<'_> {
         self.effects.others.push(Effect::ResumeKeyboard);
     }
 
-    /// Ends the loop in order: output that is under way goes out first.
+    /// Ends the loop in order: output that is under way still goes out.
     pub fn stop(&mut self) {
         self.effects.others.push(Effect::Stop);
     }

@@ -1,8 +1,8 @@
 //! What a callback asks for, kept until it has returned.
 //!
-//! Services never touch a socket: they note their wishes here and the reactor
-//! carries them out afterwards. So closing a member in mid-broadcast is safe,
-//! and a callback that panicked is as if it had not been called.
+//! Services never touch a socket: they note effects here, and the reactor carries
+//! them out afterwards. So closing a member in the middle of a broadcast is safe,
+//! and a callback that panicked is as if it had never been called.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -29,16 +29,16 @@ pub(crate) enum Closing {
     No,
     /// Finish the output, half-close, wait for the peer's end.
     Close,
-    /// As `Close`, for a reason that is not the service's own.
+    /// Like `Close`, for a reason that the log names.
     GiveUp(Farewell),
-    /// At once, with RST.
+    /// At once, with a reset.
     Abort,
 }
 
 /// A job for an offload thread.
 pub(crate) type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
-/// What concerns something else than this connection. These are rare.
+/// What concerns anything but this connection. These are rare.
 pub(crate) enum Effect {
     Tell { to: ConnectionId, bytes: Range<usize> },
     CloseOther(ConnectionId),
@@ -66,7 +66,7 @@ pub(crate) struct Outgoing {
     pub is_answer: bool,
 }
 
-/// One callback's wishes. The vectors are reused from call to call.
+/// The effects of one callback. The vectors are reused from call to call.
 #[derive(Default)]
 pub(crate) struct Effects {
     pub scratch: Vec<u8>,
@@ -103,16 +103,16 @@ impl Effects {
         }
     }
 
-    /// Whether nothing was asked for that could bring a deadline closer.
+    /// Whether nothing was asked for that could move a deadline closer.
     pub fn is_only_answer(&self) -> bool {
-        self.closing == Closing::No
+        matches!(self.closing, Closing::No)
             && self.deadline.is_none()
             && self.pause_until.is_none()
             && !self.more_to_send
     }
 
-    /// Empties it for the next callback and keeps what is allocated, unless
-    /// one large answer made it so large that keeping it would be a waste.
+    /// Empties it for the next callback and keeps its memory, unless one large
+    /// answer made it so large that keeping it would be a waste.
     pub fn clear(&mut self) {
         const WORTH_KEEPING: usize = 512 * 1024;
         self.scratch.clear();
@@ -127,7 +127,7 @@ impl Effects {
     }
 }
 
-/// Datagrams noted by callbacks and not yet handed to the kernel.
+/// Datagrams that callbacks have noted and the kernel has not been handed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoings {
     pub list: Vec<Outgoing>,
@@ -148,7 +148,7 @@ impl Outgoings {
         self.bytes.shrink_to(1024 * 1024);
     }
 
-    /// How much is noted, to go back to when a callback panics.
+    /// How much is noted, to return to if a callback panics.
     pub fn mark(&self) -> (usize, usize) {
         (self.list.len(), self.bytes.len())
     }

@@ -6,8 +6,9 @@ use std::num::NonZeroU32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceId(pub(crate) u32);
 
-/// Tells apart what had the same place one after the other. No two connections,
-/// sockets or members of rooms have the same, and a later one is greater.
+/// Tells apart what has the same place one after the other. No two connections,
+/// sockets or members of rooms have the same generation, and a later one is
+/// greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Generation(NonZeroU32);
 
@@ -21,7 +22,7 @@ impl Generation {
     }
 }
 
-/// Counts the generations of a reactor.
+/// Gives out the generations of a reactor.
 #[derive(Debug)]
 pub(crate) struct Generations {
     next: NonZeroU32,
@@ -41,7 +42,7 @@ impl Generations {
     }
 }
 
-/// An entry of the reactor's slab, of one generation.
+/// Names an entry of the reactor's slab, of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Handle {
     pub generation: Generation,
@@ -56,8 +57,8 @@ impl Handle {
     }
 }
 
-/// Names one connection for as long as the program runs: a later connection
-/// never has the same name, even on the same descriptor.
+/// Names one connection for as long as the program runs: no later connection has
+/// the same name, even on the same descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) Handle);
 

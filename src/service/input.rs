@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// A cursor over all bytes of a connection that its service has not consumed:
-/// what it left unread before, then what arrived now, as one slice.
+/// A cursor over all bytes of a connection that its service has not consumed: what
+/// it left unread before, then what has arrived now, as one slice.
 #[derive(Debug)]
 pub struct Input<'a> {
     bytes: &'a [u8],
@@ -21,8 +21,8 @@ impl<'a> Input<'a> {
         &self.bytes[self.consumed..]
     }
 
-    /// Consumes the next `count` bytes (at most what there is) and says where
-    /// they stand, for [`Context::send_input`](super::Context::send_input).
+    /// Consumes the next `count` bytes, or as many as there are, and says where
+    /// they are, for [`Context::send_input`](super::Context::send_input).
     pub fn consume(&mut self, count: usize) -> Range<usize> {
         let start = self.consumed;
         self.consumed += count.min(self.bytes.len() - start);

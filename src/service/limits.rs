@@ -10,25 +10,25 @@ pub struct Limits {
     pub connections: usize,
     /// Connections open at once from one IP address. One more is turned away.
     pub connections_per_peer: usize,
-    /// How long a connection that the service asked for may take to be made.
+    /// How long a connection that the service asked for may take to be established.
     pub connect_timeout: Option<Duration>,
     /// A connection that neither sent nor took a byte for this long is closed.
     pub idle_timeout: Option<Duration>,
-    /// From the first byte of a message to its last one. It runs per message
-    /// and not per byte, so that a slow sender cannot hold a slot for ever.
+    /// From the first byte of a message to its last one. It runs per message and
+    /// not per byte, so that a slow sender cannot hold a slot forever.
     pub message_timeout: Option<Duration>,
-    /// How long output may wait without the peer taking a single byte of it.
+    /// How long output may wait while the peer takes not a single byte of it.
     pub send_timeout: Option<Duration>,
     /// Bytes of a line, and of what a service leaves unread.
     pub line_length: usize,
     /// Bytes queued for a peer that does not take them; a member of a room
     /// that stays above it is dropped.
     pub output_limit: usize,
-    /// Messages a second from one chat member.
+    /// Messages per second from one chat member.
     pub messages_per_second: Rate,
-    /// Answers a second to one source address, over UDP.
+    /// Answers per second to one source address, over UDP.
     pub datagrams_per_second: Rate,
-    /// How long output may take to go out once the daemon was told to end.
+    /// How long output may take to go out once the daemon is told to end.
     pub drain_timeout: Option<Duration>,
 }
 
@@ -64,7 +64,7 @@ pub struct Rate {
     pub per_second: u32,
     /// Tokens that a full bucket holds.
     pub burst: u32,
-    /// Whether it also holds for peers on the loopback interface.
+    /// Whether it also applies to peers on the loopback interface.
     pub loopback: bool,
 }
 
@@ -72,8 +72,8 @@ impl Rate {
     /// No limit at all.
     pub const OFF: Rate = Rate { per_second: 0, burst: 0, loopback: false };
 
-    /// The limit as a setting gives it: it holds for every peer, and five
-    /// seconds' worth may come at once. 0 is [`Rate::OFF`].
+    /// The limit as a setting gives it: it applies to every peer, and five seconds'
+    /// worth may come at once. 0 is [`Rate::OFF`].
     pub fn per_second(per_second: u32) -> Rate {
         Rate { per_second, burst: per_second.saturating_mul(5), loopback: true }
     }

@@ -1,10 +1,10 @@
 //! The seam between the reactor and a service.
 //!
-//! A [`Service`] is a state machine without socket and clock: bytes and `now`
-//! come in, effects go out through the [`Context`]. So it is tested in memory,
-//! with virtual time, at any split of its input (see [`crate::rehearsal`]), and
-//! the same trait serves both ends of a connection: the daemon's services
-//! accept, the clients `connect`.
+//! A [`Service`] is a state machine without socket and clock: bytes and `now` come
+//! in, effects go out through the [`Context`]. So it can be tested in memory, with
+//! virtual time, and with its input split anywhere (see [`crate::rehearsal`]). The
+//! same trait serves both ends of a connection: the daemon's services accept, the
+//! clients `connect`.
 
 pub(crate) mod any;
 mod context;
@@ -36,74 +36,77 @@ pub use sockets::{Bound, DatagramSpec, Multicast, Transport};
 pub use statistics::Statistics;
 pub use token_bucket::TokenBucket;
 
-/// What one service does. Every method has a default: implement those that
-/// your protocol needs.
+/// What one service does. Every method has a default: implement those that your
+/// protocol needs.
 ///
-/// One value serves all connections and UDP sockets of its service; what
-/// belongs to one connection is its `Session`. No method may block: what takes
-/// long goes through [`Context::offload`]. A panic ends the connection it
-/// happened on, and the third one ends the service.
+/// One value serves all connections and UDP sockets of its service; what belongs to
+/// one connection is its `Session`. No method may block: anything slow goes through
+/// [`Context::offload`]. A panic ends the connection that the call was about, and
+/// the third panic ends the service.
 pub trait Service {
     /// One connection's state.
     type Session: Default;
 
-    /// The service starts: its sockets are open.
+    /// The service starts; its sockets are open.
     fn start(&mut self, _cx: &mut Context<'_>) {}
 
-    /// A connection that was [asked for](Context::connect) has its session and
-    /// is under way: the first call about it, in the order of the asking. Its
-    /// next is `open` or `closed`. It cannot ask for another.
+    /// A connection that the service [asked for](Context::connect) has its session
+    /// and is under way. This is the first call about it, in the order in which
+    /// connections were asked for; the next is `open` or `closed`. It cannot ask
+    /// for another connection.
     fn connecting(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
 
-    /// A connection was accepted, or one that was asked for is established.
+    /// A connection was accepted, or one that the service asked for is established.
     fn open(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
 
-    /// Bytes arrived. What is not consumed is shown again, in front of the
-    /// next bytes; more than the line length must not be left.
+    /// Bytes arrived. What you do not consume is shown again, in front of the next
+    /// bytes. Do not leave more than the line length.
     fn receive(&mut self, _session: &mut Self::Session, input: &mut Input<'_>, _cx: &mut Context<'_>) {
         input.consume_all();
     }
 
-    /// The peer half-closed: it will send no more, but can still be answered.
-    /// `input` is what was left unread.
+    /// The peer half-closed: it sends no more, but still reads. `input` is what was
+    /// left unread.
     fn end_of_input(&mut self, _session: &mut Self::Session, _input: &mut Input<'_>, cx: &mut Context<'_>) {
         cx.close();
     }
 
-    /// After [`Context::more_to_send`]: everything sent so far is out.
+    /// Called after [`Context::more_to_send`], when everything sent so far is out.
     fn room_to_send(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
 
-    /// The deadline of [`Context::set_deadline`] passed. `input` is what was
+    /// The deadline of [`Context::set_deadline`] has passed. `input` is what was
     /// left unread.
     fn timeout(&mut self, _session: &mut Self::Session, _input: &mut Input<'_>, cx: &mut Context<'_>) {
         cx.close();
     }
 
-    /// The connection is gone, or could not be made. Nothing can be sent to it.
+    /// The connection is gone, or could not be made. Nothing can be sent to it any
+    /// more.
     fn closed(&mut self, _session: Self::Session, _why: &CloseReason, _cx: &mut Context<'_>) {}
 
     /// A datagram arrived; an empty one is data too.
     fn datagram(&mut self, _on: SocketId, _from: SocketAddr, _datagram: &[u8], _cx: &mut Context<'_>) {}
 
-    /// The service's own timer, [`Context::set_tick`].
+    /// The service's own timer went off, see [`Context::set_tick`].
     fn tick(&mut self, _cx: &mut Context<'_>) {}
 
-    /// A UDP socket was opened, at the start or by [`Context::open_socket`]; or
-    /// it could not be; or a connected one learnt that nobody listens or that
-    /// the system refuses its datagram (too long, no route).
+    /// A UDP socket was opened, at the start or by [`Context::open_socket`], or
+    /// could not be opened. Also called with an error when a connected socket
+    /// learns that nobody listens, or that the system refuses its datagram (too
+    /// long, no route).
     fn socket(&mut self, _opened: io::Result<SocketId>, _cx: &mut Context<'_>) {}
 
-    /// The answer to [`Context::offload`].
+    /// A job of [`Context::offload`] is done.
     fn finished(&mut self, _answer: Answer, _cx: &mut Context<'_>) {}
 
-    /// Something that another service [posted](Context::post).
+    /// Another service [posted](Context::post) a message.
     fn message(&mut self, _message: Message, _cx: &mut Context<'_>) {}
 
-    /// Standard input, after [`Context::read_keyboard`]; `None` at its end.
+    /// Standard input arrived, after [`Context::read_keyboard`]; `None` at its end.
     fn keyboard(&mut self, _typed: Option<&[u8]>, _cx: &mut Context<'_>) {}
 
-    /// What to say, in the protocol's words, to a client that is turned away
-    /// or given up. Empty: the protocol has no words for it.
+    /// What to say, in the protocol's words, to a client that is turned away or
+    /// given up. Empty if the protocol has no words for it.
     fn farewell(&self, _why: Farewell) -> String {
         String::new()
     }
@@ -112,7 +115,7 @@ pub trait Service {
 /// Something that one service sends to another.
 pub type Message = Box<dyn Any + Send>;
 
-/// What an offloaded job came to.
+/// The outcome of an offloaded job.
 pub struct Answer {
     /// The connection whose callback asked for it.
     pub connection: Option<ConnectionId>,
@@ -123,7 +126,7 @@ pub struct Answer {
 /// Why a job has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffloadError {
-    /// Too many jobs wait already.
+    /// Too many jobs are waiting already.
     QueueFull,
     /// The job panicked.
     Panicked,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// SO_RCVBUF of a UDP socket unless set, in bytes. With the kernel's own
+/// SO_RCVBUF of a UDP socket in bytes, unless it is set. With the kernel's own
 /// default a burst of 4,000 datagrams lost 2 % of them; with 4 MiB none.
 pub const DEFAULT_UDP_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -11,7 +11,8 @@ pub const DEFAULT_UDP_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// accept costs no `setsockopt`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SocketOptions {
-    /// SO_REUSEADDR: bind although connections of an earlier run are still in TIME_WAIT.
+    /// SO_REUSEADDR: bind even if connections of an earlier run are still in
+    /// TIME_WAIT.
     pub reuse_address: bool,
     /// SO_REUSEPORT: several programs of one user share the port, and the kernel
     /// deals out connections and datagrams among them.
@@ -24,8 +25,8 @@ pub struct SocketOptions {
     /// SO_KEEPALIVE: probe a peer that has been silent for hours.
     pub keepalive: bool,
     /// SO_LINGER, as far as a non-blocking loop can have it: how long a connection
-    /// that we closed waits for its peer to take the rest and close too (`None`:
-    /// ten seconds). Zero makes a close send RST and drop unsent output.
+    /// that we half-closed waits for its peer to take the rest and close too
+    /// (`None`: ten seconds). Zero makes a close send RST and drop unsent output.
     pub linger: Option<Duration>,
     /// TCP_NODELAY: do not wait to fill a segment (Nagle's algorithm, RFC 896).
     pub nodelay: bool,
@@ -33,7 +34,7 @@ pub struct SocketOptions {
     pub dont_route: bool,
     /// SO_BROADCAST: sending to a broadcast address is permitted.
     pub broadcast: bool,
-    /// IP_TTL, and IP_MULTICAST_TTL where datagrams go to a group: 1 to 255 hops.
+    /// IP_TTL, and IP_MULTICAST_TTL if datagrams go to a group: 1 to 255 hops.
     pub ttl: Option<u32>,
     /// Connections that the kernel completes and holds until they are accepted
     /// (listen(2)); the kernel caps it at `net.core.somaxconn`.

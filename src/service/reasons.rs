@@ -6,9 +6,9 @@ use std::io;
 /// Why a client is turned away or given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Farewell {
-    /// As many connections are open as the service or the daemon may have.
+    /// The service or the daemon has as many connections open as it may have.
     Full,
-    /// As many connections are open as one address may have.
+    /// The client's address has as many connections open as it may have.
     TooManyFromPeer,
     /// Nothing moved for the idle timeout.
     Idle,
@@ -30,8 +30,8 @@ impl fmt::Display for Farewell {
     }
 }
 
-/// Why a connection ended. What is done for each reason, `reactor/ending.rs` has
-/// in one table.
+/// Why a connection ended. The table in `reactor/ending.rs` says what is done for
+/// each reason.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -43,22 +43,22 @@ pub enum CloseReason {
     Aborted,
     /// The peer reset it: its program ended or closed with our bytes unread.
     Reset,
-    /// It was given up for a reason that the protocol may have words for.
+    /// It was given up, for a reason that the protocol may have words for.
     GivenUp(Farewell),
     /// It took nothing of its output for the send timeout.
     SendTimeout,
-    /// It did not keep up: its unsent output passed the output limit.
+    /// It did not keep up: its unsent output exceeded the output limit.
     TooSlow,
     /// The connection could not be made.
     NotConnected(io::Error),
     /// The daemon ends.
     ShuttingDown,
-    /// No time was left to end it in order: the drain timeout passed, or its
-    /// service was taken out.
+    /// There was no time left to end it in order: the drain timeout had passed, or
+    /// its service was removed.
     CutOff,
     /// The kernel reported something else.
     Failed(io::Error),
-    /// The service panicked in a call about it. It is not told of the end.
+    /// The service panicked in a call about it, and is not told of the end.
     Panicked,
 }
 

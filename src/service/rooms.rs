@@ -1,11 +1,11 @@
-//! Rooms: one message to many members, at the cost of a write a member and
-//! turn and not of a write a message and member.
+//! Rooms: one message to many members, at the cost of one write per member and
+//! turn, however many messages there are.
 //!
-//! While the services run, a room gathers what is published. At the end of the
-//! turn it is frozen into one piece that all members share, and delivered
-//! member by member within the turn's budget. What is published meanwhile
-//! gathers for the next one. This module decides who gets which bytes; it
-//! touches no socket.
+//! While the services run, a room gathers what is published. At the end of the turn
+//! this is frozen into one piece of memory that all members share, and delivered
+//! member by member within the turn's budget. What is published meanwhile gathers
+//! for the next time. This module decides who gets which bytes; it touches no
+//! socket.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,34 +15,35 @@ use bytes::{Bytes, BytesMut};
 
 use crate::service::ids::{Generation, Handle, ServiceId, SocketId};
 
-/// What a room may gather before its publishers are left unread, in bytes.
-/// Measured: an echo beside a flooded room has a p99 of 3 ms so, and of 900 ms
-/// where a room gathers without bound.
+/// The high water mark of a room, in bytes: if it has gathered this much, its
+/// publishers are left unread. Measured: an echo beside a flooded room has a p99 of
+/// 3 ms with it, and of 900 ms if a room gathers without bound.
 pub(crate) const ROOM_CAPACITY: usize = 256 * 1024;
 
-/// What a room holds at the very most, in bytes. Leaving publishers unread keeps
-/// it far below; only a service that publishes by itself can reach it.
+/// The most that a room holds, in bytes. Leaving publishers unread keeps it far
+/// below; only a service that publishes by itself can reach it.
 pub(crate) const ROOM_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A service's own number for one of its rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Room(pub u16);
 
-/// What becomes of a member that does not take what it is sent.
+/// What happens to a member that does not take what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is disconnected once its unsent output passes the output limit.
+    /// It is disconnected once its unsent output exceeds the output limit.
     Disconnect,
-    /// What it has not begun to take is replaced by what came later.
+    /// What it has not begun to take is replaced by what comes later.
     LatestFrame,
 }
 
-/// How a member of a room wants to hear.
+/// How a member of a room receives messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Membership {
-    /// For a member that does not keep up.
+    /// What happens if it does not keep up.
     pub overflow: Overflow,
-    /// The member reads lines: a LF follows each message that ends in no line end.
+    /// The member reads lines: LF follows each message that does not end in a line
+    /// end.
     pub lines: bool,
 }
 
@@ -53,17 +54,17 @@ pub struct DatagramPeer {
     pub socket: SocketId,
     /// Its address.
     pub address: SocketAddr,
-    /// The address of ours that it talks to, where the socket has several.
+    /// The address of ours that it talks to, if the socket has several.
     pub local: Option<IpAddr>,
 }
 
-/// Who is a member: `T` is how it is reached.
+/// A member, which is reached by a `T`.
 #[derive(Debug)]
 struct Member<T> {
     /// Orders the members, and names them among a turn's speakers.
     id: Generation,
     reach: T,
-    /// The first message that it hears.
+    /// The number of the first message that it hears.
     since: u64,
     how: Membership,
 }
@@ -73,7 +74,7 @@ struct Member<T> {
 struct Mark {
     end: u32,
     lines_end: u32,
-    /// Whose message it is; nobody's is heard by everybody.
+    /// Whose message it is. Everybody hears a message of nobody.
     speaker: Option<Generation>,
 }
 
@@ -82,18 +83,18 @@ struct Mark {
 struct Turn {
     /// The messages as they were published.
     plain: Bytes,
-    /// The same with a LF behind each that has no line end; only if it differs
-    /// and somebody wants it.
+    /// The same with LF after each message that has no line end; differs only if
+    /// somebody wants it.
     lines: Bytes,
     marks: Vec<Mark>,
-    /// Sorted, so that a walk over the sorted members meets them in passing.
+    /// Sorted, so that a walk over the sorted members meets them on the way.
     speakers: Vec<Generation>,
     first: u64,
-    /// Up to which connection all have been served.
+    /// The last connection that was served; those before it were too.
     served: Option<Generation>,
     /// The peer that is being served.
     peer: Option<Generation>,
-    /// How many of its messages that peer has been sent.
+    /// How many messages that peer has been sent.
     messages_to_peer: usize,
 }
 
@@ -103,7 +104,7 @@ struct State {
     room: Room,
     connections: Vec<Member<Handle>>,
     peers: Vec<Member<DatagramPeer>>,
-    /// The ids of the peers, so that none is searched for at each datagram.
+    /// The ids of the peers, so that no datagram has to search for its sender's.
     peer_ids: HashMap<(SocketId, SocketAddr), Generation>,
     published: u64,
     gathered: BytesMut,
@@ -117,18 +118,18 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     rooms: Vec<State>,
-    /// Whose turn it is to be served first, so that no room starves another.
+    /// The room to serve first, so that no room starves another.
     first: usize,
 }
 
-/// One delivery: the ranges of `bytes` that a member is to get.
+/// One delivery: the ranges of `bytes` that a member gets.
 pub(crate) struct Delivery<'a> {
     pub bytes: &'a Bytes,
     pub ranges: &'a [Range<usize>],
     pub overflow: Overflow,
 }
 
-/// Receives a room's deliveries and says whether the budget allows another.
+/// Takes a room's deliveries, and says whether the budget allows another.
 pub(crate) trait Deliver {
     fn to_connection(&mut self, handle: Handle, delivery: Delivery<'_>) -> bool;
     fn to_peer(&mut self, peer: &DatagramPeer, message: &[u8]) -> bool;
@@ -147,14 +148,14 @@ impl Rooms {
         &mut self.rooms[at]
     }
 
-    /// Joins a connection, or changes how it hears; it hears what is published
-    /// from now on.
+    /// Adds a connection as a member, or changes how it hears. It hears what is
+    /// published from now on.
     pub fn join(&mut self, service: ServiceId, room: Room, handle: Handle, how: Membership) {
         let state = self.find_or_make(service, room);
         insert(&mut state.connections, handle.generation, handle, state.published, how);
     }
 
-    /// Joins a UDP peer under an `id` of its own.
+    /// Adds a UDP peer as a member, under an `id` of its own.
     pub fn join_peer(
         &mut self,
         service: ServiceId,
@@ -168,7 +169,7 @@ impl Rooms {
         insert(&mut state.peers, id, peer, state.published, how);
     }
 
-    /// A member leaves and loses what it has not been sent.
+    /// Removes a member. It loses what it has not been sent.
     pub fn leave(&mut self, service: ServiceId, room: Room, handle: Handle) {
         if let Some(at) = self.find(service, room) {
             remove(&mut self.rooms[at].connections, handle.generation);
@@ -184,21 +185,21 @@ impl Rooms {
         }
     }
 
-    /// A connection ended: it leaves every room of its service.
+    /// Removes a connection that ended from every room of its service.
     pub fn leave_all(&mut self, service: ServiceId, handle: Handle) {
         for state in self.rooms.iter_mut().filter(|state| state.service == service) {
             remove(&mut state.connections, handle.generation);
         }
     }
 
-    /// A service ended: its rooms go with it.
+    /// Closes the rooms of a service that ended.
     pub fn close_rooms(&mut self, service: ServiceId) {
         self.rooms.retain(|state| state.service != service);
         self.first = 0;
     }
 
-    /// Adds a message of `speaker`, who will not hear it itself.
-    /// False if the room holds too much already: then it is dropped.
+    /// Adds a message of `speaker`, who will not hear it. Returns false if the room
+    /// holds too much already: then the message is dropped.
     pub fn publish(
         &mut self,
         service: ServiceId,
@@ -221,28 +222,29 @@ impl Rooms {
         true
     }
 
-    /// The id under which a UDP peer speaks in a room.
+    /// The id of a UDP peer in a room.
     pub fn peer_id(&self, service: ServiceId, room: Room, peer: &DatagramPeer) -> Option<Generation> {
         self.rooms[self.find(service, room)?].peer_ids.get(&(peer.socket, peer.address)).copied()
     }
 
-    /// Whether the room has gathered all that it may until it has sent some.
+    /// Whether the room has reached its high water mark, and must send before it
+    /// gathers more.
     pub fn is_full(&self, service: ServiceId, room: Room) -> bool {
         self.find(service, room).is_some_and(|at| self.rooms[at].gathered.len() >= ROOM_CAPACITY)
     }
 
-    /// Leaves a publisher of a full room unread until the room has sent.
+    /// Notes a publisher that is left unread until the room has sent.
     pub fn wait_for_space(&mut self, service: ServiceId, room: Room, handle: Handle) {
         self.find_or_make(service, room).waiting.push(handle);
     }
 
-    /// Whether anything waits to be delivered.
+    /// Whether anything is waiting to be delivered.
     pub fn has_work(&self) -> bool {
         self.rooms.iter().any(|state| state.turn.is_some() || !state.gathered.is_empty())
     }
 
-    /// Delivers one turn of each room, or until `to` says that the budget is
-    /// used up. Publishers that may be read again are moved to `readable`.
+    /// Delivers one turn of each room, until `to` says that the budget is used up.
+    /// Moves publishers that may be read again to `readable`.
     pub fn fan_out(&mut self, to: &mut impl Deliver, readable: &mut Vec<Handle>) {
         let count = self.rooms.len();
         for step in 0..count {
@@ -334,13 +336,13 @@ impl State {
         }
     }
 
-    /// Delivers the turn that is frozen, else what is gathered. False when the
-    /// budget ended first.
+    /// Delivers the frozen turn, or else what is gathered. Returns false if the
+    /// budget ran out first.
     ///
-    /// One turn and no more: what its last deliveries bring in shall be
-    /// gathered before the next is frozen. Measured: where a room of 5,000 went
-    /// on with the next turn at once, its messages fell into two halves that
-    /// never met again, and it delivered half as many a second.
+    /// It delivers one turn and no more: what its last deliveries bring in must be
+    /// gathered before the next is frozen. Measured: if a room of 5,000 members
+    /// went on with the next turn at once, its messages fell into two halves that
+    /// never met again, and it delivered half as many per second.
     fn fan_out(&mut self, to: &mut impl Deliver) -> bool {
         let mut turn = match self.turn.take() {
             Some(turn) => turn,
@@ -401,8 +403,8 @@ impl State {
 }
 
 impl Turn {
-    /// The ranges of this turn that a member is to get: all but its own
-    /// messages and those before it joined, each apart if `apart`, else merged.
+    /// The ranges of this turn that a member gets: all but its own messages and
+    /// those before it joined, each separately if `apart`, otherwise merged.
     fn select<T>(&self, member: &Member<T>, speaks: bool, apart: bool, ranges: &mut Vec<Range<usize>>) {
         ranges.clear();
         let lines = member.how.lines && !apart;

@@ -13,9 +13,9 @@ pub struct DatagramSpec {
     pub connect: Option<SocketAddr>,
     /// A group to hear, or to send to.
     pub multicast: Option<Multicast>,
-    /// It only hears. Its port is shared with other listeners, each of which
-    /// gets a copy of what is broadcast or sent to a group; and no source is
-    /// ignored, since nothing is answered.
+    /// It only receives. It shares its port with other listeners, each of which
+    /// gets a copy of what is broadcast or sent to a group. No source is ignored,
+    /// since nothing is answered.
     pub listens_only: bool,
 }
 
@@ -32,12 +32,12 @@ pub struct Multicast {
 }
 
 impl DatagramSpec {
-    /// A socket bound to an address, that talks to anybody.
+    /// A socket bound to an address that talks to anybody.
     pub fn bound(bind: SocketAddr) -> DatagramSpec {
         DatagramSpec { bind, connect: None, multicast: None, listens_only: false }
     }
 
-    /// A socket on a free port, that talks to one peer.
+    /// A socket on a free port that talks to one peer.
     pub fn connected(to: SocketAddr) -> DatagramSpec {
         DatagramSpec { connect: Some(to), ..DatagramSpec::bound(any_address(to)) }
     }
@@ -77,8 +77,8 @@ impl fmt::Display for Transport {
 /// A socket that a service was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
-    /// What it speaks.
+    /// Its transport.
     pub transport: Transport,
-    /// Where it is, with the port that it really has.
+    /// Its address, with the port that it really has.
     pub address: SocketAddr,
 }

@@ -7,7 +7,7 @@ pub struct Statistics {
     pub connections: usize,
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections turned away: over a limit, or no descriptor free.
+    /// Connections turned away: a limit was reached, or no descriptor was free.
     pub refused: u64,
     /// Connections given up because they did not take their output.
     pub too_slow: u64,
@@ -21,7 +21,8 @@ pub struct Statistics {
     pub datagrams_received: u64,
     /// Datagrams handed to the kernel.
     pub datagrams_sent: u64,
-    /// Datagrams left unanswered: the loop guard, a rate limit, a full buffer.
+    /// Datagrams that were not answered or not sent: the loop guard, a rate limit,
+    /// a full buffer.
     pub datagrams_dropped: u64,
     /// Errors that UDP sockets reported (ICMP and the like).
     pub datagram_errors: u64,

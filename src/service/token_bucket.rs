@@ -27,7 +27,7 @@ impl TokenBucket {
         enough
     }
 
-    /// When the next token comes, if the bucket is empty now.
+    /// When the next token comes, if the bucket is empty.
     pub fn next_token(&self, rate: Rate) -> Instant {
         let missing = (1.0 - self.tokens).max(0.0);
         self.filled + std::time::Duration::from_secs_f32(missing / rate.per_second.max(1) as f32)

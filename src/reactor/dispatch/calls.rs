@@ -1,5 +1,5 @@
-//! The door to the services: every call goes through [`Reactor::call`], and
-//! what it asked for is carried out here.
+//! The way into the services: every call goes through [`Reactor::call`], and what
+//! it asked for is carried out here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,19 +13,19 @@ use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
 use crate::reactor::tcp::stream::{State, Stream};
 use crate::reactor::udp::datagram::Datagram;
-use crate::reactor::{CALLS_A_TURN, Reactor};
+use crate::reactor::{CALLS_PER_TURN, Reactor};
 use crate::service::effects::{Closing, Effect, Effects};
 use crate::service::ids::{ConnectionId, Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
 use crate::service::{CloseReason, Context, Farewell, Message};
 use crate::system::Task;
 
-/// A service's shared state is suspect after this many panics.
+/// After this many panics a service is stopped: its shared state is suspect.
 const PANICS_BEFORE_STOP: u32 = 3;
-/// Finished jobs told to their services in one turn.
-const ANSWERS_A_TURN: usize = 256;
+/// Finished jobs that are delivered to their services per turn.
+const ANSWERS_PER_TURN: usize = 256;
 
-/// A call that waits until the present one has returned.
+/// A call that waits until the current one has returned.
 pub(crate) enum Pending {
     Message { service: ServiceId, message: Message },
     Socket { service: ServiceId, opened: io::Result<SocketId> },
@@ -49,9 +49,9 @@ pub(crate) enum About<'a> {
 }
 
 impl Reactor {
-    /// The only way into a service. The effects come back by value, so that
-    /// none can leak into another connection's; `None` after a panic, whose
-    /// effects are dropped (what it published stays).
+    /// The only way into a service. Returns the effects by value, so that none can
+    /// leak into another connection's. Returns `None` after a panic, whose effects
+    /// are dropped (what it published stays).
     #[inline(always)]
     pub(crate) fn call(
         &mut self,
@@ -87,8 +87,8 @@ impl Reactor {
         match catch_unwind(AssertUnwindSafe(|| called.call(call, &mut context))) {
             Ok(()) => Some(effects),
             Err(panic) => {
-                // Here, and not where the outcome goes out of scope: on the way of
-                // those that did not panic nothing is to be dropped then.
+                // Dropped here and not at the end of the scope, so that a call
+                // without a panic has nothing to drop.
                 drop(panic);
                 self.outgoing.roll_back(outgoing_before);
                 effects.clear();
@@ -99,7 +99,7 @@ impl Reactor {
         }
     }
 
-    /// Runs code of a service that is no callback; `None` after a panic.
+    /// Runs a service's code outside a callback; `None` after a panic.
     pub(crate) fn guarded<T>(&mut self, service: ServiceId, run: impl FnOnce(&mut Self) -> T) -> Option<T> {
         let outcome = catch_unwind(AssertUnwindSafe(|| run(self))).ok();
         if outcome.is_none() {
@@ -108,13 +108,14 @@ impl Reactor {
         outcome
     }
 
-    /// A session for a new connection; `None` if its service is stopped or failed.
+    /// Makes a session for a new connection; `None` if its service is stopped, or
+    /// failed.
     pub(crate) fn new_session(&mut self, service: ServiceId) -> Option<SessionKey> {
         let make = |reactor: &mut Self| Some(reactor.hosts[service].service.as_mut()?.new_session());
         self.guarded(service, make).flatten()
     }
 
-    /// Drops the session of a connection that was never told to its service.
+    /// Drops a session without telling its service.
     pub(crate) fn drop_session(&mut self, service: ServiceId, session: SessionKey) {
         self.guarded(service, |reactor| {
             if let Some(called) = &mut reactor.hosts[service].service {
@@ -123,7 +124,7 @@ impl Reactor {
         });
     }
 
-    /// The protocol's words for why somebody is turned away or given up.
+    /// The protocol's words for why a client is turned away or given up.
     pub(crate) fn farewell_of(&mut self, service: ServiceId, why: Farewell) -> String {
         let words =
             |reactor: &mut Self| reactor.hosts[service].service.as_ref().map(|called| called.farewell(why));
@@ -157,7 +158,7 @@ impl Reactor {
         }
     }
 
-    /// A call about no connection.
+    /// Calls a service about no connection.
     pub(crate) fn call_service(&mut self, service: ServiceId, call: Call<'_, '_>) {
         if let Some(effects) = self.call(service, About::Service, call) {
             self.apply(service, About::Service, effects, &[]);
@@ -165,7 +166,7 @@ impl Reactor {
         }
     }
 
-    /// A call about a connection. `input` is what ranges of input refer to.
+    /// Calls a service about a connection. Ranges of input refer to `input`.
     pub(crate) fn call_stream(
         &mut self,
         handle: Handle,
@@ -208,7 +209,7 @@ impl Reactor {
             effects.others = others;
         }
         effects.clear();
-        // A call within a call has left its own.
+        // A call within this call has put its own back.
         if self.effects.is_none() {
             self.effects = Some(effects);
         }
@@ -230,14 +231,15 @@ impl Reactor {
                 Ok(written) => written,
                 Err(why) => return self.close(handle, why),
             };
-            // Then its deadlines have only moved away: there is nothing to arm.
+            // Its deadlines have only moved further away, so there is nothing to
+            // arm.
             let is_done = effects.is_only_answer() && stream.outbox.is_none() && stream.kept.is_none();
             self.net.statistics.bytes_sent += written as u64;
             if is_done {
                 return;
             }
             if was_blocked {
-                // It goes on sending to a peer that does not take it.
+                // The service goes on sending to a peer that does not read.
                 self.check_output_limit(handle, service);
             }
         }
@@ -247,7 +249,7 @@ impl Reactor {
             stream.set_deadline(deadline.map(after));
         }
         if let Some(until) = effects.pause_until {
-            // Not before the next turn: it is the timer that ends a pause.
+            // Not before the next turn: a timer ends the pause.
             stream.set_pause(Some(micros_up(until.saturating_duration_since(self.start)).max(now + 1)));
         }
         if effects.more_to_send {
@@ -313,7 +315,8 @@ impl Reactor {
     fn connect(&mut self, service: ServiceId, to: SocketAddr, local: Option<SocketAddr>) {
         let Some(session) = self.new_session(service) else { return };
         if let Some(mut effects) = self.call(service, About::Service, Call::Connecting(session)) {
-            // Or a service could connect within connecting for ever.
+            // Otherwise a service could go on connecting within `connecting`
+            // forever.
             effects.others.retain(|effect| !matches!(effect, Effect::Connect { .. }));
             self.apply(service, About::Service, effects, &[]);
         }
@@ -333,10 +336,10 @@ impl Reactor {
         }
     }
 
-    /// Takes in what the offload threads have finished. What is over the turn's
-    /// budget waits, since a service may answer an answer with the next job.
+    /// Delivers what the offload threads have finished. What exceeds the turn's
+    /// budget waits, because a service may submit a new job with every answer.
     pub(crate) fn take_answers(&mut self) {
-        for _ in 0..ANSWERS_A_TURN {
+        for _ in 0..ANSWERS_PER_TURN {
             let Some(finished) = self.workers.next_answer() else {
                 self.has_answers = false;
                 return;
@@ -355,10 +358,10 @@ impl Reactor {
         }
     }
 
-    /// Makes the calls that waited, each once; what they ask for in turn waits
-    /// for the next turn, so that two services cannot keep the loop to themselves.
+    /// Makes the calls that waited, each once. What they ask for waits for the next
+    /// turn, so that two services cannot keep the loop to themselves.
     pub(crate) fn deliver_pending(&mut self) {
-        for _ in 0..self.pending.len().min(CALLS_A_TURN) {
+        for _ in 0..self.pending.len().min(CALLS_PER_TURN) {
             match self.pending.pop_front() {
                 Some(Pending::Message { service, message }) => {
                     self.call_service(service, Call::Message(message))

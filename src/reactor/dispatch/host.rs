@@ -28,13 +28,13 @@ pub(crate) struct Slot {
     pub service: Option<Box<dyn Hosted>>,
     pub panics: u32,
     pub connections: usize,
-    /// Counted only where a limit asks for it.
+    /// Counted only if a limit needs it.
     pub per_peer: HashMap<IpAddr, usize>,
     pub tick: Option<u64>,
 }
 
 impl Slot {
-    /// What the deadlines of its connections are worked out from.
+    /// What the deadlines of its connections are computed from.
     pub fn terms(&self, draining_since: Option<u64>) -> Terms<'_> {
         let unless_set = if draining_since.is_some() { DRAIN_GRACE } else { LINGER };
         let linger = self.options.linger.map_or(unless_set, |linger| later(0, linger));
@@ -99,7 +99,7 @@ pub struct BindError {
     pub service: String,
     /// The kind of socket.
     pub transport: Transport,
-    /// The address that was asked for.
+    /// The address that was requested.
     pub address: SocketAddr,
     /// What the system said.
     pub source: io::Error,
@@ -166,13 +166,13 @@ impl<'r> HostBuilder<'r> {
         }
     }
 
-    /// Its limits, instead of the defaults.
+    /// Sets its limits, instead of the defaults.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Its socket options, instead of the defaults.
+    /// Sets its socket options, instead of the defaults.
     pub fn options(mut self, options: SocketOptions) -> Self {
         self.options = options;
         self
@@ -196,9 +196,9 @@ impl<'r> HostBuilder<'r> {
         self
     }
 
-    /// Opens the sockets, TCP first, in the order given. Clients can connect
-    /// from now on and are served when the reactor runs. If one socket cannot
-    /// be opened, none is.
+    /// Opens the sockets, TCP first, in the order given. Clients can connect from
+    /// now on, and are served when the reactor runs. If one socket cannot be
+    /// opened, none is.
     pub fn start(self) -> Result<(ServiceId, Vec<Bound>), BindError> {
         let HostBuilder { reactor, name, service, limits, options, tcp, udp } = self;
         reactor.refresh_clock();

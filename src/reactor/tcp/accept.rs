@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::listener::{self, ACCEPTS_A_TURN};
+use super::listener::{self, ACCEPTS_PER_TURN};
 use super::stream::{State, Stream};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
@@ -14,14 +14,16 @@ use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 use crate::system::{StreamSocket, is_out_of_descriptors};
 
-/// How long a listener that found no free descriptor waits, unless a connection
-/// closes before.
+/// How long a listener that found no free descriptor rests, unless a connection
+/// closes sooner.
 const ACCEPT_RETRY: u64 = SECOND / 10;
 
 impl Reactor {
+    /// Not inlined: it would take registers from the path of a message.
+    #[inline(never)]
     pub(crate) fn accept(&mut self, handle: Handle) {
         let mut starved = false;
-        for _ in 0..ACCEPTS_A_TURN {
+        for _ in 0..ACCEPTS_PER_TURN {
             let now = self.net.now;
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
             if !listener.latch.is_readable() || listener.retry_at.is_some_and(|at| at > now) {
@@ -47,14 +49,14 @@ impl Reactor {
         self.net.enqueue(handle);
     }
 
-    /// No descriptor is free: whoever waits is turned away with the spare one,
-    /// and the listener rests until one may be free again.
+    /// No descriptor is free: turns the waiting clients away with the spare one,
+    /// and lets the listener rest until a descriptor may be free again.
     fn accept_without_descriptors(&mut self, handle: Handle, error: &io::Error) {
         let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
         let (service, mut turned_away) = (listener.service, 0);
         let words = self.farewell_of(service, Farewell::Full);
         self.spare.restore(&self.system);
-        while turned_away < ACCEPTS_A_TURN {
+        while turned_away < ACCEPTS_PER_TURN {
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
             let accepted = self.spare.lend(&self.system, || match listener.accept() {
                 Ok(Some((socket, _))) => {
@@ -80,8 +82,8 @@ impl Reactor {
         self.retry_later(handle);
     }
 
-    /// Takes a listener out of `work left over` until its retry timer, since
-    /// asking at once would spin.
+    /// Lets a listener rest until its retry timer, because accepting again at once
+    /// would spin.
     fn retry_later(&mut self, handle: Handle) {
         let at = self.net.now + ACCEPT_RETRY;
         if let Some(Entry::Listener(listener)) = self.net.get(handle) {
@@ -92,7 +94,7 @@ impl Reactor {
         }
     }
 
-    /// Lets the listeners that found no descriptor try again.
+    /// Lets the listeners that found no free descriptor try again.
     pub(crate) fn retry_listeners(&mut self) {
         for handle in std::mem::take(&mut self.net.starved_listeners) {
             if let Some(Entry::Listener(listener)) = self.net.get(handle) {

@@ -1,4 +1,4 @@
-//! The welcome socket, and connections that cannot be welcomed.
+//! Listeners: accepting connections, and turning clients away.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use crate::service::ids::ServiceId;
 use crate::service::options::SocketOptions;
 use crate::system::{self, ListenSocket, StreamSocket, System};
 
-/// Connections accepted in one turn: enough for a storm of them, few enough
-/// that those already open are not kept waiting.
-pub(crate) const ACCEPTS_A_TURN: usize = 128;
+/// Connections accepted per turn: enough to cope with a storm of them, few enough
+/// not to keep open connections waiting.
+pub(crate) const ACCEPTS_PER_TURN: usize = 128;
 
-/// How much of a refused client's input is read off before the close.
+/// How often a refused client is read before the close.
 const READS_BEFORE_REFUSAL: usize = 16;
 
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(crate) struct Listener {
     pub service: ServiceId,
     pub address: SocketAddr,
     pub latch: Latch,
-    /// Out of descriptors: it stays latched, but is not tried before then,
-    /// since trying at once would spin.
+    /// It ran out of descriptors. It stays latched, but does not accept before this
+    /// time, because that would spin.
     pub retry_at: Option<u64>,
 }
 
@@ -76,8 +76,8 @@ pub(crate) fn turn_away(mut socket: StreamSocket, words: &str) {
     }
 }
 
-/// A descriptor held in reserve: given up, it lets one connection be accepted
-/// and turned away when no other descriptor is free.
+/// A descriptor held in reserve. Once it is given up, one more connection can be
+/// accepted and turned away when no other descriptor is free.
 #[derive(Debug)]
 pub(crate) struct Spare(Option<system::Spare>);
 

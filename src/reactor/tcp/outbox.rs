@@ -1,34 +1,35 @@
-//! A connection's unsent output: exists only while the socket refuses some of it.
+//! A connection's unsent output. It exists only while the socket refuses some of
+//! it.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
-/// What a queued piece costs beside its bytes: its place in the queue and its
+/// What a queued piece costs besides its bytes: its place in the queue and its
 /// share of the allocation behind it.
 const PIECE_COST: usize = 64;
-/// Pieces handed to the kernel in one `writev`.
-pub(crate) const PIECES_A_WRITE: usize = 64;
+/// Pieces handed to the kernel per `writev`.
+pub(crate) const PIECES_PER_WRITE: usize = 64;
 
 #[derive(Debug)]
 struct Piece {
     bytes: Bytes,
     /// A later frame of the same room may take its place.
     replaceable: bool,
-    /// Some of it is out already, so the rest must follow.
+    /// Some of it has been sent, so the rest must follow.
     begun: bool,
 }
 
 /// Bytes that the socket would not take, in order.
 ///
-/// [`Outbox::push`] appends, [`Outbox::write`] hands what there is to the
-/// socket, [`Outbox::cost`] is what the owner's output limit bounds.
+/// [`Outbox::push`] appends, [`Outbox::write`] offers everything to the socket, and
+/// the output limit of the owner bounds [`Outbox::cost`].
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
     bytes: usize,
-    /// When the peer last took a byte of it, or when it came into being.
+    /// When the peer last took a byte of it, or when it was made.
     pub progress: u64,
 }
 
@@ -41,7 +42,7 @@ impl Outbox {
         self.pieces.is_empty()
     }
 
-    /// What it holds, in bytes, with [`PIECE_COST`] a piece.
+    /// What it holds in bytes, plus [`PIECE_COST`] per piece.
     pub fn cost(&self) -> usize {
         self.bytes + self.pieces.len() * PIECE_COST
     }
@@ -53,7 +54,7 @@ impl Outbox {
         }
     }
 
-    /// Queues a frame in place of those queued before it that no byte is out of.
+    /// Queues a frame and drops the earlier frames of which no byte has been sent.
     pub fn push_latest(&mut self, frame: Bytes, begun: bool) {
         self.pieces.retain(|piece| piece.begun || !piece.replaceable);
         self.bytes = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
@@ -63,12 +64,13 @@ impl Outbox {
         }
     }
 
-    /// Offers all to `write` (a `write_vectored`), until it is out or refused.
-    /// Returns the bytes taken; `WouldBlock` is no error but the end.
+    /// Offers everything to `write` (a `write_vectored`) until all is out or some
+    /// is refused, and returns the number of bytes taken. `WouldBlock` is not an
+    /// error: it ends the writing.
     pub fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
         let mut written = 0;
         while !self.pieces.is_empty() {
-            let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+            let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
             let mut count = 0;
             let mut offered = 0;
             for (slice, piece) in slices.iter_mut().zip(&self.pieces) {

@@ -1,8 +1,8 @@
-//! Serving what is ready: the ready queue, and connections in it.
+//! Serving what is ready: the ready queue, and the connections in it.
 //!
-//! A message's whole way, from here to `Stream::write`, is inlined into one
-//! function: of the 900 user instructions that an echo took otherwise, a quarter
-//! did nothing but save and restore registers.
+//! The whole path of a message, from here to `Stream::write`, is inlined into one
+//! function. Otherwise an echo took 900 user instructions, a quarter of which only
+//! saved and restored registers.
 
 use std::net::SocketAddr;
 
@@ -10,11 +10,11 @@ use super::stream::{Kept, ReadOutcome, State, Stream};
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Kind;
-use crate::reactor::{CALLS_A_TURN, Reactor};
+use crate::reactor::{CALLS_PER_TURN, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell, Input};
 
-/// Whose input is shown to a service.
+/// Whose input a service is shown.
 pub(crate) struct Shown {
     pub handle: Handle,
     pub service: ServiceId,
@@ -24,9 +24,10 @@ pub(crate) struct Shown {
 }
 
 impl Reactor {
-    /// Serves each that is ready once; who is still ready goes to the back.
+    /// Serves everything that is ready once; what is still ready goes to the back
+    /// of the queue.
     pub(crate) fn serve_ready(&mut self) {
-        for _ in 0..self.net.ready.len().min(CALLS_A_TURN) {
+        for _ in 0..self.net.ready.len().min(CALLS_PER_TURN) {
             match self.net.next_ready() {
                 Some((handle, Kind::Stream)) => self.serve_stream(handle),
                 Some((handle, Kind::Datagram)) => self.serve_datagrams(handle),
@@ -37,8 +38,8 @@ impl Reactor {
         }
     }
 
-    /// Output first; while some is unsent, an accepted connection is not read, so
-    /// that a peer which does not take its answers cannot ask for more.
+    /// Sends first. While output is unsent, an accepted connection is not read: a
+    /// peer that does not take its answers cannot ask for more.
     #[inline(always)]
     fn serve_stream(&mut self, handle: Handle) {
         let now = self.net.now;
@@ -72,7 +73,7 @@ impl Reactor {
         self.read_stream(handle);
     }
 
-    /// Some of what was unsent is out. Once all is, other deadlines hold.
+    /// Some of the unsent output is out. Once all of it is, other deadlines apply.
     fn flushed(&mut self, handle: Handle, written: usize) {
         let now = self.net.now;
         self.net.statistics.bytes_sent += written as u64;
@@ -103,7 +104,7 @@ impl Reactor {
         }
     }
 
-    /// Reads once and shows the service what there is.
+    /// Reads once, and shows the service its unread input.
     #[inline(always)]
     fn read_stream(&mut self, handle: Handle) {
         let now = self.net.now;
@@ -160,7 +161,7 @@ impl Reactor {
         }
     }
 
-    /// Calls the service with its unread input and keeps what it leaves.
+    /// Calls the service with its unread input, and keeps what it leaves.
     #[inline(always)]
     pub(crate) fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F)
     where
@@ -197,8 +198,9 @@ impl Reactor {
         }
     }
 
-    /// Reads on after our half-close, until the peer's end. What comes does not
-    /// move the deadline, or a drip could hold the connection for ever.
+    /// After our half-close: reads and discards input until the peer's end. Input
+    /// does not move the deadline, or a peer that drips could hold the connection
+    /// forever.
     fn discard(&mut self, handle: Handle) {
         let mut buffer = std::mem::take(&mut self.buffer);
         if let Some(stream) = self.net.stream(handle) {

@@ -1,5 +1,5 @@
-//! Connection sockets: reading into the shared buffer, writing straight from
-//! it, and the order of a close.
+//! Connection sockets: reading into the shared buffer, writing straight from it,
+//! and half-closing.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::outbox::{Outbox, PIECES_A_WRITE};
+use super::outbox::{Outbox, PIECES_PER_WRITE};
 use crate::reactor::dispatch::host::SessionKey;
 use crate::reactor::readiness::Latch;
 use crate::reactor::time::timers::{NEVER, SECOND};
@@ -19,17 +19,17 @@ use crate::service::limits::Limits;
 use crate::service::rooms::{Overflow, Room};
 use crate::system::StreamSocket;
 
-/// How long a connection that we closed waits for its peer to close too, unless
-/// the `linger` option says otherwise.
+/// How long a connection that we half-closed waits for its peer to close too,
+/// unless the `linger` option says otherwise.
 pub(crate) const LINGER: u64 = 10 * SECOND;
 
 /// Where a connection is in its life: `ending.rs` has the diagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// `connect` was called; writable tells the outcome.
+    /// `connect` was called; the socket becomes writable when the attempt is over.
     Connecting,
     Open,
-    /// It was closed in order; output is still going out.
+    /// It is closed in order; output is still going out.
     Finishing,
     /// We half-closed. The peer's input is discarded until its end: closing
     /// with unread input would send RST, which destroys queued output.
@@ -42,11 +42,11 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub bytes: Vec<u8>,
-    /// When the first of it came.
+    /// When its first byte arrived.
     pub since: u64,
 }
 
-/// What few connections need: it is made when it is first set.
+/// What only few connections need; it is made when it is first set.
 #[derive(Debug, Default)]
 struct Rare {
     /// The service's own deadline.
@@ -55,32 +55,33 @@ struct Rare {
     why: Option<CloseReason>,
 }
 
-/// A connection. What an idle one does not need is boxed and absent.
+/// A connection. What an idle one does not need is boxed, and absent.
 ///
-/// The fields stand in the order of their use: with its place in the slab it is
-/// two cache lines side by side, and what each message needs comes first. With
-/// thousands of busy connections every further line is a cache miss a message
-/// (measured, 5,000 connections: 3 % of an echo).
+/// The fields are in the order of their use. With its place in the slab a
+/// connection fills two adjacent cache lines, and what every message needs comes
+/// first. With thousands of busy connections, each further line costs one cache
+/// miss per message (measured with 5,000 connections: 3 % of an echo).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Stream {
     pub socket: StreamSocket,
     pub session: SessionKey,
     pub service: ServiceId,
-    /// The room that it publishes to: while that is full, it is left unread.
+    /// The room that it publishes to. While that is full, the connection is left
+    /// unread.
     pub room: Option<Room>,
     pub latch: Latch,
     pub state: State,
-    /// The peer's end of input was read.
+    /// The peer's end of input has been read.
     pub end_of_input: bool,
     /// The service asked for `room_to_send`.
     pub more_to_send: bool,
-    /// A pause is over: what was left unread is to be shown again.
+    /// A pause is over: the service is to be shown again what it left unread.
     pub show_again: bool,
     pub counted_peer: bool,
-    /// We connected to it. A server that answers while it is still being asked
-    /// takes no more once its answers are not read: so this end reads even
-    /// while it has unsent output, or neither would ever go on.
+    /// We made this connection. It is read even while it has unsent output: a
+    /// server that answers while we are still asking takes no more once its answers
+    /// are not read, and then neither side would ever go on.
     pub is_outbound: bool,
     pub outbox: Option<Box<Outbox>>,
     pub kept: Option<Box<Kept>>,
@@ -96,16 +97,16 @@ pub(crate) struct Stream {
     pub armed: u64,
 }
 
-/// What one read came to.
+/// The outcome of one read.
 pub(crate) enum ReadOutcome {
     Bytes(usize),
     EndOfInput,
-    /// Nothing there after all.
+    /// There was nothing to read after all.
     Blocked,
     Failed(CloseReason),
 }
 
-/// What the deadlines of a connection are worked out from, in microseconds.
+/// What a connection's deadlines are computed from. Times are in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms<'a> {
     pub limits: &'a Limits,
@@ -113,7 +114,7 @@ pub(crate) struct Terms<'a> {
     pub drain_at: Option<u64>,
 }
 
-/// A time in the reactor's microseconds and what is added to it.
+/// Adds a duration to a time in the reactor's microseconds.
 pub(crate) fn later(start: u64, by: Duration) -> u64 {
     start.saturating_add(u64::try_from(by.as_micros()).unwrap_or(NEVER))
 }
@@ -182,7 +183,7 @@ impl Stream {
         }
     }
 
-    /// Reads once into `buffer` and keeps the latch true.
+    /// Reads once into `buffer` and updates the latch.
     #[inline(always)]
     pub fn read(&mut self, buffer: &mut [u8], now: u64) -> ReadOutcome {
         let outcome = loop {
@@ -213,8 +214,8 @@ impl Stream {
         }
     }
 
-    /// Sends an answer whose parts stand in `scratch` and `input`: in one
-    /// write, and without a copy unless the socket refuses some of it.
+    /// Sends an answer whose parts are in `scratch` and `input`: in one write, and
+    /// without a copy unless the socket refuses some of it.
     #[inline(always)]
     pub fn answer(
         &mut self,
@@ -231,11 +232,11 @@ impl Stream {
             return self.write_or_keep(&[slice(piece)], now);
         }
         let mut total = 0;
-        for group in pieces.chunks(PIECES_A_WRITE) {
-            // An outbox means that the socket has refused something, so that an
-            // event will come when it takes more.
+        for group in pieces.chunks(PIECES_PER_WRITE) {
+            // If there is an outbox, the socket has refused something, and an event
+            // will come when it takes more.
             if self.outbox.is_none() {
-                let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+                let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
                 for (target, piece) in slices.iter_mut().zip(group) {
                     *target = slice(piece);
                 }
@@ -247,7 +248,7 @@ impl Stream {
         Ok(total)
     }
 
-    /// Writes what the socket takes and keeps a copy of the rest.
+    /// Writes what the socket takes, and keeps a copy of the rest.
     #[inline(always)]
     fn write_or_keep(&mut self, slices: &[IoSlice<'_>], now: u64) -> Result<usize, CloseReason> {
         let mut written = self.write(slices, now)?;
@@ -273,10 +274,10 @@ impl Stream {
         now: u64,
     ) -> Result<usize, CloseReason> {
         let mut total = 0;
-        for group in ranges.chunks(PIECES_A_WRITE) {
+        for group in ranges.chunks(PIECES_PER_WRITE) {
             let mut written = 0;
             if self.outbox.is_none() {
-                let mut slices = [IoSlice::new(&[]); PIECES_A_WRITE];
+                let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
                 for (slice, range) in slices.iter_mut().zip(group) {
                     *slice = IoSlice::new(&bytes[range.clone()]);
                 }
@@ -302,12 +303,12 @@ impl Stream {
         Ok(total)
     }
 
-    /// Queues behind what is unsent already.
+    /// Queues bytes behind the output that is unsent already.
     pub fn keep(&mut self, bytes: Bytes, begun: bool, now: u64) {
         self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now))).push(bytes, begun);
     }
 
-    /// Sends what is unsent, as far as the socket takes it.
+    /// Sends unsent output, as much of it as the socket takes.
     pub fn flush(&mut self, now: u64) -> Result<usize, CloseReason> {
         let Some(mut outbox) = self.outbox.take() else { return Ok(0) };
         let socket = &mut self.socket;
@@ -347,8 +348,8 @@ impl Stream {
         }
     }
 
-    /// Signals our end. The state is Lingering afterwards, or Closed where the
-    /// peer's end was seen already.
+    /// Signals the end of our output. Afterwards the connection lingers, or is
+    /// closed if the peer's end was read before.
     pub fn half_close(&mut self, now: u64) {
         if self.end_of_input || self.socket.half_close().is_err() {
             self.state = State::Closed;
@@ -364,7 +365,7 @@ impl Stream {
         self.socket.reset_on_close();
     }
 
-    /// Notes why it ends; the first reason stays.
+    /// Records why it ends; the first reason stays.
     pub fn because(&mut self, why: CloseReason) {
         self.rare().why.get_or_insert(why);
     }
@@ -380,14 +381,14 @@ impl Stream {
         }
     }
 
-    /// Leaves it unread until then, or ends the pause.
+    /// Pauses it until then, or ends the pause. A paused connection is left unread.
     pub fn set_pause(&mut self, until: Option<u64>) {
         if until.is_some() || self.rare.is_some() {
             self.rare().paused_until = until;
         }
     }
 
-    /// Until when it is left unread.
+    /// When its pause ends.
     pub fn paused_until(&self) -> Option<u64> {
         self.rare.as_ref().and_then(|rare| rare.paused_until)
     }
@@ -396,23 +397,23 @@ impl Stream {
         self.rare.get_or_insert_default()
     }
 
-    /// Open, with nothing to send: it only wants to be read.
+    /// Whether it is open and has nothing to send: then it only has to be read.
     pub fn is_plainly_open(&self) -> bool {
         self.state == State::Open && self.outbox.is_none() && !self.more_to_send
     }
 
-    /// Output that must be out before the connection is read: an accepted peer
-    /// which does not take its answers cannot ask for more.
+    /// Whether output must go out before the connection is read: an accepted peer
+    /// that does not take its answers cannot ask for more.
     pub fn holds_back_reading(&self) -> bool {
         self.outbox.is_some() && !(self.is_outbound && self.state == State::Open)
     }
 
-    /// What its unsent output takes, in bytes.
+    /// The cost of its unsent output, in bytes.
     pub fn unsent(&self) -> usize {
         self.outbox.as_ref().map_or(0, |outbox| outbox.cost())
     }
 
-    /// Whether its unsent output passes a limit; 0 is no limit.
+    /// Whether its unsent output exceeds a limit; 0 means no limit.
     pub fn exceeds(&self, limit: usize) -> bool {
         limit != 0 && self.unsent() > limit
     }
@@ -462,12 +463,12 @@ impl Stream {
         next
     }
 
-    /// It is we who do not read it now, so that its message cannot be late.
+    /// Whether it is we who do not read it: then its message cannot be late.
     fn is_left_unread(&self) -> bool {
         self.paused_until().is_some() || self.outbox.is_some() || self.latch.is_parked()
     }
 
-    /// It is read again: its unfinished message has all its time.
+    /// It is read again: gives its unfinished message the full time.
     pub fn restart_message_clock(&mut self, now: u64) {
         if let Some(kept) = &mut self.kept {
             kept.since = now;

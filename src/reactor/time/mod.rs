@@ -1,4 +1,4 @@
-//! Deadlines: which come next, how the poll is woken for them, what they do.
+//! Deadlines: which comes next, how it wakes the poll, and what happens then.
 
 pub(crate) mod alarm;
 mod deadlines;

@@ -1,9 +1,9 @@
-//! Deadlines: a heap of (time, who is woken) in microseconds since the reactor's start.
+//! Deadlines: a heap of (time, who is woken) in microseconds since the reactor's
+//! start.
 //!
-//! Cancelling is lazy. The owner's own deadline is the truth and its entry here
-//! is only a wake-up call: who is woken early arms the later time again. So a
-//! connection that is busy moves its idle deadline with one store and no heap
-//! operation.
+//! Cancelling is lazy. The owner's own deadline is the truth, and its entry here is
+//! only a wake-up call: an owner that is woken early arms the later time. So a busy
+//! connection moves its idle deadline with one store and no heap operation.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,7 +20,7 @@ pub(crate) const NEVER: u64 = u64::MAX;
 pub(crate) enum Wake {
     /// A service, for its tick.
     Service(ServiceId),
-    /// A connection for its next deadline, or a listener that rested.
+    /// A connection for its next deadline, or a listener that rests.
     Entry(Handle),
 }
 
@@ -53,17 +53,18 @@ impl Timers {
         }
     }
 
-    /// An entry lost its meaning: its owner closed or armed an earlier one.
+    /// An entry has lost its meaning: its owner closed, or armed an earlier one.
     pub fn abandon(&mut self) {
         self.stale += 1;
     }
 
-    /// A stale entry came up by itself.
+    /// A stale entry came due by itself.
     pub fn dropped_stale(&mut self) {
         self.stale = self.stale.saturating_sub(1);
     }
 
-    /// Whether over half of the entries are stale, so that [`Timers::compact`] pays.
+    /// Whether more than half of the entries are stale, so that [`Timers::compact`]
+    /// pays.
     pub fn is_mostly_stale(&self) -> bool {
         self.heap.len() > 256 && self.stale * 2 > self.heap.len()
     }

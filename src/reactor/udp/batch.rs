@@ -1,5 +1,5 @@
-//! Many datagrams a system call: `recvmmsg` and `sendmmsg` where the system has
-//! them, one call a datagram elsewhere.
+//! Many datagrams per system call: `recvmmsg` and `sendmmsg` if the system has
+//! them, one call per datagram otherwise.
 
 use super::datagram::Datagram;
 use super::parcels;
@@ -8,7 +8,7 @@ use crate::system::{Arrival, MESSAGES_PER_CALL, Parcel, ReceiveHeaders, STRIDE, 
 use std::io;
 
 /// The fewest that are asked for: one more than one tells that there was one only.
-pub(crate) const FEWEST_A_CALL: usize = 2;
+pub(crate) const FEWEST_PER_CALL: usize = 2;
 /// A run of equal datagrams in a batch that makes it worth asking the kernel to
 /// put them together.
 const WORTH_COALESCING: usize = 16;
@@ -19,18 +19,19 @@ fn has_burst(arrivals: &[Arrival]) -> bool {
     arrivals.windows(WORTH_COALESCING).any(is_run)
 }
 
-/// Receives; all UDP sockets share its buffer.
+/// The receiving side; all UDP sockets share its buffer.
 #[derive(Default)]
 pub(crate) struct Receiver {
-    /// Untouched parts of it cost address space and no memory.
+    /// Parts of it that were never touched cost address space, but no memory.
     buffer: Vec<u8>,
     pub arrivals: Vec<Arrival>,
     headers: ReceiveHeaders,
 }
 
 impl Receiver {
-    /// Receives up to [`MESSAGES_PER_CALL`] messages into [`Receiver::arrivals`],
-    /// prepared for twice as many as came last, and keeps the latch true. An error is one that the socket reported.
+    /// Receives up to [`MESSAGES_PER_CALL`] messages into [`Receiver::arrivals`], and
+    /// updates the latch. It asks for twice as many as came last time. An error is
+    /// one that the socket reported.
     pub fn receive(&mut self, from: &mut Datagram) -> io::Result<()> {
         self.arrivals.clear();
         if self.buffer.is_empty() {
@@ -42,7 +43,7 @@ impl Receiver {
                 let came = self.arrivals.len();
                 if came < asked {
                     from.latch.drained();
-                    from.batch = (2 * came).clamp(FEWEST_A_CALL, MESSAGES_PER_CALL);
+                    from.batch = (2 * came).clamp(FEWEST_PER_CALL, MESSAGES_PER_CALL);
                 } else {
                     from.batch = MESSAGES_PER_CALL;
                 }
@@ -67,7 +68,7 @@ impl Receiver {
     }
 }
 
-/// Sends.
+/// The sending side.
 #[derive(Default)]
 pub(crate) struct Sender {
     parcels: Vec<Parcel>,
@@ -75,8 +76,9 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// Sends datagrams of one socket; returns how many the kernel took, and why
-    /// it refused one. Those that it refused are lost, as datagrams are.
+    /// Sends datagrams through one socket. Returns how many the kernel took, and
+    /// why it refused one, if it did. Those that it refused are lost, as datagrams
+    /// are.
     pub fn send(&mut self, on: &Datagram, list: &[Outgoing], bytes: &[u8]) -> (usize, Option<io::Error>) {
         let mut packed = std::mem::take(&mut self.parcels);
         parcels::pack(list, &mut packed);
@@ -97,8 +99,8 @@ impl Sender {
         // The address of ours that the kernel would not send from.
         let mut unusable = None;
         while let Some(first) = rest.first() {
-            // One set of control messages serves a whole call, so only what is
-            // sent from one address of ours and cut alike goes together.
+            // A call has one set of control messages, so it takes only what comes
+            // from one address of ours and is cut alike.
             let local = first.to.local;
             let goes_along = |parcel: &&Parcel| parcel.to.local == local && parcel.segment == first.segment;
             let together = rest.iter().take_while(goes_along).count();
@@ -110,9 +112,10 @@ impl Sender {
                     rest = unsent;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // It was asked by broadcast, which no datagram can come from.
+                // The question was sent to a broadcast address, and no datagram can
+                // come from one.
                 Err(_) if local.is_some() && local != unusable => unusable = local,
-                // The way there cannot cut it, or not into pieces so large.
+                // The route cannot cut it, or not into pieces this large.
                 Err(_) if first.segment > 0 => {
                     let apart: Vec<Parcel> = first.apart().collect();
                     let (sent, error) = self.send_parcels(on, &apart, bytes);
@@ -127,7 +130,7 @@ impl Sender {
                         first.to.address
                     );
                     rest = &rest[1..];
-                    // A full buffer is a moment's loss, like any on the way.
+                    // A full buffer is a momentary loss, like any other on the way.
                     refusal =
                         Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock).or(refusal);
                 }

@@ -1,11 +1,11 @@
-//! UDP sockets: opening them, and how often a source is answered.
+//! UDP sockets: opening them, and limiting the answers to one source.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::batch::FEWEST_A_CALL;
+use super::batch::FEWEST_PER_CALL;
 use crate::reactor::readiness::Latch;
 use crate::service::ids::ServiceId;
 use crate::service::limits::Rate;
@@ -39,7 +39,7 @@ impl Datagram {
             socket: system.open_datagram(spec, options)?,
             service,
             listens_only: spec.listens_only,
-            batch: FEWEST_A_CALL,
+            batch: FEWEST_PER_CALL,
             latch: Latch::default(),
             room: None,
         })
@@ -50,12 +50,12 @@ impl Datagram {
     }
 }
 
-/// Answers a second of each service to each source address.
+/// Limits each service's answers per second to each source address.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerLimit(HashMap<(ServiceId, IpAddr), TokenBucket>);
 
-/// Sources remembered at once; with more, all start afresh. It bounds what an
-/// attacker with forged sources can make the daemon hold.
+/// Sources remembered at once; beyond that, all start afresh. This bounds the
+/// memory that an attacker with forged sources can claim.
 const SOURCES: usize = 16_384;
 
 impl AnswerLimit {

@@ -1,30 +1,31 @@
-//! The loop guard: sources that are never answered, since they would answer in turn.
+//! The loop guard: which sources are never answered, because they would answer in
+//! turn.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::service::sockets::is_broadcast;
 
-/// Source ports of services that answer whatever they are sent; answering
-/// them would make an endless loop (CVE-2024-2169): none, echo, daytime, qotd,
-/// chargen, time, dns, tftp, ntp.
+/// Source ports of services that answer whatever they are sent: none, echo,
+/// daytime, qotd, chargen, time, dns, tftp, ntp. To answer them would make an
+/// endless loop (CVE-2024-2169).
 const ANSWERING_PORTS: [u16; 9] = [0, 7, 13, 17, 19, 37, 53, 69, LAST_ANSWERING_PORT];
 const LAST_ANSWERING_PORT: u16 = 123;
 
-/// Knows the addresses of our own UDP sockets.
+/// The addresses of our own UDP sockets, and who else is never answered.
 ///
-/// It is asked once per datagram and there may be thousands of sockets, so they
-/// are found by their port: nearly no source has the port of one.
+/// The guard is asked once per datagram, and there may be thousands of sockets. So
+/// it finds them by their port, which nearly no source shares.
 #[derive(Debug, Default)]
 pub(crate) struct LoopGuard(BTreeMap<u16, Vec<IpAddr>>);
 
 impl LoopGuard {
-    /// A socket of ours was opened.
+    /// Adds a socket of ours.
     pub fn add(&mut self, address: SocketAddr) {
         self.0.entry(address.port()).or_default().push(address.ip().to_canonical());
     }
 
-    /// A socket of ours closes. Another one on the same address counts still.
+    /// Removes a socket of ours. Another one on the same address still counts.
     pub fn remove(&mut self, address: SocketAddr) {
         let Some(bound) = self.0.get_mut(&address.port()) else { return };
         if let Some(at) = bound.iter().position(|ip| *ip == address.ip().to_canonical()) {
@@ -35,9 +36,9 @@ impl LoopGuard {
         }
     }
 
-    /// Whether a datagram must be ignored: its answer would go to something that
-    /// answers in turn, or to many. `to` is the address of ours that it was sent
-    /// to, where that is known.
+    /// Whether a datagram must be ignored, because its answer would go to something
+    /// that answers in turn, or to many. `to` is the address of ours that it was
+    /// sent to, if that is known.
     pub fn would_loop(&self, from: SocketAddr, to: Option<IpAddr>) -> bool {
         let ip = from.ip().to_canonical();
         let answers = from.port() <= LAST_ANSWERING_PORT && ANSWERING_PORTS.contains(&from.port());

@@ -1,13 +1,13 @@
 //! Datagrams of one size to one peer, packed into one send that the kernel cuts
-//! apart again (UDP_SEGMENT, udp(7)). Measured: ten times cheaper a datagram
-//! than one by one, for bursts.
+//! apart again (UDP_SEGMENT, udp(7)). Measured: for bursts ten times cheaper per
+//! datagram than sending them one by one.
 
 use crate::service::effects::Outgoing;
 use crate::system::Parcel;
 
-/// Datagrams in one parcel, at most: what every kernel takes (UDP_MAX_SEGMENTS).
+/// Most datagrams per parcel: what every kernel takes (UDP_MAX_SEGMENTS).
 const MOST_SEGMENTS: usize = 64;
-/// Bytes in one parcel, at most: the largest UDP payload over IPv4.
+/// Most bytes per parcel: the largest UDP payload over IPv4.
 const MOST_BYTES: usize = 65_507;
 
 impl Parcel {
@@ -15,7 +15,7 @@ impl Parcel {
         Parcel { to: datagram.to, start: datagram.start, end: datagram.end, segment: 0 }
     }
 
-    /// How many datagrams it is.
+    /// How many datagrams it holds.
     pub fn datagrams(&self) -> usize {
         match self.segment {
             0 => 1,

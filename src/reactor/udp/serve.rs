@@ -12,8 +12,8 @@ use crate::service::ids::{Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
 use crate::system::Arrival;
 
-/// Bytes of answers that are sent before the rest of a batch is served: they are
-/// in the processor's cache still.
+/// How many bytes of answers are sent before the rest of a batch is served: they
+/// are still in the processor's cache.
 const WORTH_SENDING: usize = 128 * 1024;
 
 impl Reactor {
@@ -41,7 +41,7 @@ impl Reactor {
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
             if self.net.datagram(handle).is_none() {
-                // The service closed it at one of those before.
+                // The service closed it at an earlier datagram.
                 break;
             }
             if is_connected || listens_only || self.may_answer(service, &arrival) {
@@ -80,8 +80,9 @@ impl Reactor {
         }
     }
 
-    /// Counted and bounded, never fatal: the sender of a datagram is no party
-    /// to what an ICMP message says. A connected socket learns of it.
+    /// Counts an error that a socket reported. It is never fatal: the sender of a
+    /// datagram has nothing to do with what an ICMP message says. The service of a
+    /// connected socket is told.
     fn datagram_error(&mut self, service: ServiceId, is_connected: bool, error: io::Error) {
         self.net.statistics.datagram_errors += 1;
         log::debug!("{}: a UDP socket reports: {error}", self.hosts[service].name);
@@ -106,7 +107,7 @@ impl Reactor {
         false
     }
 
-    /// Hands what the callbacks sent to the kernel, many datagrams a call.
+    /// Hands the datagrams of the callbacks to the kernel, many per call.
     pub(crate) fn send_datagrams(&mut self) {
         if self.outgoing.list.is_empty() {
             return;

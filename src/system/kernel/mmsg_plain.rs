@@ -1,4 +1,4 @@
-//! What `mmsg` does, for systems that have no such calls.
+//! What `mmsg` does, for systems without these calls.
 
 use std::io;
 use std::net::IpAddr;
