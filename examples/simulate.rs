@@ -6,6 +6,8 @@
 //!         … -- --seed 4711             one seed again, which failed
 //!         … -- --seconds 60 --seed 4711   from this seed on
 //!
+//! With RUST_LOG=trace it tells everything that happens in the world.
+//!
 //! The status is 0 if everything that is promised held, 1 with the seed that
 //! showed otherwise, 2 for wrong usage.
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         eprintln!("simulate: give --seconds N, --seeds N or --seed N");
         return ExitCode::from(2);
     };
+    env_logger::init();
     // A panic is reported with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     match play(&order) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::net::Entry;
-use super::tcp::stream::{State, Stream};
+use super::tcp::stream::State;
 use super::{CALLS_PER_TURN, READ_BUFFER, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::ROOM_CAPACITY;
@@ -43,7 +43,7 @@ impl Auditor {
         let patience = reactor.net.ready.len().div_ceil(CALLS_PER_TURN) as u64 + 1;
         let mut waiting = BTreeMap::new();
         for (handle, stream) in reactor.net.streams() {
-            if is_to_be_read(stream, reactor.net.now) && stream.socket.has_been_ignored() {
+            if stream.may_be_read(reactor.net.now) && stream.socket.has_been_ignored() {
                 let since = self.unread_since.get(&handle).copied().unwrap_or(turn);
                 if turn - since > patience {
                     return Err(format!("{} could be read for {} turns", stream.peer, turn - since));
@@ -80,16 +80,6 @@ impl Auditor {
         self.delivering_since = delivering;
         Ok(())
     }
-}
-
-/// Whether nothing keeps the loop from reading it.
-fn is_to_be_read(stream: &Stream, now: u64) -> bool {
-    stream.latch.is_readable()
-        && matches!(stream.state, State::Open | State::Lingering)
-        && !stream.end_of_input
-        && !stream.holds_back_reading()
-        && !stream.is_paused(now)
-        && !stream.latch.is_parked()
 }
 
 fn everything_adds_up(reactor: &Reactor) -> Result<(), String> {
@@ -154,7 +144,7 @@ fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
         if stream.state == State::Closed {
             return Err(format!("{name}: {} is closed and not reaped", stream.peer));
         }
-        if is_to_be_read(stream, now) && !stream.latch.is_queued() {
+        if stream.may_be_read(now) && !stream.latch.is_queued() {
             return Err(format!("{name}: {} can be read, and nothing will wake it", stream.peer));
         }
         if stream.outbox.is_some() && stream.latch.is_writable() && !stream.latch.is_queued() {

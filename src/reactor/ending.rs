@@ -146,6 +146,8 @@ impl Reactor {
         let is_answer_to_the_end = stream.end_of_input && matches!(reason, CloseReason::ByUs);
         self.record(&reason, service, peer, unsent);
         if let Some(stream) = self.net.stream(handle) {
+            #[cfg(feature = "simulated")]
+            stream.socket.ends_for(&reason.to_string());
             stream.because(if is_answer_to_the_end { CloseReason::ByPeer } else { reason });
         }
         match next {
@@ -262,8 +264,6 @@ impl Reactor {
                     slot.per_peer.remove(&peer.ip());
                 }
             }
-            #[cfg(feature = "simulated")]
-            stream.socket.ended(&reason.to_string());
             drop(stream);
             self.retry_listeners();
         }

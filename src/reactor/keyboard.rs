@@ -156,3 +156,77 @@ impl Reactor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::service::{Context, Service};
+    use crate::system::simulated::{Faults, Nature, World};
+
+    /// Notes what is typed, and that it ended.
+    #[derive(Default)]
+    struct Typist {
+        typed: Vec<u8>,
+        ended: bool,
+    }
+
+    impl Service for Typist {
+        type Session = ();
+
+        fn start(&mut self, cx: &mut Context<'_>) {
+            cx.read_keyboard();
+        }
+
+        fn keyboard(&mut self, typed: Option<&[u8]>, _: &mut Context<'_>) {
+            match typed {
+                Some(bytes) => self.typed.extend_from_slice(bytes),
+                None => self.ended = true,
+            }
+        }
+    }
+
+    fn typed(world: &World, play: impl FnOnce(&mut dyn FnMut())) -> (String, bool) {
+        let mut reactor = Reactor::simulated(world).unwrap();
+        let (id, _) = reactor.host("typist", Typist::default()).start().unwrap();
+        play(&mut || (0..100).for_each(|_| reactor.turn(Some(Duration::ZERO)).unwrap()));
+        let typist = reactor.service_mut::<Typist>(id).unwrap();
+        (String::from_utf8(typist.typed.clone()).unwrap(), typist.ended)
+    }
+
+    #[test]
+    fn what_is_typed_comes_and_so_does_its_end() {
+        let world = World::new(Nature::calm());
+        let heard = typed(&world, |turns| {
+            turns();
+            world.type_in("안녕\n".as_bytes());
+            turns();
+            world.type_in(b"bye");
+            world.end_typing();
+            turns();
+        });
+        assert_eq!(heard, ("안녕\nbye".to_owned(), true));
+    }
+
+    #[test]
+    fn a_signal_in_the_middle_of_a_read_is_not_fatal() {
+        let faults = Faults { interrupted: 900, ..Faults::default() };
+        let world = World::new(Nature { faults, ..Nature::calm() });
+        let heard = typed(&world, |turns| {
+            world.type_in(b"still here");
+            turns();
+        });
+        assert_eq!(heard, ("still here".to_owned(), false));
+    }
+
+    #[test]
+    fn a_file_that_the_poll_refuses_is_read_off_the_loop() {
+        let world = World::new(Nature::calm());
+        world.redirect_stdin();
+        world.type_in(b"one\ntwo\n");
+        world.end_typing();
+        let heard = typed(&world, |turns| turns());
+        assert_eq!(heard, ("one\ntwo\n".to_owned(), true));
+    }
+}

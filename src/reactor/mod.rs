@@ -248,21 +248,24 @@ impl Reactor {
     ///    there counts; everything else in the turn happens at the same `now`.
     /// 3. **Latch events.** They are only noted. A connection that is closed later
     ///    in the turn may have an event in the same batch, and nobody acts on it.
-    /// 4. **Fire timers** before sockets are served, so that a busy turn does not
-    ///    make deadlines late. A timer that is armed from here on, even one that is
-    ///    due at once, waits for the next turn: no timer can keep the loop busy.
+    /// 4. **Fire ticks**, which services set for themselves: a busy turn does not
+    ///    make them late. The deadlines of connections that are due are taken out
+    ///    too. What is armed from here on, even if it is due at once, waits for the
+    ///    next turn: no timer can keep the loop busy.
     /// 5. **Serve what is ready**, each once. What is still ready goes to the back
     ///    of the queue, so that nobody waits for a connection that always has more.
-    /// 6. **Deliver pending calls**: messages between services, sockets opened,
+    /// 6. **Fire deadlines**, now that all input that had arrived in time has been
+    ///    read: nobody is too late because the loop was.
+    /// 7. **Deliver pending calls**: messages between services, sockets opened,
     ///    connections that could not be made. They wait until all callbacks have
     ///    returned, so that no service is called inside another's callback.
-    /// 7. **Fan out** what the rooms have gathered. It comes after every service
+    /// 8. **Fan out** what the rooms have gathered. It comes after every service
     ///    has spoken, so that all of a turn's messages reach a member in one write.
-    /// 8. **Reap** what was closed. Until here it kept its place and its descriptor,
+    /// 9. **Reap** what was closed. Until here it kept its place and its descriptor,
     ///    so that nothing in this turn could be mistaken for it. The descriptors
     ///    that come free let a starved listener accept again.
-    /// 9. **Go on draining**, if the reactor was told to end. Whoever is idle is
-    ///    closed only when no work is left: what had arrived before is answered.
+    /// 10. **Go on draining**, if the reactor was told to end. Whoever is idle is
+    ///     closed only when no work is left: what had arrived before is answered.
     ///
     /// # Errors
     /// If the poll fails.
@@ -271,8 +274,9 @@ impl Reactor {
         self.refresh_clock();
         self.net.statistics.turns += 1;
         self.latch_events();
-        self.fire_timers();
+        let due = self.fire_ticks();
         self.serve_ready();
+        self.fire_deadlines(due);
         self.deliver_pending();
         self.fan_out();
         self.reap();

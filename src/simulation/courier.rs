@@ -31,6 +31,8 @@ impl Complaints {
 pub(super) struct Courier {
     echo: SocketAddr,
     every: Duration,
+    /// Nothing but a fault of the loop can cut an errand short.
+    is_undisturbed: bool,
     errands: u32,
     complaints: Complaints,
     /// Who asked for the jobs that are not done.
@@ -51,8 +53,8 @@ struct Errand {
 }
 
 impl Courier {
-    pub fn new(echo: SocketAddr, every: Duration, complaints: Complaints) -> Courier {
-        Courier { echo, every, errands: 0, complaints, jobs: BTreeMap::new() }
+    pub fn new(echo: SocketAddr, every: Duration, is_undisturbed: bool, complaints: Complaints) -> Courier {
+        Courier { echo, every, is_undisturbed, errands: 0, complaints, jobs: BTreeMap::new() }
     }
 
     fn obey(&mut self, line: &str, session: &mut CourierSession, cx: &mut Context<'_>) {
@@ -78,8 +80,6 @@ impl Courier {
         cx.send(&vec![b'.'; now]);
         if session.left > 0 {
             cx.more_to_send();
-        } else {
-            cx.send(b"\n");
         }
     }
 }
@@ -174,6 +174,7 @@ impl Service for Courier {
 
     fn closed(&mut self, session: CourierSession, why: &CloseReason, _: &mut Context<'_>) {
         if let Some(errand) = session.errand
+            && self.is_undisturbed
             && matches!(why, CloseReason::ByUs | CloseReason::ByPeer)
             && errand.back < errand.goods.len()
         {

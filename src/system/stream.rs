@@ -145,11 +145,19 @@ impl StreamSocket {
         matches!(self, StreamSocket::Simulated(socket) if socket.has_been_ignored())
     }
 
-    /// The loop is through with it, for a reason that whoever runs the world may ask for.
+    /// The loop ends it, for a reason that whoever runs the world may ask for.
     #[cfg(feature = "simulated")]
-    pub fn ended(&self, why: &str) {
+    pub fn ends_for(&self, why: &str) {
         if let StreamSocket::Simulated(socket) = self {
-            socket.ended(why);
+            socket.ends_for(why);
+        }
+    }
+
+    /// It is turned away: what is still written to it is not counted.
+    #[cfg(feature = "simulated")]
+    pub fn turned_away(&self) {
+        if let StreamSocket::Simulated(socket) = self {
+            socket.turned_away();
         }
     }
 

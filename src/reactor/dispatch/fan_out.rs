@@ -37,6 +37,8 @@ impl Reactor {
         }
         for handle in readable {
             self.net.unpark(handle);
+            // Deadlines that did not count while it was left unread do again.
+            self.net.arm(handle, &self.hosts);
         }
         self.send_datagrams();
     }

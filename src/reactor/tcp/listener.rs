@@ -62,7 +62,7 @@ impl Listener {
 /// Says goodbye to a connection that is not served.
 pub(crate) fn turn_away(mut socket: StreamSocket, words: &str) {
     #[cfg(feature = "simulated")]
-    socket.ended("turned away");
+    socket.turned_away();
     // It may be gone already, and nobody is left to tell.
     let _ = socket.write(words.as_bytes());
     let _ = socket.half_close();

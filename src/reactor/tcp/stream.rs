@@ -418,6 +418,16 @@ impl Stream {
         limit != 0 && self.unsent() > limit
     }
 
+    /// Something may be there to be read, and nothing keeps the loop from it.
+    pub fn may_be_read(&self, now: u64) -> bool {
+        self.latch.is_readable()
+            && matches!(self.state, State::Open | State::Lingering)
+            && !self.end_of_input
+            && !self.holds_back_reading()
+            && !self.is_paused(now)
+            && !self.latch.is_parked()
+    }
+
     /// When a byte last moved, or lingering began.
     pub fn active(&self) -> u64 {
         self.active
@@ -455,12 +465,22 @@ impl Stream {
                 also(after(kept.since, limits.message_timeout), Due::Message);
             }
             if let Some(rare) = &self.rare {
-                also(rare.deadline, Due::Service);
+                if !self.is_kept_waiting() {
+                    also(rare.deadline, Due::Service);
+                }
                 also(rare.paused_until, Due::Pause);
             }
         }
         also(drain_at, Due::Drain);
         next
+    }
+
+    /// Input waits that the loop holds back from reading: what a deadline waits for
+    /// may be in it.
+    fn is_kept_waiting(&self) -> bool {
+        self.latch.is_readable()
+            && !self.end_of_input
+            && (self.holds_back_reading() || self.latch.is_parked())
     }
 
     /// Whether it is we who do not read it: then its message cannot be late.

@@ -12,17 +12,24 @@ use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 
 impl Reactor {
-    pub(crate) fn fire_timers(&mut self) {
+    /// Fires the ticks that are due, and returns the other wake-ups that are, for
+    /// [`Reactor::fire_deadlines`].
+    pub(crate) fn fire_ticks(&mut self) -> Vec<(u64, Handle)> {
         let mut due = Vec::new();
         self.net.timers.take_due(self.net.now, &mut due);
+        let mut deadlines = Vec::new();
         for (at, wake) in due {
-            let handle = match wake {
-                Wake::Service(service) => {
-                    self.fire_tick(service, at);
-                    continue;
-                }
-                Wake::Entry(handle) => handle,
-            };
+            match wake {
+                Wake::Service(service) => self.fire_tick(service, at),
+                Wake::Entry(handle) => deadlines.push((at, handle)),
+            }
+        }
+        deadlines
+    }
+
+    /// Does what is due for connections and listeners.
+    pub(crate) fn fire_deadlines(&mut self, due: Vec<(u64, Handle)>) {
+        for (at, handle) in due {
             match self.net.get(handle) {
                 Some(Entry::Stream(stream)) if stream.armed == at => {
                     stream.armed = NEVER;
@@ -54,6 +61,14 @@ impl Reactor {
         let Some((at, due)) = stream.next_due(&self.hosts[service].terms(draining_since)) else { return };
         if at > now {
             return self.net.arm(handle, &self.hosts);
+        }
+        let concerns_its_peer = matches!(due, Due::Idle | Due::Message | Due::Service);
+        if concerns_its_peer && stream.may_be_read(now) {
+            // It is not its peer that is late: the turn's budget ended before it, or
+            // its pause ends at this very moment.
+            stream.armed = at;
+            self.net.timers.arm(at, Wake::Entry(handle));
+            return self.net.read_on(handle);
         }
         match due {
             Due::Connect => {

@@ -235,7 +235,8 @@ mod tests {
         let start = reactor.net.now;
         let going_on_at = |reactor: &mut Reactor, now: u64| {
             reactor.net.now = start + now;
-            reactor.fire_timers();
+            let due = reactor.fire_ticks();
+            reactor.fire_deadlines(due);
             reactor.conversations.table.len()
         };
         reactor.note_received(ServiceId(0), key(1).1, 1, 5);

@@ -37,6 +37,8 @@ impl Reactor {
         if let Err(error) = outcome {
             self.datagram_error(service, is_connected, error);
         }
+        let came: usize = receiver.arrivals.iter().map(Arrival::datagrams).sum();
+        self.net.statistics.datagrams_received += came as u64;
         let is_logged = conversations::are_logged();
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
@@ -65,7 +67,6 @@ impl Reactor {
         let peer = DatagramPeer { socket: on, address: arrival.from, local: arrival.to };
         let about = About::Datagram(&peer);
         for number in 0..arrival.datagrams() {
-            self.net.statistics.datagrams_received += 1;
             let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
             let call = Call::Datagram { on, from: arrival.from, datagram };
             let Some(effects) = self.call(service, about, call) else { continue };
@@ -95,7 +96,7 @@ impl Reactor {
         if !self.net.loop_guard.would_loop(arrival.from, arrival.to) {
             return true;
         }
-        self.net.statistics.datagrams_dropped += 1;
+        self.net.statistics.datagrams_dropped += arrival.datagrams() as u64;
         let (from, now, name) = (arrival.from, self.net.now, &self.hosts[service].name);
         self.net.notices.say(
             Notice::LoopGuard,

@@ -187,7 +187,7 @@ impl std::fmt::Debug for State {
 pub(crate) struct Calls {
     pub reads: u64,
     pub writes: u64,
-    /// Writes that could take nothing, without a fault being to blame.
+    /// Writes that were refused again before any room had been announced.
     pub futile_writes: u64,
     pub waits: u64,
 }
@@ -308,11 +308,6 @@ impl World {
         self.state().trace.finish()
     }
 
-    /// Adds something that the world does not see to the trace.
-    pub fn note(&self, what: &str, value: u64) {
-        self.state().note(what, value);
-    }
-
     pub fn calls(&self) -> Calls {
         self.state().calls
     }
@@ -341,12 +336,11 @@ impl World {
         self.state().descriptors
     }
 
-    /// Sockets that the program under test still holds.
-    pub fn open_sockets(&self) -> usize {
+    /// The ports on which the program under test has clients' connections open.
+    pub fn open_to_clients(&self) -> Vec<u16> {
         let state = self.state();
-        state.listeners.len()
-            + state.datagrams.len()
-            + state.connections.values().filter(|connection| connection.is_held()).count()
+        let open = state.connections.values().filter(|connection| connection.is_open_to_client());
+        open.map(Connection::port).collect()
     }
 
     pub fn spare(&self) -> io::Result<Descriptor> {
@@ -373,6 +367,7 @@ impl World {
     }
 
     /// What is typed at the keyboard, or comes out of a pipe.
+    #[cfg(test)]
     pub fn type_in(&self, bytes: &[u8]) {
         let mut state = self.state();
         state.stdin.typed.extend(bytes);
@@ -380,6 +375,7 @@ impl World {
     }
 
     /// Standard input ends.
+    #[cfg(test)]
     pub fn end_typing(&self) {
         let mut state = self.state();
         state.stdin.ended = true;
@@ -387,6 +383,7 @@ impl World {
     }
 
     /// Standard input is a file, which the poll refuses.
+    #[cfg(test)]
     pub fn redirect_stdin(&self) {
         self.state().stdin.is_file = true;
     }
@@ -639,6 +636,7 @@ impl State {
     }
 
     fn note(&mut self, what: &str, value: u64) {
+        log::trace!("{:>12} µs: {what} {value}", self.now);
         self.trace.write(what.as_bytes());
         self.trace.write_u64(value);
     }

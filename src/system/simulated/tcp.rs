@@ -57,8 +57,7 @@ pub(super) struct EndState {
     wants_room: bool,
     /// The wait after which it was tried to be read last.
     tried: u64,
-    /// The program under test is through with it: what is still written to it
-    /// (a farewell to who is turned away) is not an answer.
+    /// It is turned away: what is still written to it is no answer.
     over: bool,
 }
 
@@ -99,9 +98,14 @@ impl Connection {
         }
     }
 
-    /// Whether the program under test has one of its ends open.
-    pub fn is_held(&self) -> bool {
-        self.ends.iter().any(|end| end.held && !end.closed)
+    /// The port that it was made to.
+    pub fn port(&self) -> u16 {
+        self.ends[1].address.port()
+    }
+
+    /// Whether the program under test has accepted it from a client, and not closed it.
+    pub fn is_open_to_client(&self) -> bool {
+        !self.ends[0].held && self.ends[1].held && !self.ends[1].closed
     }
 }
 
@@ -268,7 +272,10 @@ impl State {
         };
         let end = End { connection, side: 1 };
         self.end(end).held = true;
+        // What had happened to it was nobody's news until now.
+        self.end(end).queued = false;
         let peer = self.end(end.other()).address;
+        log::trace!("accepts {peer} as connection {connection}");
         self.note("accept", u64::from(connection));
         self.totals.accepted += 1;
         Ok((end, peer))
@@ -302,6 +309,7 @@ impl State {
         for (place, byte) in buffer.iter_mut().zip(incoming.drain(..count)) {
             *place = byte;
         }
+        self.note(if held { "server" } else { "client" }, u64::from(end.connection));
         self.note("read", count as u64);
         if held && !self.end(end).over {
             self.totals.read += count as u64;
@@ -347,7 +355,7 @@ impl State {
         }
         let room = self.nature.buffer - self.end(end.other()).incoming.len();
         if room == 0 {
-            self.calls.futile_writes += u64::from(held);
+            self.calls.futile_writes += u64::from(held && self.end(end).wants_room);
             self.end(end).wants_room = true;
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -367,6 +375,7 @@ impl State {
             incoming.extend(&slice[..taken]);
             left -= taken;
         }
+        self.note(if held { "server" } else { "client" }, u64::from(end.connection));
         self.note("write", count as u64);
         if held && !self.end(end).over {
             self.totals.written += count as u64;
@@ -509,15 +518,21 @@ impl Stream {
         state.end(self.end).tried < wait
     }
 
-    /// Notes why the program under test is through with it.
-    pub fn ended(&self, why: &str) {
+    /// Notes why the program under test ends it.
+    pub fn ends_for(&self, why: &str) {
         let mut state = self.world.state();
         let peer = state.end(self.end.other()).address;
         state.note(why, 0);
-        state.end(self.end).over = true;
         if self.end.side == 1 {
-            state.ends.insert(peer, why.to_owned());
+            // The first reason is the one that counts.
+            state.ends.entry(peer).or_insert_with(|| why.to_owned());
         }
+    }
+
+    /// The program under test never served it.
+    pub fn turned_away(&self) {
+        self.ends_for("turned away");
+        self.world.state().end(self.end).over = true;
     }
 
     /// How many bytes the peer can still be sent.
@@ -529,6 +544,11 @@ impl Stream {
         } else {
             state.nature.buffer - state.end(self.end.other()).incoming.len()
         }
+    }
+
+    /// Whether everything that was written has been read.
+    pub fn is_taken(&self) -> bool {
+        self.world.state().end(self.end.other()).incoming.is_empty()
     }
 
     /// Whether the program under test has accepted it.

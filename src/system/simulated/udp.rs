@@ -84,11 +84,6 @@ impl World {
     pub fn take_outside(&self) -> Vec<Message> {
         std::mem::take(&mut self.state().outside)
     }
-
-    /// Datagrams that wait to be read.
-    pub fn unread_datagrams(&self) -> usize {
-        self.state().datagrams.values().map(|socket| socket.queue.len()).sum()
-    }
 }
 
 impl State {
