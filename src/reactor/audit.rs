@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use super::net::Entry;
 use super::tcp::stream::State;
+use super::udp::conversations;
+use super::udp::datagram::SOURCES;
 use super::{CALLS_PER_TURN, READ_BUFFER, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::ROOM_CAPACITY;
@@ -14,6 +16,8 @@ use crate::service::rooms::ROOM_CAPACITY;
 /// to one full read, each byte of which became six (`\uXXXX`), and what a room
 /// delivers in one turn.
 const OUTPUT_PER_TURN: usize = 6 * READ_BUFFER + 4 * ROOM_CAPACITY;
+/// UDP members of one room, which its service bounds.
+const MOST_PEERS: usize = 10_000;
 /// Wake-ups that the timers may hold beyond two per connection.
 const SPARE_WAKE_UPS: usize = 512;
 
@@ -123,9 +127,16 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
         }
     }
     for room in reactor.rooms.audit() {
+        if room.peers > MOST_PEERS {
+            return Err(format!("{} UDP peers are in a room", room.peers));
+        }
         if room.gathered > ROOM_CAPACITY + 2 * READ_BUFFER {
             return Err(format!("a room has gathered {} bytes", room.gathered));
         }
+    }
+    let (sources, followed) = (reactor.answer_limit.sources(), reactor.conversations.followed());
+    if sources > SOURCES || followed > conversations::MOST {
+        return Err(format!("{sources} sources are remembered, {followed} conversations followed"));
     }
     let wake_ups = reactor.net.timers.len();
     let most = 2 * (reactor.net.streams().count() + reactor.hosts.iter().count()) + SPARE_WAKE_UPS;

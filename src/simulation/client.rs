@@ -386,11 +386,19 @@ impl Client {
         // Other answers may come between the parts of a long one.
         let lines: Vec<u8> = self.received.iter().copied().filter(|byte| *byte != b'.').collect();
         // Jobs that the queue had no room for; which ones is not told.
-        let mut full = 0;
+        let (mut full, mut frame) = (0, 0);
         for line in String::from_utf8_lossy(&lines).lines() {
             let line = match line.split_once(' ') {
                 Some((number, "done")) => format!("{number} job"),
                 Some((number, "posted")) => format!("{number} post"),
+                None if line.starts_with('#') => {
+                    let number = line[1..].parse::<u32>().unwrap_or(0);
+                    if number <= frame {
+                        return Err(self.complain(&format!("saw frame {line} after {frame}")));
+                    }
+                    frame = number;
+                    continue;
+                }
                 None if line == "full" => {
                     full += 1;
                     continue;

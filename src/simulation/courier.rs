@@ -1,16 +1,21 @@
 //! A service that does what the daemon's own services do not: it offloads
-//! jobs, tells other connections, answers in steps, posts to itself, and
-//! connects to the echo service, whose answers it checks.
+//! jobs, tells other connections, answers in steps, posts to itself, shows
+//! frames to members who never leave by themselves, and connects to the echo
+//! service, whose answers it checks.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::service::{Answer, CloseReason, ConnectionId, Context, Input, Message, OffloadError, Service};
+use crate::service::{
+    Answer, CloseReason, ConnectionId, Context, Input, Membership, Message, OffloadError, Overflow, Room,
+    Service,
+};
 
 /// What its connections ask for, a line each: `job N`, `get N`, `post N`.
 pub(super) const NAME: &str = "courier";
+const FRAMES: Room = Room(0);
 /// Bytes of a long answer that are sent at once.
 const STEP: usize = 8 * 1024;
 
@@ -34,6 +39,7 @@ pub(super) struct Courier {
     /// Nothing but a fault of the loop can cut an errand short.
     is_undisturbed: bool,
     errands: u32,
+    frames: u32,
     complaints: Complaints,
     /// Who asked for the jobs that are not done.
     jobs: BTreeMap<u32, ConnectionId>,
@@ -54,7 +60,7 @@ struct Errand {
 
 impl Courier {
     pub fn new(echo: SocketAddr, every: Duration, is_undisturbed: bool, complaints: Complaints) -> Courier {
-        Courier { echo, every, is_undisturbed, errands: 0, complaints, jobs: BTreeMap::new() }
+        Courier { echo, every, is_undisturbed, errands: 0, frames: 0, complaints, jobs: BTreeMap::new() }
     }
 
     fn obey(&mut self, line: &str, session: &mut CourierSession, cx: &mut Context<'_>) {
@@ -92,6 +98,8 @@ impl Service for Courier {
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
+        self.frames += 1;
+        cx.publish_to_all(FRAMES, format!("#{}\n", self.frames).as_bytes());
         cx.connect(self.echo);
         cx.set_tick(cx.now() + self.every);
     }
@@ -104,8 +112,9 @@ impl Service for Courier {
     }
 
     fn open(&mut self, session: &mut CourierSession, cx: &mut Context<'_>) {
-        if let Some(errand) = &session.errand {
-            cx.send(&errand.goods);
+        match &session.errand {
+            Some(errand) => cx.send(&errand.goods),
+            None => cx.join(FRAMES, Membership { overflow: Overflow::LatestFrame, lines: false }),
         }
     }
 

@@ -21,7 +21,7 @@ const QUIET: u64 = 30 * SECOND;
 const SWEEP: u64 = SECOND;
 /// How many are followed at once, in about half a megabyte. Anybody can forge
 /// sources, so this also bounds the lines in the log: two for each per [`QUIET`].
-const MOST: usize = 4096;
+pub(crate) const MOST: usize = 4096;
 
 type Key = (ServiceId, SocketAddr);
 
@@ -46,6 +46,13 @@ pub(crate) struct Conversations {
     pub sweep_at: Option<u64>,
     /// Datagrams that found the table full since the last search.
     not_followed: u64,
+}
+
+#[cfg(feature = "simulated")]
+impl Conversations {
+    pub fn followed(&self) -> usize {
+        self.table.len()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

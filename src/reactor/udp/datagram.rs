@@ -56,9 +56,14 @@ pub(crate) struct AnswerLimit(HashMap<(ServiceId, IpAddr), TokenBucket>);
 
 /// Sources remembered at once; beyond that, all start afresh. This bounds the
 /// memory that an attacker with forged sources can claim.
-const SOURCES: usize = 16_384;
+pub(crate) const SOURCES: usize = 16_384;
 
 impl AnswerLimit {
+    #[cfg(feature = "simulated")]
+    pub fn sources(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn admits(&mut self, service: ServiceId, source: IpAddr, rate: Rate, now: Instant) -> bool {
         if rate.per_second == 0 || (source.is_loopback() && !rate.loopback) {
             return true;

@@ -257,12 +257,14 @@ impl Service for Chat {
         let Some(limit) = cx.limits().idle_timeout else { return };
         let now = cx.now();
         let is_idle = |peer: &Peer| now.duration_since(peer.heard) >= limit;
-        let idle: Vec<_> = self
+        let mut idle: Vec<_> = self
             .peers
             .iter()
             .filter(|(_, peer)| is_idle(peer))
             .map(|(key, peer)| (*key, peer.reach))
             .collect();
+        // The same members always go in the same order.
+        idle.sort_by_key(|(key, _)| *key);
         let words = self.farewell(Farewell::Idle);
         for (key, reach) in idle {
             cx.send_to_peer(reach, words.as_bytes());
