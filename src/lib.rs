@@ -50,3 +50,4 @@ pub mod services;
 pub mod simulation;
 mod system;
 pub mod wire;
+pub mod wording;

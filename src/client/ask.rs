@@ -15,10 +15,11 @@ use std::time::Duration;
 use clap::Args;
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions, Transport};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
+use onepoll::wording::counted;
 
 use super::asked::{Asked, Expected};
 use super::messages::{Messages, Next};
-use super::screen::{Prompt, counted, print_answer};
+use super::screen::{Prompt, print_answer};
 use super::target::{Route, Target};
 use super::{ClientError, Timeout, parse_timeout, run_service};
 
@@ -32,18 +33,25 @@ const TCP_TIMEOUT: Timeout = Timeout(Duration::from_secs(10));
 /// The most bytes of one answer, so that a server cannot fill our memory.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
+/// Which server to ask, and how.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Ask over UDP instead of TCP
+    #[arg(long)]
+    pub udp: bool,
+    /// How long to wait for an answer, 0 for ever (default 3s over UDP, 10s over TCP)
+    #[arg(long, value_parser = parse_timeout)]
+    pub timeout: Option<Timeout>,
+    /// The server; an IPv6 address stands in brackets, as in [::1]:3333
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Target,
+}
+
 /// The command line of `echo`, `upper` and `number`.
 #[derive(Debug, Args)]
 pub struct AskArgs {
-    /// Ask over UDP instead of TCP
-    #[arg(long)]
-    udp: bool,
-    /// How long to wait for an answer, 0 for ever (default 3s over UDP, 10s over TCP)
-    #[arg(long, value_parser = parse_timeout)]
-    timeout: Option<Timeout>,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:3333
-    #[arg(value_name = "HOST:PORT")]
-    target: Target,
+    #[command(flatten)]
+    server: ServerArgs,
     /// What to send, one answer each; without it, the lines of standard input
     #[arg(value_name = "MESSAGE")]
     messages: Vec<OsString>,
@@ -52,7 +60,7 @@ pub struct AskArgs {
 impl AskArgs {
     /// Asks these messages; `expects` says what is known about each answer.
     pub fn question(self, expects: fn(&[u8]) -> Expected) -> Question {
-        let AskArgs { udp, timeout, target, messages } = self;
+        let AskArgs { server: ServerArgs { udp, timeout, target }, messages } = self;
         let messages = Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect());
         // An empty message asks nothing over TCP, but an empty datagram does.
         let messages = if udp { messages } else { messages.without_empty() };

@@ -6,8 +6,9 @@
 use onepoll::wire::answers::{number_word, upper_case};
 use onepoll::wire::json::{JsonStep, JsonStream, Pending};
 use onepoll::wire::text::strip_line_end;
+use onepoll::wording::counted;
 
-use super::screen::{counted, visible_line};
+use super::screen::visible_line;
 
 /// What a number server says.
 const WORDS: [&str; 11] =

@@ -12,7 +12,7 @@ use onepoll::config::{UnitError, parse_duration};
 use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
-use super::interfaces::broadcast_destinations;
+use super::destinations::broadcast_destinations;
 use super::screen::{print_line, remark};
 use super::target::{Route, cause};
 use super::{ClientError, Run, run_service};

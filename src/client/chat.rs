@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions};
-use onepoll::service::{Answer, CloseReason, Context, Input, Service};
+use onepoll::service::{Answer, CloseReason, Context, Input, LARGEST_DATAGRAM, Service};
 use onepoll::wire::text::incomplete_suffix;
+use onepoll::wording::counted;
 
 use super::console::Console;
 use super::editor::Event;
 use super::messages::{Messages, Next};
-use super::screen::{counted, print_between, remark};
-use super::target::{LARGEST_DATAGRAM, Route, Target, cause};
+use super::screen::{print_between, remark};
+use super::target::{Route, Target, cause};
 use super::{ClientError, Run, run_service};
 
 /// Between two messages: enough for a server to read them one by one.

@@ -7,12 +7,12 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::{Args, Parser, Subcommand};
 use onepoll::reactor::{DatagramSpec, Multicast, SocketId, SocketOptions};
-use onepoll::service::{Context, Service};
+use onepoll::service::{Context, LARGEST_DATAGRAM, Service, any_address};
 
 use super::broadcast::not_bound;
-use super::interfaces::multicast_interfaces;
+use super::destinations::multicast_interfaces;
 use super::screen::{print_line, remark};
-use super::target::{LARGEST_DATAGRAM, any_address, cause};
+use super::target::cause;
 use super::{ClientError, Run, Timeout, parse_time_to_gather, run_service};
 
 /// Send to a multicast group, or listen to it
@@ -155,7 +155,7 @@ impl Service for Send {
             None => multicast_interfaces(group),
         };
         for interface in interfaces {
-            self.open_socket(DatagramSpec::bound(any_address(group.ip())), interface, cx);
+            self.open_socket(DatagramSpec::bound(any_address(group)), interface, cx);
         }
     }
 
@@ -223,7 +223,7 @@ impl Service for Listen {
         // Bound to the group, it hears nothing else of that port. An IPv6
         // group needs its interface's number for that, so there it is the
         // membership alone that decides.
-        let bind = if group.is_ipv4() { group } else { any_address(group).ip() };
+        let bind = if group.is_ipv4() { group } else { any_address(self.group).ip() };
         let multicast = Multicast { group, interface: self.interface, join: true };
         let spec = DatagramSpec::bound((bind, self.group.port()).into());
         cx.open_socket(DatagramSpec { multicast: Some(multicast), listens_only: !self.ack, ..spec });

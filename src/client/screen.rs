@@ -104,11 +104,6 @@ impl Drop for Prompt {
     }
 }
 
-/// A number with its noun: "1 byte", "2 bytes".
-pub fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
-
 /// Makes control characters visible, as pictures (U+2400 and on) or in the form
 /// `<U+202E>`, so that a stranger's message cannot move the cursor, rename the
 /// window, or reorder the text around it.
@@ -170,10 +165,5 @@ mod tests {
         for whole in ["👩\u{200D}👧", "❤\u{FE0F}", "🇰🇷", "각", "می\u{200C}خواهم"] {
             assert_eq!(visible(whole.as_bytes()), whole);
         }
-    }
-
-    #[test]
-    fn one_is_singular() {
-        assert_eq!([0, 1, 2].map(|number| counted(number, "byte")), ["0 bytes", "1 byte", "2 bytes"]);
     }
 }

@@ -2,13 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use onepoll::service::{Answer, Context};
-
-/// What one UDP datagram holds over IPv4 (RFC 768: 65,535 bytes less both headers).
-pub const LARGEST_DATAGRAM: usize = 65_507;
+use onepoll::service::{Answer, Context, LARGEST_DATAGRAM};
 
 /// What the user wants to reach: a name or an address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,14 +155,6 @@ fn not_found(host: &str, error: &io::Error) -> String {
     let error = error.to_string();
     let cause = error.rsplit(": ").next().unwrap_or(&error);
     format!("the host {host} was not found ({cause}): check its spelling, or give its address")
-}
-
-/// What is bound locally when any address will do, in the family of `like`.
-pub fn any_address(like: IpAddr) -> SocketAddr {
-    match like {
-        IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::{Config, Transport};
-use crate::service::DatagramSpec;
-use crate::service::sockets::any_address;
+use crate::service::{DatagramSpec, any_address};
 
 /// What would be served: a table of services and addresses, and below it what
 /// other machines can reach.

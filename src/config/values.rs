@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::units::{format_size, parse_duration, parse_size};
-use crate::service::Rate;
+use crate::service::{LARGEST_DATAGRAM, Rate};
 
 /// A value of the file.
 pub type Toml<'a> = DeValue<'a>;
@@ -20,8 +20,6 @@ pub type Read<T> = Result<T, String>;
 const LARGEST_SOCKET_BUFFER: usize = 1 << 30;
 /// A line is kept in memory until it ends: room for one, but not for a flood.
 const LINE_LENGTHS: RangeInclusive<usize> = 64..=16 << 20;
-/// What fits one UDP datagram over IPv4 (RFC 768: 65,535 less both headers).
-const LARGEST_DATAGRAM: usize = 65_507;
 /// The kernel's TCP_CA_NAME_MAX, less the end of the string.
 const LONGEST_CONGESTION_NAME: usize = 15;
 /// What Linux has built in or loaded (tcp(7)).

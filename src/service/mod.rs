@@ -32,7 +32,7 @@ pub use limits::{Limits, Rate};
 pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
 pub use reasons::{CloseReason, Farewell};
 pub use rooms::{DatagramPeer, Membership, Overflow, Room};
-pub use sockets::{Bound, DatagramSpec, Multicast, Transport};
+pub use sockets::{Bound, DatagramSpec, LARGEST_DATAGRAM, Multicast, Transport, any_address};
 pub use statistics::Statistics;
 pub use token_bucket::TokenBucket;
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::config::values::{self, Read, Toml};
 use crate::config::{Description, Key, Plan, Settings, Value};
 use crate::service::{self, Context, DatagramSpec, Service, SocketId};
+use crate::wording::counted;
 
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
@@ -105,8 +106,7 @@ impl Service for Multicast {
     type Session = ();
 
     fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
-        let length = datagram.len();
-        log::debug!("multicast: {length} byte{} from {from}", if length == 1 { "" } else { "s" });
+        log::debug!("multicast: {} from {from}", counted(datagram.len(), "byte"));
         cx.send_to(on, from, self.message.as_bytes());
     }
 }
