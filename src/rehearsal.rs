@@ -140,6 +140,12 @@ impl<S: Service + 'static> Rehearsal<S> {
         refused
     }
 
+    /// The program is told to end, as by SIGTERM.
+    pub fn drain(&mut self) {
+        self.reactor.drain();
+        self.settle();
+    }
+
     /// A client's bytes arrive. Nothing happens if it is closed.
     pub fn send(&mut self, client: Client, bytes: &[u8]) {
         let mut rest = bytes;
@@ -221,7 +227,7 @@ impl<S: Service + 'static> Rehearsal<S> {
     pub fn pass(&mut self, time: Duration) {
         let end = self.world.micros() + time.as_micros() as u64;
         self.settle();
-        while self.world.micros() < end {
+        while self.world.micros() < end && !self.reactor.has_ended() {
             self.turn(Duration::from_micros(end - self.world.micros()));
             self.settle();
         }

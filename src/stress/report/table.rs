@@ -123,7 +123,11 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
         row("", format!("WARNING: the requested rate of {} per second was not reached.", grouped(wanted)));
     }
     if run.interrupted {
-        row("", format!("The run ended early; messages in flight: {}.", run.under_way));
+        let waiting = match run.waiting {
+            0 => String::new(),
+            waiting => format!(", due and not sent yet: {waiting}"),
+        };
+        row("", format!("The run ended early; messages in flight: {}{waiting}.", run.under_way));
     }
     text
 }
