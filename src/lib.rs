@@ -32,7 +32,7 @@
 //! 4. [`reactor`]: the loop. [`Reactor::turn`](reactor::Reactor::turn) is all of
 //!    it, on one screen.
 //! 5. [`wire`]: messages in a byte stream.
-//! 6. [`services`]: the protocols, and [`rehearsal`], which tests them in memory.
+//! 6. [`services`]: the protocols, and `rehearsal`, which tests them in memory.
 //! 7. [`config`]: what is served, and where; [`hosting`] gives it to the reactor.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

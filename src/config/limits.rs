@@ -1,4 +1,4 @@
-//! The keys of [limits]. Their defaults are those of [`Limits`]; a test holds
+//! The keys of `[limits]`. Their defaults are those of [`Limits`]; a test holds
 //! the two together.
 
 use super::description::{Key, Value};

@@ -1,4 +1,4 @@
-//! What [limits] and [socket] have in common, and share with every service's
+//! What `[limits]` and `[socket]` have in common, and share with every service's
 //! table: each of their keys is one [`Setting`].
 
 use super::description::Key;

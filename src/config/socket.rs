@@ -1,4 +1,4 @@
-//! The keys of [socket]. Their defaults are those of [`SocketOptions`]; a test
+//! The keys of `[socket]`. Their defaults are those of [`SocketOptions`]; a test
 //! holds the two together.
 
 use super::description::{Key, Value};

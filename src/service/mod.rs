@@ -2,7 +2,7 @@
 //!
 //! A [`Service`] is a state machine without socket and clock: bytes and `now` come
 //! in, effects go out through the [`Context`]. So it can be tested in memory, with
-//! virtual time, and with its input split anywhere (see [`crate::rehearsal`]). The
+//! virtual time, and with its input split anywhere (see `rehearsal`). The
 //! same trait serves both ends of a connection: the daemon's services accept, the
 //! clients `connect`.
 
