@@ -73,7 +73,7 @@ fn nothing_to_broadcast_to() {
     let ended = onepoll("broadcast send 255.255.255.255:37020 안녕");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("255.255.255.255:37020 cannot be reached, there is no way to it"), "{said}");
+    assert!(said.contains("255.255.255.255:37020 cannot be reached, there is no route to it"), "{said}");
 }
 
 /// A socket that hears everything sent to its port, including broadcasts.

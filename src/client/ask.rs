@@ -39,10 +39,10 @@ pub struct ServerArgs {
     /// Ask over UDP instead of TCP
     #[arg(long)]
     pub udp: bool,
-    /// How long to wait for an answer, 0 for ever (default 3s over UDP, 10s over TCP)
+    /// How long to wait for an answer, 0 for no limit (default 3s over UDP, 10s over TCP)
     #[arg(long, value_parser = parse_timeout)]
     pub timeout: Option<Timeout>,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:3333
+    /// The server; an IPv6 address needs brackets, as in [::1]:3333
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
 }
@@ -112,11 +112,11 @@ struct Ask {
     timeout: Timeout,
     messages: Messages,
     link: Link,
-    /// The server was reached once.
+    /// Whether the server has been reached.
     reached: bool,
-    /// Answers that came over the present link.
+    /// How many answers came over the current link.
     answers: u64,
-    /// The message that waits for its answer.
+    /// The message that is waiting for its answer.
     asked: Option<Asked>,
     prompt: Prompt,
 }
@@ -199,12 +199,12 @@ impl Ask {
         }
     }
 
-    /// Takes in some of an answer that came over TCP.
+    /// Takes a piece of an answer over TCP.
     fn hear(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         let Some(asked) = &mut self.asked else { return self.hear_unasked(bytes, cx) };
         asked.hear(bytes);
         if asked.answer.len() > LONGEST_ANSWER {
-            cx.fail(format!("{} answers without end: over {LONGEST_ANSWER} bytes", self.route));
+            cx.fail(format!("{} does not stop answering: over {LONGEST_ANSWER} bytes", self.route));
         } else if asked.is_whole() {
             self.conclude(cx);
         } else if !asked.answer.is_empty() {
@@ -212,7 +212,8 @@ impl Ask {
         }
     }
 
-    /// What comes between two messages is no answer, and not lost either.
+    /// Prints what comes between two messages: it is not an answer, but is not lost
+    /// either.
     fn hear_unasked(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         let expected = (self.expects)(b"");
         if expected.forgives_line_ends() && bytes.trim_ascii().is_empty() {
@@ -220,11 +221,11 @@ impl Ask {
             return;
         }
         if print_answer(bytes, cx) && matches!(expected, Expected::Same) {
-            cx.fail(format!("{} sends more than it was sent: it is no echo server", self.route));
+            cx.fail(format!("{} sends more than it was sent: it is not an echo server", self.route));
         }
     }
 
-    /// The answer is there: prints it and goes on.
+    /// The answer is complete: prints it and goes on.
     fn conclude(&mut self, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
         self.answers += 1;
@@ -238,23 +239,23 @@ impl Ask {
         self.go_on(cx);
     }
 
-    /// The answer ends before it is whole: prints what there is of it.
+    /// The answer is not complete and never will be: prints what has come of it.
     fn give_up(&mut self, why: &str, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
         if asked.answer.is_empty() {
-            cx.fail(format!("{} {why}; look at what the server itself reports", self.route));
+            cx.fail(format!("{} {why}; check what the server itself reports", self.route));
         } else if print_answer(&asked.answer, cx) {
             let came = counted(asked.answer.len(), "byte");
             cx.fail(format!("{} {why} after {came} of its answer, which may be cut", self.route));
         }
     }
 
-    /// The connection ended: in order, if there is no `cause`.
+    /// The connection ended, in order if there is no `cause`.
     fn hung_up(&mut self, cause: Option<&str>, cx: &mut Context<'_>) {
         self.link = Link::Down;
         let Some(asked) = &mut self.asked else { return };
         if asked.answer.is_empty() && self.answers > 0 && !std::mem::replace(&mut asked.again, true) {
-            // It closed after its last answer, as this message was on its way.
+            // It closed after its last answer, while this message was on its way.
             return self.reach(self.route.current(), cx);
         }
         match cause {
