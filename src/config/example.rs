@@ -29,10 +29,10 @@ bind = "127.0.0.1"
 "##;
 
 const SOCKET_HEAD: &str = r##"
-# Socket options apply to every service, and each can also be set in a service's
-# table. There, an option of a transport that the service does not use is an
-# error; here it is ignored. RUST_LOG=onepoll=trace logs what the kernel made of
-# them.
+# Socket options apply to every service, and each can also be set in a
+# service's table. There, an option of a transport that the service does not
+# use is an error; here it is ignored. RUST_LOG=onepoll=trace logs what the
+# kernel made of them.
 #
 # SO_RCVTIMEO and SO_SNDTIMEO are missing on purpose: they limit how long a
 # blocking call waits, and this daemon makes none. Set idle_timeout and
