@@ -25,22 +25,24 @@ const RESERVED_DESCRIPTORS: u64 = 32;
 
 #[derive(Args)]
 pub struct ServeArgs {
-    /// What to serve, and where (- is standard input); without it, everything on its default port
+    /// The config file (- is standard input); without it, every service runs on its
+    /// default ports
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The address to bind (default 127.0.0.1)
+    /// The address to bind to (default 127.0.0.1)
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
     /// Serve only these services, separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Other ports for services, separated by commas; 0 takes a free one
+    /// Use other ports, separated by commas; 0 takes a free one
     #[arg(long = "port", value_name = "NAME[/tcp|/udp]=PORT", value_delimiter = ',')]
     ports: Vec<PortOverride>,
     /// Print one line of JSON with the addresses on standard output
     #[arg(long)]
     announce: bool,
-    /// Log each connection's and UDP conversation's start and end (RUST_LOG, if it is set, decides instead)
+    /// Log the start and end of each connection and UDP conversation (if RUST_LOG is set,
+    /// it decides instead)
     #[arg(short, long)]
     verbose: bool,
 }
@@ -64,7 +66,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let reachable = config::reachable(&config);
     let mut served = Vec::new();
     for service in config.services {
-        // What is more than possible for all is more than possible for one.
+        // One service cannot have more than the whole daemon.
         lowered(&format!("{}: ", service.name), service.limits.connections, possible, descriptors);
         let (name, kind) = (service.name.clone(), service.kind.name);
         let sockets = match hosting::host(&mut reactor, service) {
@@ -109,7 +111,7 @@ pub fn read_config(file: &Path, overrides: &Overrides) -> Result<Config, ConfigE
     Config::load(CATALOG, file, overrides)
 }
 
-/// Raises the soft limit on open descriptors to the hard one, and says what it is.
+/// Raises the soft limit on open descriptors to the hard one, and returns what it is now.
 fn raise_descriptor_limit() -> u64 {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
     match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
@@ -128,8 +130,8 @@ fn possible_connections(descriptors: u64) -> usize {
     descriptors.saturating_sub(in_use as u64 + RESERVED_DESCRIPTORS).max(1) as usize
 }
 
-/// The limit on connections that can be kept: at most what is possible, and that
-/// where none is set.
+/// The limit on connections: what is wanted, or what is possible if that is less or
+/// nothing is wanted. Warns if it is less.
 fn lowered(whose: &str, wanted: usize, possible: usize, descriptors: u64) -> usize {
     if wanted > possible {
         log::warn!(
@@ -151,7 +153,7 @@ fn log_table(served: &[Served], reachable: &[String]) {
     }
 }
 
-/// What to type in place of the wildcard addresses in the table.
+/// Says what to type in place of the wildcard addresses in the table.
 fn addresses_to_type(served: &[Served]) -> Vec<String> {
     let addresses = served.iter().map(|line| line.bound.address.ip());
     let wildcards: BTreeSet<_> = addresses.filter(IpAddr::is_unspecified).collect();

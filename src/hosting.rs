@@ -4,11 +4,11 @@ use crate::config::{Plan, ServiceConfig};
 use crate::reactor::{BindError, Reactor};
 use crate::service::{Bound, Transport};
 
-/// Hosts a configured service: opens its sockets, and says where they are. A
-/// service that only sends is where it sends to.
+/// Hosts a configured service: opens its sockets and returns their addresses, or for a
+/// service that only sends the address that it sends to.
 ///
 /// # Errors
-/// When a socket cannot be opened; then none of this service's is.
+/// If a socket cannot be opened; then none of this service's sockets is open.
 pub fn host(reactor: &mut Reactor, config: ServiceConfig) -> Result<Vec<Bound>, BindError> {
     let ServiceConfig { name, limits, socket, plan, .. } = config;
     let Plan { service, tcp, udp, sends_to } = plan;
@@ -38,7 +38,7 @@ mod tests {
         Config::built_in(CATALOG, &Overrides { bind: None, only, ports }).unwrap()
     }
 
-    /// Every service at free ports; a beacon sends to its own.
+    /// Every service on a free port, but for the beacon, whose port is its destination's.
     fn everything() -> Config {
         let names = CATALOG.iter().map(|kind| kind.name).filter(|name| *name != "beacon");
         let ports: Vec<_> = names.map(|name| format!("{name}=0")).collect();

@@ -17,7 +17,7 @@ pub struct Interface {
     pub name: String,
     /// The number by which socket options name it.
     pub index: u32,
-    /// It reaches this machine only.
+    /// Whether it reaches only this machine.
     pub is_loopback: bool,
     /// Its IPv4 addresses; none before the network has handed one out.
     pub v4: Vec<V4Address>,
@@ -53,10 +53,10 @@ impl Interface {
     }
 }
 
-/// Lists the interfaces that are up, in the order in which the kernel does.
+/// Lists the interfaces that are up, in the kernel's order.
 ///
 /// # Errors
-/// When the kernel does not tell (no descriptor or memory is left).
+/// If the kernel does not say, because no descriptor or memory is left.
 pub fn interfaces_up() -> io::Result<Vec<Interface>> {
     let mut interfaces: Vec<Interface> = Vec::new();
     // One entry per address, and one without for the interface itself.
@@ -67,7 +67,7 @@ pub fn interfaces_up() -> io::Result<Vec<Interface>> {
         let at = match known {
             Some(at) => at,
             None => {
-                // It may have gone in the meantime.
+                // It may be gone by now.
                 let Ok(index) = if_nametoindex(name) else { continue };
                 let is_loopback = entry.flags.contains(InterfaceFlags::IFF_LOOPBACK);
                 let (v4, v6) = (Vec::new(), Vec::new());
@@ -90,8 +90,9 @@ fn v4(address: &SockaddrStorage) -> Option<Ipv4Addr> {
     address.as_sockaddr_in().map(|address| address.ip())
 }
 
-/// What the kernel lists, or what follows from the netmask: an address that was
-/// added without a broadcast address has one all the same.
+/// The broadcast address of an interface: the one that the kernel lists, or else the one
+/// that follows from the netmask, since an address that was added without a broadcast
+/// address has one all the same.
 fn broadcast(entry: &InterfaceAddress, address: Ipv4Addr) -> Option<Ipv4Addr> {
     if !entry.flags.contains(InterfaceFlags::IFF_BROADCAST) {
         return None;
@@ -105,11 +106,11 @@ fn broadcast(entry: &InterfaceAddress, address: Ipv4Addr) -> Option<Ipv4Addr> {
     listed.filter(|listed| *listed != address).or_else(derived)
 }
 
-/// The addresses that reach everybody on the attached networks: the broadcast
-/// address of each, or that of loopback if there is no network.
+/// The broadcast addresses of all attached networks, or that of loopback if there is no
+/// network.
 ///
-/// A datagram to 255.255.255.255 leaves on one interface only, the one with the
-/// default route, and is refused on a machine without such a route.
+/// A datagram to 255.255.255.255 leaves only on the interface with the default route, and
+/// a machine without a default route refuses it.
 ///
 /// # Errors
 /// As [`interfaces_up`].

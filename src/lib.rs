@@ -1,25 +1,27 @@
 //! onepoll: non-blocking sockets on one thread and one [`mio::Poll`].
 //!
-//! Every service of a socket-programming course runs in one daemon, each as a
-//! state machine that knows neither socket nor clock. What the daemon is made
-//! of is here to be used, and to be read:
+//! One daemon runs every service of a socket-programming course, each as a state
+//! machine without a socket or a clock. Its parts are here to be read, and to be used
+//! as a library. This is the way of one message:
 //!
 //! ```text
-//!        kernel                 reactor                      service
-//!   ┌─────────────┐     ┌───────────────────────┐     ┌──────────────────┐
-//!   │ sockets     │────▶│ Poll ─▶ latch ─▶ ready│     │                  │
-//!   │             │     │                 queue │     │                  │
-//!   │             │ read│                   │   │bytes│                  │
-//!   │             │────▶│ one shared buffer ◀┘  │────▶│ receive(session, │
-//!   │             │     │                       │ now │   input, cx)     │
-//!   │             │write│                       │     │                  │
-//!   │             │◀────│ effects, after the    │◀────│ cx.send, close,  │
-//!   │             │     │ callback              │     │ publish, …       │
-//!   │             │     │   │ refused  │ rooms  │     └──────────────────┘
-//!   │             │     │   ▼          ▼        │
-//!   │             │◀────│ outbox     fan-out at │
-//!   │             │     │            turn's end │
-//!   └─────────────┘     └───────────────────────┘
+//!        system/                reactor/                    services/
+//!   ┌──────────────┐     ┌────────────────────────┐     ┌──────────────────┐
+//!   │ Poll: events │────▶│ latch ──▶ ready queue  │     │                  │
+//!   │              │     │                │       │     │                  │
+//!   │ tcp and udp  │read │                ▼       │bytes│                  │
+//!   │ sockets      │────▶│ one shared buffer      │────▶│ receive(session, │
+//!   │              │     │                        │ now │   input, cx)     │
+//!   │              │write│                        │     │                  │
+//!   │              │◀────│ effects, carried out   │◀────│ cx.send, close,  │
+//!   │              │     │ after the callback     │     │ publish, …       │
+//!   │              │     │   │ refused   │ rooms  │     └──────────────────┘
+//!   │              │     │   ▼           ▼        │
+//!   │              │◀────│ outbox     fan-out at  │
+//!   │              │     │            turn's end  │
+//!   └──────────────┘     └────────────────────────┘
+//!   the kernel, or a      the loop: tcp/, udp/,        service/ is the seam
+//!   world in memory       time/ and dispatch/          between the two
 //! ```
 //!
 //! In reading order:
@@ -27,13 +29,23 @@
 //! 1. The `examples`, from a blocking echo server to the reactor.
 //! 2. [`selectors`]: Python's `selectors` and `select`, and how level-triggered
 //!    readiness is made of edge-triggered.
-//! 3. [`service`]: the seam. A protocol is a [`Service`](service::Service); what
-//!    it may know and ask for is its [`Context`](service::Context).
-//! 4. [`reactor`]: the loop. [`Reactor::turn`](reactor::Reactor::turn) is all of
-//!    it, on one screen.
-//! 5. [`wire`]: messages in a byte stream.
-//! 6. [`services`]: the protocols, and [`rehearsal`], which tests them in memory.
-//! 7. [`config`]: what is served, and where; [`hosting`] gives it to the reactor.
+//! 3. [`service`]: the seam. A protocol is a [`Service`](service::Service), and its
+//!    [`Context`](service::Context) is everything that it can know and ask for.
+//! 4. [`reactor`]: the loop. [`Reactor::turn`](reactor::Reactor::turn) is the whole
+//!    of it on one screen. Around it, `tcp/` and `udp/` serve sockets, `time/` keeps
+//!    the deadlines, and `dispatch/` calls the services and carries out their
+//!    effects. `ending` has the states of a connection, drawn.
+//! 5. `system`: what the loop runs on, the kernel or a simulated world.
+//! 6. [`wire`]: finds messages in a byte stream.
+//! 7. [`services`]: one file per service, and the catalog. Begin with
+//!    [`echo`](services::echo).
+//! 8. [`config`]: from a file to the services that it asks for; [`hosting`] gives
+//!    them to the reactor.
+//! 9. With the feature `simulated`: `rehearsal`, which tests one service on the real
+//!    loop in memory, and `simulation`, which tests the whole daemon from a seed.
+//!
+//! The `onepoll` command, its clients and its load generator use the library as any
+//! other program would.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -50,3 +62,4 @@ pub mod services;
 pub mod simulation;
 mod system;
 pub mod wire;
+pub mod wording;

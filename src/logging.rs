@@ -23,7 +23,7 @@ pub fn start(level: LevelFilter) {
         Ok(None) => builder.filter_level(level),
         Err(fault) => {
             let name = level.as_str().to_lowercase();
-            output::complain(&format!("RUST_LOG {fault}; the log is at its default level, {name}"));
+            output::remark(&format!("RUST_LOG {fault}; the log is at its default level, {name}"));
             builder.filter_level(level)
         }
     };

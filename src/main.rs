@@ -44,8 +44,8 @@ enum Command {
     /// Put a server under load, check every answer, and measure
     ///
     /// The status is 0 if nothing went wrong, 1 if anything did (a message lost,
-    /// duplicated, reordered or corrupted, a connection refused or closed), 3 if a
-    /// --fail-if holds.
+    /// duplicated, reordered or corrupted, a connection refused or closed), and 3 if a
+    /// --fail-if condition holds.
     #[command(subcommand)]
     Stress(Box<StressCommand>),
     #[command(flatten)]
@@ -92,14 +92,14 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure.sentence);
+            output::remark(&failure.sentence);
             ExitCode::from(failure.status)
         }
     }
 }
 
-/// Reads the command line. Whatever is wrong with it, the usage of its command
-/// is shown too, which clap leaves out when only a value is wrong.
+/// Reads the command line. Whatever is wrong with it, the usage of the command is shown
+/// too, which clap leaves out if only a value is wrong.
 fn parse() -> Arguments {
     Arguments::try_parse().unwrap_or_else(|error| {
         if error.kind() != ErrorKind::ValueValidation {

@@ -11,14 +11,14 @@ pub fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Writes to standard error, where standard output is for something else.
+/// Writes to standard error, because standard output is for something else.
 pub fn print_aside(text: &str) {
-    // Nowhere is left to report it.
+    // There is nowhere left to report a failure.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Says what went wrong, in one line on standard error.
-pub fn complain(sentence: &str) {
+/// Tells the user something that is not the result, on a line of standard error.
+pub fn remark(sentence: &str) {
     // There is nowhere left to report that standard error is closed.
     let _ = writeln!(io::stderr(), "onepoll: {sentence}");
 }

@@ -1,7 +1,7 @@
-//! A service in memory: the real loop on a simulated system, with time that
-//! passes when it is told to.
+//! Rehearsals: a service in memory, on the real loop and a simulated system, whose time
+//! passes only if a test says so.
 //!
-//! It is there with the feature `simulated`:
+//! It needs the feature `simulated`:
 //!
 //! ```
 //! use onepoll::rehearsal::Rehearsal;
@@ -36,7 +36,7 @@ use crate::system::simulated::{End, Nature, Stream, World};
 const STAGE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1000);
 /// The ports of clients that need no particular one begin here.
 const FIRST_PORT: u16 = 40_000;
-/// A stage that has not come to rest after so many turns never will.
+/// A stage that has not come to rest after this many turns never will.
 const MOST_TURNS: usize = 1_000_000;
 
 /// A service on a stage: [`connect`](Rehearsal::connect) clients,
@@ -44,14 +44,14 @@ const MOST_TURNS: usize = 1_000_000;
 /// [`pass`](Rehearsal::pass), and look at what they
 /// [`received`](Rehearsal::received).
 ///
-/// Each call runs the loop until it has nothing more to do at this moment.
-/// Clients read everything at once, and close when the service has.
+/// Each call runs the loop until it has nothing left to do at this moment. Clients read
+/// everything at once, and close when the service does.
 pub struct Rehearsal<S: Service + 'static> {
     reactor: Reactor,
     world: World,
     id: ServiceId,
     clients: BTreeMap<Client, Seat>,
-    /// Who sits at which end.
+    /// Which client sits at which end.
     ends: BTreeMap<End, Client>,
     service: PhantomData<S>,
 }
@@ -100,8 +100,8 @@ impl<S: Service + 'static> Rehearsal<S> {
         stage
     }
 
-    /// Sets what [`Context::system_time`](crate::service::Context::system_time)
-    /// says at the beginning of the play.
+    /// Sets what [`Context::system_time`](crate::service::Context::system_time) returns
+    /// at the beginning.
     pub fn set_wall_clock(&mut self, at: SystemTime) {
         self.reactor.set_wall_clock(at);
     }
@@ -114,15 +114,15 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.reactor.service_mut(self.id).expect("the service was stopped")
     }
 
-    /// A client connects from the loopback address; or, where the service
-    /// [connects](crate::service::Context::connect), its oldest attempt succeeds.
+    /// A client connects from the loopback address. If the service has asked to
+    /// [connect](crate::service::Context::connect), its oldest attempt succeeds instead.
     pub fn connect(&mut self) -> Client {
         let port = FIRST_PORT + (self.clients.len() % 10_000) as u16;
         self.connect_from((Ipv4Addr::LOCALHOST, port).into())
     }
 
-    /// As [`Rehearsal::connect`], from an address. Where the service no longer
-    /// listens, the client is closed from the start.
+    /// As [`Rehearsal::connect`], from an address. If the service no longer listens, the
+    /// client is closed from the start.
     pub fn connect_from(&mut self, peer: SocketAddr) -> Client {
         let socket = self.world.accept_outside().or_else(|| self.world.call(peer, STAGE));
         let client = Client(self.clients.len() as u32);
@@ -132,12 +132,18 @@ impl<S: Service + 'static> Rehearsal<S> {
         client
     }
 
-    /// The oldest connection that the service asked for is not made. False if
-    /// it asked for none.
+    /// The oldest connection that the service has asked for fails. Returns false if there
+    /// is none.
     pub fn refuse(&mut self, why: ErrorKind) -> bool {
         let refused = self.world.refuse_outside(why);
         self.settle();
         refused
+    }
+
+    /// The program is told to end, as by SIGTERM.
+    pub fn drain(&mut self) {
+        self.reactor.drain();
+        self.settle();
     }
 
     /// A client's bytes arrive. Nothing happens if it is closed.
@@ -160,16 +166,16 @@ impl<S: Service + 'static> Rehearsal<S> {
         }
     }
 
-    /// A client signals that it will send no more.
+    /// A client half-closes: it will send no more.
     pub fn half_close(&mut self, client: Client) {
         if let Some(socket) = self.clients.get(&client).and_then(|seat| seat.socket.as_ref()) {
-            // It is gone already.
+            // The connection may be gone already.
             let _ = socket.half_close();
         }
         self.settle();
     }
 
-    /// A client is gone.
+    /// A client closes its connection.
     pub fn hang_up(&mut self, client: Client) {
         if let Some(seat) = self.clients.get_mut(&client) {
             seat.socket = None;
@@ -177,7 +183,7 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.settle();
     }
 
-    /// A client reads nothing from now on.
+    /// A client stops reading.
     pub fn stop_reading(&mut self, client: Client) {
         if let Some(seat) = self.clients.get_mut(&client) {
             seat.reads = false;
@@ -190,17 +196,17 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.settle();
     }
 
-    /// What a client received since it was asked last.
+    /// What a client has received since the last call.
     pub fn received(&mut self, client: Client) -> Vec<u8> {
         self.clients.get_mut(&client).map_or(Vec::new(), |seat| std::mem::take(&mut seat.received))
     }
 
-    /// The datagrams sent since it was asked last, with where they went.
+    /// The datagrams that were sent since the last call, and where they went.
     pub fn datagrams(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         self.world.take_outside().into_iter().map(|message| (message.to, message.bytes)).collect()
     }
 
-    /// Whether a client's connection is closed, by whichever side.
+    /// Whether a client's connection is closed, by either side.
     pub fn is_closed(&self, client: Client) -> bool {
         self.clients.get(&client).is_none_or(|seat| seat.socket.is_none())
     }
@@ -210,18 +216,18 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.reactor.failure()
     }
 
-    /// Time passes in one leap, as for a process that was suspended: what was
-    /// due in it happens afterwards, late.
+    /// Time passes in one leap, as for a process that was suspended: whatever fell due
+    /// happens afterwards, late.
     pub fn oversleep(&mut self, time: Duration) {
         self.world.leap(time);
         self.settle();
     }
 
-    /// Lets time pass; everything due in it happens at its moment.
+    /// Lets time pass; whatever falls due happens on time.
     pub fn pass(&mut self, time: Duration) {
         let end = self.world.micros() + time.as_micros() as u64;
         self.settle();
-        while self.world.micros() < end {
+        while self.world.micros() < end && !self.reactor.has_ended() {
             self.turn(Duration::from_micros(end - self.world.micros()));
             self.settle();
         }
@@ -249,7 +255,7 @@ impl<S: Service + 'static> Rehearsal<S> {
 }
 
 impl Seat {
-    /// Reads what there is, and closes if that was the end. Whether anything came.
+    /// Reads what has come, and closes at the end. Returns whether anything came.
     fn listen(&mut self) -> bool {
         let mut buffer = [0; 4096];
         let mut heard = false;

@@ -1,10 +1,9 @@
-//! Signals: events of a reactor while it runs, and what they always were before
-//! and after.
+//! Signals: events of a reactor while it runs, with their usual effect before and after.
 //!
-//! A handler outlives the reactor that it was installed for. Without this, a
-//! program whose loop is over, but which still waits for the reader of a pipe,
-//! could be ended by nothing but SIGKILL. SIGHUP needs
-//! no such care: only the daemon takes it, and the daemon ends with its loop.
+//! A handler outlives the reactor that it was installed for. Without this module, only
+//! SIGKILL could end a program whose loop is over but which still waits for the reader of
+//! a pipe. SIGHUP needs no such care: only the daemon handles it, and the daemon ends
+//! with its loop.
 
 use std::io;
 use std::sync::Once;
@@ -14,20 +13,20 @@ use onepoll::reactor::{Reactor, RunError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::register_conditional_default;
 
-/// No reactor takes the signals: they do what they do to any program.
+/// Whether no reactor takes the signals, so that they have their default effect.
 static HAVE_DEFAULT_ACTION: AtomicBool = AtomicBool::new(false);
 
 /// Lets a reactor take Ctrl-C and SIGTERM while it [runs](run).
 ///
 /// # Errors
-/// When the system gives no signal pipe.
+/// If no signal pipe can be made.
 pub fn watch(reactor: &mut Reactor) -> io::Result<()> {
     restore_after_run()?;
     reactor.watch_signals()
 }
 
-/// As [`watch`], for a daemon: the reactor takes SIGHUP, SIGUSR1 and SIGUSR2
-/// too. A client is ended by them, as any program that its terminal starts.
+/// As [`watch`], for a daemon: the reactor takes SIGHUP, SIGUSR1 and SIGUSR2 too. They
+/// end a client, as they do any program.
 ///
 /// # Errors
 /// As [`watch`].

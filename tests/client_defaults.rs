@@ -1,68 +1,52 @@
 //! `discover`, `multicast` and `broadcast` at their defaults, against a daemon at
-//! its defaults. They run in a network namespace, so that no other machine is asked.
-//!
-//! Where `unshare -rn` cannot make one, the tests are reported as ignored.
+//! its defaults. Each test has a network namespace of its own, so that no other
+//! machine is asked.
 
+#[path = "support/network.rs"]
+mod network;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
-use std::env;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, ExitCode, Output, Stdio};
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::Arguments;
+use network::{in_namespace, ip};
 use support::{Daemon, PATIENCE};
+use trials::trial;
 
-/// Set in the process that runs inside the namespace.
-const IS_APART: &str = "ONEPOLL_TEST_HAS_OWN_NETWORK";
 /// A network without a default route, as in a class room.
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 1);
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    let can_be_apart = Command::new("unshare").args(["-rn", "ip", "link"]).output();
-    let can_be_apart = can_be_apart.is_ok_and(|output| output.status.success());
-    if can_be_apart && env::var_os(IS_APART).is_none() {
-        let mut again = Command::new("unshare");
-        again.arg("-rn").arg(env::current_exe().unwrap()).args(env::args_os().skip(1));
-        let status = again.env(IS_APART, "1").status().unwrap();
-        return ExitCode::from(status.code().map_or(1, |code| code as u8));
-    }
-    if can_be_apart {
-        ip("link set lo up");
-    }
-    // One after the other: the first two need a machine without a network.
-    arguments.test_threads = Some(1);
     let tests: [(&str, fn()); 4] = [
         ("clients_at_their_defaults_find_a_daemon_at_its_defaults", find_the_daemon),
         ("without_any_network_a_broadcast_says_so", nothing_to_broadcast_to),
         ("without_a_default_route_discover_asks_each_network_and_loopback", discover_asks_each_network),
         ("without_a_default_route_broadcasts_and_groups_are_sent_to_each_network", each_network_is_sent_to),
     ];
+    if let Some(ended) = network::run_again_as_root() {
+        return ended;
+    }
+    let obstacle = network::obstacle();
     let trials = tests.map(|(name, test)| {
-        Trial::ignorable_test(name, move || {
-            if !can_be_apart {
-                return Ok(Completion::ignored_with("it needs `unshare -rn` and `ip`"));
-            }
-            test();
-            Ok(Completion::Completed)
+        trial(name, obstacle.clone(), move || {
+            in_namespace(move || {
+                ip("link set lo up");
+                test();
+            })
         })
     });
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }
 
-fn ip(command: &str) {
-    let status = Command::new("ip").args(command.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {command}");
-}
-
-/// Adds the network, unless it is there already.
+/// Adds a network to loopback.
 fn add_network() {
-    if UdpSocket::bind((OURS, 0)).is_err() {
-        ip("link add ours type veth peer name theirs");
-        ip(&format!("addr add {OURS}/24 brd + dev ours"));
-        ip("link set ours up");
-        ip("link set theirs up");
-    }
+    ip("link add ours type veth peer name theirs");
+    ip(&format!("addr add {OURS}/24 brd + dev ours"));
+    ip("link set ours up");
+    ip("link set theirs up");
 }
 
 fn onepoll(arguments: &str) -> Output {
@@ -89,7 +73,7 @@ fn nothing_to_broadcast_to() {
     let ended = onepoll("broadcast send 255.255.255.255:37020 안녕");
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("255.255.255.255:37020 cannot be reached, there is no way to it"), "{said}");
+    assert!(said.contains("255.255.255.255:37020 cannot be reached, there is no route to it"), "{said}");
 }
 
 /// A socket that hears everything sent to its port, including broadcasts.

@@ -9,15 +9,18 @@ mod clients;
 #[path = "course/program.rs"]
 mod program;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, ExitCode, Stdio};
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::Arguments;
 use program::Program;
 use socket2::SockRef;
 use support::{Daemon, connect, read_exactly};
+use trials::trial;
 
 use Transport::{Tcp, Udp};
 
@@ -37,15 +40,8 @@ fn main() -> ExitCode {
     for (name, test) in MEETINGS.iter().chain(clients::TESTS) {
         tests.push(((*name).to_owned(), Box::new(test)));
     }
-    let trials = tests.into_iter().map(|(name, test)| {
-        Trial::ignorable_test(name, move || {
-            if !has_python {
-                return Ok(Completion::ignored_with("there is no python3"));
-            }
-            test();
-            Ok(Completion::Completed)
-        })
-    });
+    let obstacle = (!has_python).then(|| "there is no python3".to_owned());
+    let trials = tests.into_iter().map(|(name, test)| trial(name, obstacle.clone(), test));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 

@@ -5,6 +5,8 @@
 #[path = "support/example.rs"]
 mod example;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,9 +16,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use example::{Example, binary};
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::Arguments;
 use nix::sys::signal::Signal;
 use support::eventually;
+use trials::trial;
 
 /// Clients that are connected and silent while one talks.
 const IDLE: usize = 10;
@@ -34,16 +37,8 @@ const TESTS: [Test; 4] = [
 ];
 
 fn main() -> ExitCode {
-    let works = strace_works();
-    let trials = TESTS.map(|(name, test)| {
-        Trial::ignorable_test(name, move || {
-            if !works {
-                return Ok(Completion::ignored_with("there is no strace, or it may not trace"));
-            }
-            test();
-            Ok(Completion::Completed)
-        })
-    });
+    let obstacle = (!strace_works()).then(|| "there is no strace, or it may not trace".to_owned());
+    let trials = TESTS.map(|(name, test)| trial(name, obstacle.clone(), test));
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
 }
 

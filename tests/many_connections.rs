@@ -4,6 +4,8 @@
 //! that, the test is reported as ignored.
 
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -11,10 +13,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::Arguments;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 use support::{Daemon, PATIENCE, eventually};
+use trials::trial;
 
 /// Descriptors that a process needs besides its connections, with some to spare.
 const BESIDES: usize = 200;
@@ -34,17 +37,12 @@ fn main() -> ExitCode {
             thousands_chat,
         ),
     ];
+    let allowed = raise_descriptor_limit();
     let trials = tests.map(|(name, connections, test)| {
-        Trial::ignorable_test(name, move || {
-            let (needed, allowed) = (connections + BESIDES, raise_descriptor_limit());
-            if allowed < needed as u64 {
-                let why =
-                    format!("it needs {needed} descriptors, the hard limit is {allowed}: see `ulimit -Hn`");
-                return Ok(Completion::ignored_with(why));
-            }
-            test();
-            Ok(Completion::Completed)
-        })
+        let needed = connections + BESIDES;
+        let obstacle = (allowed < needed as u64)
+            .then(|| format!("it needs {needed} descriptors, the hard limit is {allowed}: see `ulimit -Hn`"));
+        trial(name, obstacle, test)
     });
     libtest_mimic::run(&arguments, trials.into()).exit_code()
 }

@@ -1,19 +1,22 @@
 //! The daemon on networks of each shape: one without a default route, two at
-//! once, none at all. Each test has a network namespace of its own, which needs
-//! root and `ip`. Without them the tests are reported as ignored.
+//! once, none at all. Each test has a network namespace of its own.
 
+#[path = "support/network.rs"]
+mod network;
 mod support;
+#[path = "support/trials.rs"]
+mod trials;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Command, ExitCode};
-use std::thread;
+use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Completion, Trial};
-use nix::sched::{CloneFlags, unshare};
+use libtest_mimic::Arguments;
+use network::{in_namespace, ip};
 use onepoll::services::CATALOG;
 use socket2::SockRef;
 use support::{Daemon, PATIENCE, connect, read_exactly};
+use trials::trial;
 
 const LAN: [&str; 2] = ["lan", "192.0.2.10/24"];
 const OTHER_LAN: [&str; 2] = ["other", "198.51.100.10/24"];
@@ -32,45 +35,12 @@ fn main() -> ExitCode {
         ("with_no_interface_up_all_but_the_group_is_served", no_interface),
         ("a_beacon_finds_a_network_that_comes_later", network_that_comes_later),
     ];
-    let obstacle = obstacle();
-    let trials = tests.map(|(name, test)| {
-        let obstacle = obstacle.clone();
-        Trial::ignorable_test(name, move || match obstacle {
-            Some(why) => Ok(Completion::ignored_with(why)),
-            None => {
-                in_namespace(test);
-                Ok(Completion::Completed)
-            }
-        })
-    });
+    if let Some(ended) = network::run_again_as_root() {
+        return ended;
+    }
+    let obstacle = network::obstacle();
+    let trials = tests.map(|(name, test)| trial(name, obstacle.clone(), move || in_namespace(test)));
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
-}
-
-/// What stands in the way of a network namespace, if anything.
-fn obstacle() -> Option<String> {
-    if Command::new("ip").arg("-Version").output().is_err() {
-        return Some("it needs the command ip (Debian's package iproute2)".into());
-    }
-    // The thread takes the namespace with it.
-    let tried = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET)).join().unwrap();
-    tried.err().map(|error| format!("it needs a network namespace, which only root can make: {error}"))
-}
-
-/// Runs a test in a thread that has its own network, which the programs that it
-/// starts share. No interface of it is up yet.
-fn in_namespace(test: fn()) {
-    let run = move || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        test();
-    };
-    if let Err(panic) = thread::spawn(run).join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn ip(words: &str) {
-    let ended = Command::new("ip").args(words.split(' ')).output().unwrap();
-    assert!(ended.status.success(), "ip {words}: {}", String::from_utf8_lossy(&ended.stderr));
 }
 
 /// Attaches a network, at the other end of which nobody is.

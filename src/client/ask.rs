@@ -15,10 +15,11 @@ use std::time::Duration;
 use clap::Args;
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions, Transport};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
+use onepoll::wording::counted;
 
 use super::asked::{Asked, Expected};
 use super::messages::{Messages, Next};
-use super::screen::{Prompt, counted, print_answer};
+use super::screen::{Prompt, print_answer};
 use super::target::{Route, Target};
 use super::{ClientError, Timeout, parse_timeout, run_service};
 
@@ -32,18 +33,25 @@ const TCP_TIMEOUT: Timeout = Timeout(Duration::from_secs(10));
 /// The most bytes of one answer, so that a server cannot fill our memory.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
+/// Which server to ask, and how.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Ask over UDP instead of TCP
+    #[arg(long)]
+    pub udp: bool,
+    /// How long to wait for an answer, 0 for no limit (default 3s over UDP, 10s over TCP)
+    #[arg(long, value_parser = parse_timeout)]
+    pub timeout: Option<Timeout>,
+    /// The server; an IPv6 address needs brackets, as in [::1]:3333
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Target,
+}
+
 /// The command line of `echo`, `upper` and `number`.
 #[derive(Debug, Args)]
 pub struct AskArgs {
-    /// Ask over UDP instead of TCP
-    #[arg(long)]
-    udp: bool,
-    /// How long to wait for an answer, 0 for ever (default 3s over UDP, 10s over TCP)
-    #[arg(long, value_parser = parse_timeout)]
-    timeout: Option<Timeout>,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:3333
-    #[arg(value_name = "HOST:PORT")]
-    target: Target,
+    #[command(flatten)]
+    server: ServerArgs,
     /// What to send, one answer each; without it, the lines of standard input
     #[arg(value_name = "MESSAGE")]
     messages: Vec<OsString>,
@@ -52,7 +60,7 @@ pub struct AskArgs {
 impl AskArgs {
     /// Asks these messages; `expects` says what is known about each answer.
     pub fn question(self, expects: fn(&[u8]) -> Expected) -> Question {
-        let AskArgs { udp, timeout, target, messages } = self;
+        let AskArgs { server: ServerArgs { udp, timeout, target }, messages } = self;
         let messages = Messages::of_arguments(messages.into_iter().map(OsString::into_vec).collect());
         // An empty message asks nothing over TCP, but an empty datagram does.
         let messages = if udp { messages } else { messages.without_empty() };
@@ -104,11 +112,11 @@ struct Ask {
     timeout: Timeout,
     messages: Messages,
     link: Link,
-    /// The server was reached once.
+    /// Whether the server has been reached.
     reached: bool,
-    /// Answers that came over the present link.
+    /// How many answers came over the current link.
     answers: u64,
-    /// The message that waits for its answer.
+    /// The message that is waiting for its answer.
     asked: Option<Asked>,
     prompt: Prompt,
 }
@@ -191,12 +199,12 @@ impl Ask {
         }
     }
 
-    /// Takes in some of an answer that came over TCP.
+    /// Takes a piece of an answer over TCP.
     fn hear(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         let Some(asked) = &mut self.asked else { return self.hear_unasked(bytes, cx) };
         asked.hear(bytes);
         if asked.answer.len() > LONGEST_ANSWER {
-            cx.fail(format!("{} answers without end: over {LONGEST_ANSWER} bytes", self.route));
+            cx.fail(format!("{} does not stop answering: over {LONGEST_ANSWER} bytes", self.route));
         } else if asked.is_whole() {
             self.conclude(cx);
         } else if !asked.answer.is_empty() {
@@ -204,7 +212,8 @@ impl Ask {
         }
     }
 
-    /// What comes between two messages is no answer, and not lost either.
+    /// Prints what comes between two messages: it is not an answer, but is not lost
+    /// either.
     fn hear_unasked(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
         let expected = (self.expects)(b"");
         if expected.forgives_line_ends() && bytes.trim_ascii().is_empty() {
@@ -212,11 +221,11 @@ impl Ask {
             return;
         }
         if print_answer(bytes, cx) && matches!(expected, Expected::Same) {
-            cx.fail(format!("{} sends more than it was sent: it is no echo server", self.route));
+            cx.fail(format!("{} sends more than it was sent: it is not an echo server", self.route));
         }
     }
 
-    /// The answer is there: prints it and goes on.
+    /// The answer is complete: prints it and goes on.
     fn conclude(&mut self, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
         self.answers += 1;
@@ -230,23 +239,23 @@ impl Ask {
         self.go_on(cx);
     }
 
-    /// The answer ends before it is whole: prints what there is of it.
+    /// The answer is not complete and never will be: prints what has come of it.
     fn give_up(&mut self, why: &str, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
         if asked.answer.is_empty() {
-            cx.fail(format!("{} {why}; look at what the server itself reports", self.route));
+            cx.fail(format!("{} {why}; check what the server itself reports", self.route));
         } else if print_answer(&asked.answer, cx) {
             let came = counted(asked.answer.len(), "byte");
             cx.fail(format!("{} {why} after {came} of its answer, which may be cut", self.route));
         }
     }
 
-    /// The connection ended: in order, if there is no `cause`.
+    /// The connection ended, in order if there is no `cause`.
     fn hung_up(&mut self, cause: Option<&str>, cx: &mut Context<'_>) {
         self.link = Link::Down;
         let Some(asked) = &mut self.asked else { return };
         if asked.answer.is_empty() && self.answers > 0 && !std::mem::replace(&mut asked.again, true) {
-            // It closed after its last answer, as this message was on its way.
+            // It closed after its last answer, while this message was on its way.
             return self.reach(self.route.current(), cx);
         }
         match cause {

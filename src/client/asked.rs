@@ -3,31 +3,27 @@
 //! TCP does not mark where an answer ends. If the answer is known in advance, or
 //! marks its own end, that decides; otherwise it is over after a silence.
 
-use onepoll::wire::answers::{number_word, upper_case};
+use onepoll::wire::answers::{NUMBER_ANSWERS, number_word, upper_case};
 use onepoll::wire::json::{JsonStep, JsonStream, Pending};
 use onepoll::wire::text::strip_line_end;
+use onepoll::wording::counted;
 
-use super::screen::{counted, visible_line};
-
-/// What a number server says.
-const WORDS: [&str; 11] =
-    ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "Try again"];
+use super::screen::visible_line;
 
 /// The most characters that an error message quotes.
 const LONGEST_EXCERPT: usize = 40;
 
-/// A message on its way, and what came back so far.
+/// A message that was sent, and what has come back so far.
 ///
-/// Give [`hear`](Asked::hear) what comes; after each piece ask
-/// [`is_whole`](Asked::is_whole), after a silence
-/// [`must_go_on`](Asked::must_go_on), and at the end for the
-/// [`flaw`](Asked::flaw).
+/// Pass what comes to [`hear`](Asked::hear). Ask [`is_whole`](Asked::is_whole) after each
+/// piece, [`must_go_on`](Asked::must_go_on) after a silence, and for the
+/// [`flaw`](Asked::flaw) at the end.
 pub struct Asked {
     pub message: Vec<u8>,
     pub answer: Vec<u8>,
-    /// No byte of the answer came for a while.
+    /// Whether no byte of the answer came for a while.
     pub was_quiet: bool,
-    /// It was sent twice, since the server had closed meanwhile.
+    /// Whether it was sent twice, since the server had closed meanwhile.
     pub again: bool,
     expected: Expected,
 }
@@ -38,7 +34,7 @@ pub enum Expected {
     Same,
     /// The message comes back in upper case, which is this.
     Upper(Vec<u8>),
-    /// This one of [`WORDS`].
+    /// This one of [`NUMBER_ANSWERS`].
     Word(&'static [u8]),
     /// A JSON value.
     Json(Json),
@@ -46,7 +42,7 @@ pub enum Expected {
     Anything,
 }
 
-/// What is found of a JSON value so far.
+/// What has been found of a JSON value so far.
 #[derive(Default)]
 pub struct Json {
     stream: JsonStream,
@@ -82,16 +78,16 @@ impl Expected {
 }
 
 impl Asked {
-    /// A message that was not answered yet.
+    /// A message that has not been answered yet.
     pub fn new(message: Vec<u8>, expected: Expected) -> Asked {
         Asked { message, answer: Vec::new(), was_quiet: false, again: false, expected }
     }
 
-    /// Takes in some of the answer.
+    /// Takes a piece of the answer.
     pub fn hear(&mut self, mut bytes: &[u8]) {
         self.was_quiet = false;
         if self.answer.is_empty() && matches!(self.expected, Expected::Word(_) | Expected::Json(_)) {
-            // A line end that comes late belongs to the answer before.
+            // A line end that comes late belongs to the previous answer.
             bytes = bytes.trim_ascii_start();
         }
         self.answer.extend_from_slice(bytes);
@@ -107,26 +103,28 @@ impl Asked {
         }
     }
 
-    /// Nothing more can belong to the answer.
+    /// Whether the answer is complete: nothing more can belong to it.
     pub fn is_whole(&self) -> bool {
         match &self.expected {
             Expected::Same => self.answer == self.message,
             Expected::Upper(expected) => self.answer == *expected,
             Expected::Word(_) => {
                 let word = strip_line_end(&self.answer);
-                WORDS.iter().any(|known| known.as_bytes() == word)
+                NUMBER_ANSWERS.iter().any(|known| known.as_bytes() == word)
             }
             Expected::Json(json) => json.found == Found::Value,
             Expected::Anything => false,
         }
     }
 
-    /// Something must be missing, however long the server is silent.
+    /// Whether the answer is certainly incomplete, however long the server is silent.
     pub fn must_go_on(&self) -> bool {
         match &self.expected {
             Expected::Same => is_beginning(&self.answer, &self.message),
             Expected::Upper(expected) => is_beginning(&self.answer, expected),
-            Expected::Word(_) => WORDS.iter().any(|known| is_beginning(&self.answer, known.as_bytes())),
+            Expected::Word(_) => {
+                NUMBER_ANSWERS.iter().any(|known| is_beginning(&self.answer, known.as_bytes()))
+            }
             // A bare number does not show its end.
             Expected::Json(Json { stream, found }) => {
                 *found == Found::Nothing && stream.pending() != Pending::Number
@@ -135,14 +133,14 @@ impl Asked {
         }
     }
 
-    /// What is wrong with an answer after which nothing more comes.
+    /// What is wrong with the answer, if nothing more comes.
     pub fn flaw(&self) -> Option<String> {
         let came = counted(self.answer.len(), "byte");
         // Some servers put a line end after each answer.
         let answer = strip_line_end(&self.answer);
         match &self.expected {
             Expected::Same if self.answer != self.message => Some(format!(
-                "sent {came} that differ from the {} it was sent: it is no echo server",
+                "sent {came} that differ from the {} it was sent: it is not an echo server",
                 counted(self.message.len(), "byte")
             )),
             Expected::Upper(expected) if self.answer != *expected && answer != expected.as_slice() => {
@@ -152,13 +150,13 @@ impl Asked {
                 Some(format!("ended after {came} of its answer, which is cut"))
             }
             Expected::Word(word) if answer != *word => Some(format!(
-                "answered \"{}\" to \"{}\", where \"{}\" is right: it is no number server",
+                "answered \"{}\" to \"{}\", where \"{}\" is right: it is not a number server",
                 excerpt(answer),
                 excerpt(&self.message),
                 String::from_utf8_lossy(word),
             )),
             Expected::Json(Json { found: Found::NoJson, .. }) => {
-                Some(format!("answered {came} that are not JSON: it is no json server"))
+                Some(format!("answered {came} that are not JSON: it is not a json server"))
             }
             _ => None,
         }
@@ -173,7 +171,7 @@ impl Asked {
             format!("answered {came} to {sent}, so that some are missing: send shorter messages")
         } else {
             format!(
-                "answered \"{}\", where \"{}\" is right: it is no upper server",
+                "answered \"{}\", where \"{}\" is right: it is not an upper server",
                 excerpt(&self.answer),
                 excerpt(expected)
             )
@@ -181,7 +179,7 @@ impl Asked {
     }
 }
 
-/// As much of a text as fits into an error message.
+/// The beginning of a text, as much as an error message has room for.
 fn excerpt(text: &[u8]) -> String {
     let text = visible_line(text);
     match text.char_indices().nth(LONGEST_EXCERPT) {
@@ -190,7 +188,7 @@ fn excerpt(text: &[u8]) -> String {
     }
 }
 
-/// Whether `all` has more than `answer`, which it begins with.
+/// Whether `answer` is the beginning of `all`, but not all of it.
 fn is_beginning(answer: &[u8], all: &[u8]) -> bool {
     answer.len() < all.len() && all.starts_with(answer)
 }
@@ -281,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_number_word_is_whole_at_its_last_letter() {
-        for word in WORDS {
+        for word in NUMBER_ANSWERS {
             for cut in 0..word.len() {
                 assert!(asked(Question::Number, "7", &word[..cut]).must_go_on(), "{word} {cut}");
                 assert!(!asked(Question::Number, "7", &word[..cut]).is_whole(), "{word} {cut}");

@@ -12,12 +12,13 @@ use onepoll::config::{UnitError, parse_duration};
 use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
-use super::interfaces::broadcast_destinations;
-use super::screen::{print_line, remark};
+use super::destinations::broadcast_destinations;
+use super::screen::print_line;
 use super::target::{Route, cause};
 use super::{ClientError, Run, run_service};
+use crate::output::remark;
 
-/// Between two datagrams when `--count` asks for several.
+/// The time between two datagrams if only `--count` is given.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Send broadcasts, or listen to them
@@ -31,7 +32,7 @@ pub struct BroadcastCommand {
 /// What to do with broadcasts.
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Send a message to everybody, once or again and again
+    /// Send a message to everybody, once or repeatedly
     Send(SendArgs),
     /// Print what is broadcast on a port, until Ctrl-C
     Listen(ListenArgs),
@@ -45,10 +46,10 @@ struct SendArgs {
     to: SocketAddrV4,
     /// What to send
     message: OsString,
-    /// Send it again and again, this far apart, until Ctrl-C or --count
+    /// Repeat it at this interval, until Ctrl-C or --count
     #[arg(long, value_name = "INTERVAL", value_parser = parse_interval)]
     every: Option<Duration>,
-    /// Send it this often (without --every, 1s apart)
+    /// Send it this many times (without --every, 1s apart)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
 }
@@ -56,7 +57,7 @@ struct SendArgs {
 /// The command line of `broadcast listen`.
 #[derive(Debug, Args)]
 struct ListenArgs {
-    /// The port that is sent to
+    /// The port to listen on
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
     /// End after this many messages
@@ -104,7 +105,7 @@ struct Send {
     to: SocketAddrV4,
     message: Vec<u8>,
     every: Duration,
-    /// How often it is still to be sent; `None` for ever.
+    /// How many times it is still to be sent; `None` without a limit.
     left: Option<u64>,
     /// Destinations whose sockets were asked for, in this order.
     unopened: VecDeque<SocketAddrV4>,
@@ -119,7 +120,7 @@ impl Service for Send {
         match broadcast_destinations(self.to) {
             Ok(destinations) => {
                 for to in &destinations {
-                    // Connected, so that a refusal by the system is heard of.
+                    // Connected, so that the system reports a refusal.
                     cx.open_socket(DatagramSpec::connected((*to).into()));
                 }
                 self.unopened = destinations.into();
@@ -160,7 +161,7 @@ impl Service for Send {
 
 struct Listen {
     port: u16,
-    /// How many messages are still to be heard; `None` for ever.
+    /// How many messages are still to be heard; `None` without a limit.
     left: Option<u64>,
 }
 

@@ -1,10 +1,9 @@
 //! `onepoll chat`: keyboard and socket on one Poll.
 //!
-//! Each line goes out in one `send`, without its line end, as the course's
-//! programs do it. TCP keeps no boundaries between messages: two lines sent back
-//! to back would arrive as one message, and a "bye" at the end would be read as
-//! text. So lines go out a moment apart. With `--nick` they keep their line ends;
-//! with `--udp` each is a datagram.
+//! Each line goes out in one `send`, without its line end, as the course's programs do.
+//! TCP keeps no boundaries between messages: two lines sent back to back would arrive as
+//! one message, and a "bye" at the end would be read as text. So lines go out a moment
+//! apart. With `--nick` they keep their line ends; with `--udp` each is a datagram.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,17 +12,19 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions};
-use onepoll::service::{Answer, CloseReason, Context, Input, Service};
+use onepoll::service::{Answer, CloseReason, Context, Input, LARGEST_DATAGRAM, Service};
 use onepoll::wire::text::incomplete_suffix;
+use onepoll::wording::counted;
 
 use super::console::Console;
 use super::editor::Event;
 use super::messages::{Messages, Next};
-use super::screen::{counted, print_between, remark};
-use super::target::{LARGEST_DATAGRAM, Route, Target, cause};
+use super::screen::print_between;
+use super::target::{Route, Target, cause};
 use super::{ClientError, Run, run_service};
+use crate::output::remark;
 
-/// Between two messages: enough for a server to read them one by one.
+/// The time between two messages: enough for a server to read them one by one.
 const PAUSE: Duration = Duration::from_millis(10);
 /// How long to wait for the rest of a character or line.
 const HOLD_BACK: Duration = Duration::from_secs(1);
@@ -35,10 +36,10 @@ const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Talk in a chat; a typed bye, q or /end leaves
 ///
-/// /help, /who, /nick NAME and /quit are for the server, which answers them:
-/// they go out as they are, also with --name. Everything else is for the
-/// others. On a terminal, the arrow keys move within the line and recall earlier
-/// ones; the usual keys of readline work too.
+/// /help, /who, /nick NAME and /quit are for the server, which answers them: they are
+/// sent as they are, even with --name. Everything else goes to the other members. On a
+/// terminal, the arrow keys move within the line and recall earlier ones; the usual keys
+/// of readline work too.
 #[derive(Debug, Parser)]
 #[command(name = "chat")]
 pub struct ChatCommand {
@@ -51,7 +52,7 @@ pub struct ChatCommand {
     /// Talk over UDP instead of TCP
     #[arg(long)]
     udp: bool,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:9999
+    /// The server; an IPv6 address needs brackets, as in [::1]:9999
     #[arg(value_name = "HOST:PORT")]
     target: Target,
 }

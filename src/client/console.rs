@@ -10,8 +10,8 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
 
-use super::editor::{CLEAR_SCREEN, Editor, Event, LONGEST_DRAFT, commit, erase};
-use super::screen::{visible, write_as_it_is};
+use super::editor::{CLEAR_SCREEN, Editor, Event, LONGEST_DRAFT, commit};
+use super::screen::{CLEAR_LINE, visible, write_as_it_is};
 
 /// The width to assume if the terminal does not report one.
 const USUAL_COLUMNS: usize = 80;
@@ -52,7 +52,7 @@ impl Console {
     pub fn show(&mut self, text: &[u8]) {
         let text = visible(text);
         let end = if text.ends_with('\n') { "" } else { "\n" };
-        self.output += &format!("{}{text}{end}", erase());
+        self.output += &format!("{CLEAR_LINE}{text}{end}");
     }
 
     /// Handles the events that concern only the terminal.
@@ -81,7 +81,7 @@ impl Console {
     /// Stops the whole foreground job, as Ctrl-Z does for any program, and returns
     /// when the shell continues it.
     fn suspend(&mut self, cx: &mut Context<'_>) {
-        self.output += erase();
+        self.output += CLEAR_LINE;
         let _ = write_as_it_is(std::mem::take(&mut self.output).as_bytes(), cx);
         self.keys.leave();
         // If that is not possible, the chat simply goes on.
@@ -94,7 +94,7 @@ impl Drop for Console {
     fn drop(&mut self) {
         // The user may want to copy a line that was not sent.
         let draft = self.editor.draft();
-        self.output += &if draft.is_empty() { erase().to_owned() } else { commit(draft) };
+        self.output += &if draft.is_empty() { CLEAR_LINE.to_owned() } else { commit(draft) };
         let _ = io::Write::write_all(&mut io::stdout(), self.output.as_bytes());
         let _ = io::Write::flush(&mut io::stdout());
     }

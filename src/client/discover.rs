@@ -5,12 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Instant;
 
 use clap::Parser;
+use onepoll::interfaces::LOOPBACK_BROADCAST;
 use onepoll::reactor::{DatagramSpec, SocketId, SocketOptions};
 use onepoll::service::{Context, Service};
 
-use super::interfaces::{LOOPBACK_BROADCAST, broadcast_destinations};
+use super::destinations::broadcast_destinations;
 use super::screen::{print_line, visible_line};
-use super::target::{Route, any_address};
+use super::target::Route;
 use super::{ClientError, Run, Timeout, parse_time_to_gather, run_service};
 
 /// Any datagram asks; this one says so.
@@ -81,7 +82,7 @@ impl Service for Discover {
 
     fn start(&mut self, cx: &mut Context<'_>) {
         match self.find_destinations() {
-            Ok(()) => cx.open_socket(DatagramSpec::bound(any_address(Ipv4Addr::UNSPECIFIED.into()))),
+            Ok(()) => cx.open_socket(DatagramSpec::bound((Ipv4Addr::UNSPECIFIED, 0).into())),
             Err(sentence) => cx.fail(sentence),
         }
     }

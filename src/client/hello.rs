@@ -12,10 +12,10 @@ use super::{ClientError, Run, Timeout, parse_timeout};
 #[derive(Debug, Parser)]
 #[command(name = "hello")]
 pub struct Hello {
-    /// How long to wait for an answer, 0 for ever
+    /// How long to wait for an answer, 0 for no limit
     #[arg(long, value_parser = parse_timeout, default_value = "3s")]
     timeout: Timeout,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:20001
+    /// The server; an IPv6 address needs brackets, as in [::1]:20001
     #[arg(value_name = "HOST:PORT")]
     target: Target,
 }

@@ -24,10 +24,10 @@ use super::{ClientError, Run, Timeout, parse_timeout};
 pub struct Json {
     // A server that waits for the rest of a value complains after 10 s; that has to
     // come first.
-    /// How long to wait for an answer, 0 for ever
+    /// How long to wait for an answer, 0 for no limit
     #[arg(long, value_parser = parse_timeout, default_value = "15s")]
     timeout: Timeout,
-    /// The server; an IPv6 address stands in brackets, as in [::1]:9000
+    /// The server; an IPv6 address needs brackets, as in [::1]:9000
     #[arg(value_name = "HOST:PORT")]
     target: Target,
     /// What to send, one answer for each value; without it, the values of standard input

@@ -1,17 +1,16 @@
-//! Which JSON values a user's text has, however its lines break.
+//! Finds the JSON values in what a user types, however its lines break.
 
 use onepoll::wire::json::{JsonError, JsonStep, JsonStream, Pending};
 
-/// Cuts a text that comes piece by piece into its values, each as it came.
+/// Splits a text that comes in pieces into its values, each unchanged.
 ///
-/// Give [`take`](JsonValues::take) whole lines, or all at once. What is no
-/// JSON is cut out as well, to the end of its line: the server is to say what
-/// is wrong with it. At the end, [`rest`](JsonValues::rest) is what is
-/// unfinished.
+/// Pass whole lines, or everything at once, to [`take`](JsonValues::take). What is not
+/// JSON is returned too, to the end of its line: it is the server that says what is wrong
+/// with it. At the end, [`rest`](JsonValues::rest) returns what is unfinished.
 #[derive(Debug, Default)]
 pub struct JsonValues {
     stream: JsonStream,
-    /// What came of the value that is begun.
+    /// What has come of an unfinished value.
     begun: Vec<u8>,
 }
 
@@ -35,17 +34,17 @@ impl JsonValues {
         values
     }
 
-    /// What came of a value that is not finished; empty between two values.
+    /// What has come of an unfinished value; empty between two values.
     pub fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.begun).trim_ascii().to_vec()
     }
 
-    /// How many bytes came of the value that is not finished.
+    /// How many bytes have come of an unfinished value.
     pub fn begun(&self) -> usize {
         self.begun.len()
     }
 
-    /// Says what is wrong with a text that ends here; a bare number is whole.
+    /// Says what is wrong with a text that ends here; a bare number is complete.
     pub fn finish(&mut self) -> Result<(), JsonError> {
         self.stream.finish().map_or(Ok(()), |finished| finished.map(|_| ()))
     }
@@ -55,13 +54,13 @@ impl JsonValues {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonArgument(pub Vec<Vec<u8>>);
 
-/// Reads an argument. Malformed JSON is for the server to judge; a value that
-/// is not finished is not, since a server waits for its rest.
+/// Reads an argument. Malformed JSON is for the server to judge. An unfinished value is
+/// not, since the server would wait for the rest.
 pub fn parse_argument(text: &[u8]) -> Result<JsonArgument, String> {
     let mut values = JsonValues::default();
     let mut found = values.take(text);
     values.finish().map_err(|error| {
-        format!("a server would wait for the rest: {error}; an argument holds whole values")
+        format!("a server would wait for the rest: {error}; an argument must hold whole values")
     })?;
     let number = values.rest();
     if !number.is_empty() {

@@ -1,5 +1,5 @@
-//! What a client has to say: the messages of the command line, or else the
-//! lines of standard input.
+//! What a client sends: the messages of the command line, or else the lines of standard
+//! input.
 
 use std::collections::VecDeque;
 
@@ -7,19 +7,19 @@ use onepoll::service::Context;
 use onepoll::wire::text::strip_line_end;
 
 use super::json_values::JsonValues;
-use super::screen::remark;
+use crate::output::remark;
 
-/// Bytes that a typed line or value may have, so that a file without an end of
-/// them cannot fill the memory.
+/// The most bytes of a typed line or value, so that one without an end cannot fill the
+/// memory.
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
 
-/// A typed line that ends the client, as in the course's programs.
+/// The lines that end the client when typed, as in the course's programs.
 const END_WORDS: [&[u8]; 3] = [b"/end", b"q", b"bye"];
 
 /// Messages in order.
 ///
-/// Call [`start`](Messages::start) once the server is reached, hand
-/// [`typed`](Messages::typed) what is typed, and take one after the other with
+/// Call [`start`](Messages::start) once the server is reached, pass what is typed to
+/// [`typed`](Messages::typed), and take the messages one by one with
 /// [`next`](Messages::next). While lines wait, standard input is left unread.
 #[derive(Debug)]
 pub struct Messages {
@@ -29,7 +29,7 @@ pub struct Messages {
     /// For JSON, where a message is a value and not a line.
     values: Option<JsonValues>,
     source: Source,
-    /// What ended them, if it was typed.
+    /// The word that ended them, if one was typed.
     end_word: Option<Vec<u8>>,
     ended: bool,
 }
@@ -40,14 +40,14 @@ enum Source {
     Keyboard { paused: bool },
 }
 
-/// What [`Messages::next`] came to.
+/// What [`Messages::next`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// The next message, without a line end.
     Message(Vec<u8>),
     /// The user has not typed it yet.
     NotYet,
-    /// There is none any more.
+    /// There are no more.
     End,
 }
 
@@ -80,7 +80,7 @@ impl Messages {
         if arguments.is_empty() { Messages::from_keyboard() } else { Messages::given(arguments) }
     }
 
-    /// Without those that have no bytes.
+    /// Leaves out those that have no bytes.
     pub fn without_empty(mut self) -> Messages {
         self.waiting.retain(|message| !message.is_empty());
         self
@@ -111,9 +111,9 @@ impl Messages {
         }
         self.unfinished.extend_from_slice(rest);
         if self.unfinished.len() > LONGEST_LINE {
-            cx.fail(format!("a line of standard input is longer than {LONGEST_LINE} bytes; cut it"));
+            cx.fail(format!("a line of standard input is longer than {LONGEST_LINE} bytes; shorten it"));
         } else if self.values.as_ref().is_some_and(|values| values.begun() > LONGEST_LINE) {
-            cx.fail(format!("a value on standard input is longer than {LONGEST_LINE} bytes; cut it"));
+            cx.fail(format!("a value on standard input is longer than {LONGEST_LINE} bytes; shorten it"));
         }
         if !self.waiting.is_empty() || self.ended {
             self.source = Source::Keyboard { paused: true };
@@ -139,11 +139,11 @@ impl Messages {
         }
     }
 
-    /// Takes what stands unfinished at the end of the input as a message.
+    /// Takes the unfinished end of the input as a message.
     fn take_rest(&mut self) {
         let Some(values) = self.values.as_mut().filter(|_| !self.ended) else { return };
         if let Err(error) = values.finish() {
-            remark(&format!("standard input ends too early: {error}; what there is of it is sent"));
+            remark(&format!("standard input ends too early: {error}; it is sent as it is"));
         }
         let rest = values.rest();
         if !rest.is_empty() {
@@ -156,7 +156,7 @@ impl Messages {
         self.ended
     }
 
-    /// The next message. Where it has to be typed first, reads on.
+    /// The next message. If it has yet to be typed, reads on.
     pub fn next(&mut self, cx: &mut Context<'_>) -> Next {
         if let Some(message) = self.waiting.pop_front() {
             return Next::Message(message);
@@ -171,8 +171,8 @@ impl Messages {
         Next::NotYet
     }
 
-    /// The word that ended them, once [`next`](Messages::next) said so; `None`
-    /// if they just ended, or if it was asked for before.
+    /// Takes the word that ended them, after [`next`](Messages::next) has returned the
+    /// end; `None` if no word did, or if it was taken before.
     pub fn take_end_word(&mut self) -> Option<Vec<u8>> {
         self.end_word.take()
     }

@@ -3,20 +3,20 @@
 //! its help, its command line and what it does; one line in [`CLIENTS`] makes it
 //! known.
 //!
-//! Standard output carries what the server said; remarks go to standard error. A
-//! client that got its answers, or was ended by Ctrl-C, exits with status 0; one
-//! that did not says why in one sentence, and exits with status 1.
+//! Standard output carries what the server said; remarks go to standard error. A client
+//! that got its answers, or was ended by Ctrl-C, exits with status 0. Any other says in
+//! one sentence what went wrong, and exits with status 1.
 
 mod ask;
 mod asked;
 mod broadcast;
 mod chat;
 mod console;
+mod destinations;
 mod discover;
 mod echo;
 mod editor;
 mod hello;
-mod interfaces;
 mod json;
 mod json_values;
 mod messages;
@@ -112,7 +112,7 @@ impl FromArgMatches for ClientCommand {
 pub enum ClientError {
     /// The system gave no poll or no signal pipe.
     Setup(io::Error),
-    /// It could not do what it was asked to.
+    /// The client could not do what it was asked to do.
     Run(RunError),
 }
 
@@ -132,7 +132,7 @@ impl std::error::Error for ClientError {}
 /// # Errors
 /// One sentence for the user, which belongs to exit status 1.
 pub fn run(command: ClientCommand) -> Result<(), ClientError> {
-    // The reactor's notices are for who runs a daemon, unless RUST_LOG asks for them.
+    // The reactor's notices are for people who run a daemon; RUST_LOG can ask for them.
     logging::start(LevelFilter::Error);
     let ClientCommand(run) = command;
     let outcome = run();
@@ -148,8 +148,8 @@ fn run_service<S: Service + 'static>(
     service: S,
     options: SocketOptions,
 ) -> Result<(), ClientError> {
-    // A user may think for hours between two lines, and a server may too; what
-    // is unsent is one message, whose length the user chose.
+    // A user may think for hours between two lines, and so may a server. Unsent output is
+    // one message, whose length the user chose.
     let limits = Limits { idle_timeout: None, message_timeout: None, output_limit: 0, ..Limits::default() };
     let mut reactor = Reactor::new().map_err(ClientError::Setup)?;
     signals::watch(&mut reactor).map_err(ClientError::Setup)?;
@@ -163,15 +163,15 @@ fn parse_timeout(text: &str) -> Result<Timeout, UnitError> {
     parse_duration(text).map(Timeout)
 }
 
-/// Reads how long to gather answers: the end of that time is when they are judged.
+/// Reads how long to gather answers. It has to end, since they are judged then.
 fn parse_time_to_gather(text: &str) -> Result<Timeout, String> {
     match parse_timeout(text).map_err(|error| error.to_string())? {
-        Timeout(Duration::ZERO) => Err("0 would wait for ever; give a time, as in 3s".into()),
+        Timeout(Duration::ZERO) => Err("0 would never end; give a time, as in 3s".into()),
         timeout => Ok(timeout),
     }
 }
 
-/// How long to wait; zero is for ever.
+/// How long to wait; zero is without a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Timeout(Duration);
 

@@ -7,13 +7,14 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::{Args, Parser, Subcommand};
 use onepoll::reactor::{DatagramSpec, Multicast, SocketId, SocketOptions};
-use onepoll::service::{Context, Service};
+use onepoll::service::{Context, LARGEST_DATAGRAM, Service, any_address};
 
 use super::broadcast::not_bound;
-use super::interfaces::multicast_interfaces;
-use super::screen::{print_line, remark};
-use super::target::{LARGEST_DATAGRAM, any_address, cause};
+use super::destinations::multicast_interfaces;
+use super::screen::print_line;
+use super::target::cause;
 use super::{ClientError, Run, Timeout, parse_time_to_gather, run_service};
+use crate::output::remark;
 
 /// Send to a multicast group, or listen to it
 #[derive(Debug, Parser)]
@@ -40,7 +41,7 @@ struct SendArgs {
     group: SocketAddr,
     /// What to send
     message: OsString,
-    /// How many routers it may pass, and one (the system's default is 1: this network only)
+    /// How many networks it may cross, counting this one (default 1)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     ttl: Option<u32>,
     /// The address of the interface to send from; 127.0.0.1 stays on this machine [default: the network and this machine]
@@ -68,7 +69,7 @@ struct ListenArgs {
 fn parse_group(text: &str) -> Result<SocketAddr, &'static str> {
     match text.parse::<SocketAddr>() {
         Ok(group) if !group.ip().is_multicast() => {
-            Err("this is no multicast address; those are 224.0.0.0 to 239.255.255.255, and ff00::/8")
+            Err("this is not a multicast address; those are 224.0.0.0 to 239.255.255.255, and ff00::/8")
         }
         Ok(group) if group.port() > 0 => Ok(group),
         _ => Err("write a group's address and a port, as in 224.0.0.255:5005"),
@@ -113,7 +114,7 @@ fn no_interface(group: SocketAddr, interface: Option<IpAddr>, error: &io::Error)
             )
         }
         None => {
-            format!("no network of this machine has a way to {group}: name an interface with --interface")
+            format!("no network of this machine has a route to {group}: name an interface with --interface")
         }
     })
 }
@@ -155,7 +156,7 @@ impl Service for Send {
             None => multicast_interfaces(group),
         };
         for interface in interfaces {
-            self.open_socket(DatagramSpec::bound(any_address(group.ip())), interface, cx);
+            self.open_socket(DatagramSpec::bound(any_address(group)), interface, cx);
         }
     }
 
@@ -207,8 +208,7 @@ impl Service for Send {
     }
 }
 
-/// It leaves the group when its socket closes, however the client ends: the
-/// kernel sees to that.
+/// The kernel leaves the group when the socket closes, however the client ends.
 struct Listen {
     group: SocketAddr,
     interface: Option<IpAddr>,
@@ -220,10 +220,10 @@ impl Service for Listen {
 
     fn start(&mut self, cx: &mut Context<'_>) {
         let group = self.group.ip();
-        // Bound to the group, it hears nothing else of that port. An IPv6
-        // group needs its interface's number for that, so there it is the
-        // membership alone that decides.
-        let bind = if group.is_ipv4() { group } else { any_address(group).ip() };
+        // Bound to the group, the socket hears nothing else on that port. For an IPv6
+        // group that would take the interface's number, so there the membership alone
+        // decides.
+        let bind = if group.is_ipv4() { group } else { any_address(self.group).ip() };
         let multicast = Multicast { group, interface: self.interface, join: true };
         let spec = DatagramSpec::bound((bind, self.group.port()).into());
         cx.open_socket(DatagramSpec { multicast: Some(multicast), listens_only: !self.ack, ..spec });

@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal, Write};
 
 use onepoll::service::Context;
 
-/// To the start of the line, and everything behind it away (ECMA-48: CR, EL).
-const CLEAR_LINE: &[u8] = b"\r\x1b[K";
+/// Moves to the start of the line and erases it (ECMA-48: CR, EL).
+pub const CLEAR_LINE: &str = "\r\x1b[K";
 
-/// Prints a text, which may come from anybody, and a line end where it has
-/// none. A pipe or a file gets every byte as it is; on a terminal, control
-/// characters are shown and not obeyed.
+/// Prints a text, which may come from anybody, and a line end if it has none. A pipe or a
+/// file gets every byte as it is; on a terminal, control characters are shown and not
+/// obeyed.
 ///
 /// Returns false when there is nobody left to print for. The client then ends:
 /// quietly if the reader closed the pipe, with a sentence if writing failed.
@@ -18,25 +18,24 @@ pub fn print_line(text: &[u8], cx: &mut Context<'_>) -> bool {
     write(b"", text, !text.ends_with(b"\n"), cx)
 }
 
-/// As [`print_line`], while somebody may be typing: on a terminal the text
-/// takes the line of what is half typed. That stays in the kernel's line
-/// discipline, which sends it with the rest of its line, but it cannot be shown
-/// again: what it is, only the kernel knows.
+/// As [`print_line`], while somebody may be typing: on a terminal, the text replaces a
+/// half-typed line. The kernel's line discipline keeps that line and delivers it once it
+/// is finished, but we cannot show it again, since only the kernel knows it.
 #[must_use]
 pub fn print_between(text: &[u8], cx: &mut Context<'_>) -> bool {
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    write(if is_terminal { CLEAR_LINE } else { b"" }, text, !text.ends_with(b"\n"), cx)
+    write(if is_terminal { CLEAR_LINE } else { "" }.as_bytes(), text, !text.ends_with(b"\n"), cx)
 }
 
-/// Lets an error begin on a line of its own, where a prompt or what is half
-/// typed stands on the terminal.
+/// Erases a prompt or a half-typed line from the terminal, so that an error begins on a
+/// line of its own.
 pub fn clear_line() {
     if io::stdin().is_terminal() && io::stderr().is_terminal() {
-        let _ = io::stderr().write_all(CLEAR_LINE);
+        let _ = io::stderr().write_all(CLEAR_LINE.as_bytes());
     }
 }
 
-/// Prints an answer exactly as it is, and always a line end.
+/// Prints an answer exactly as it is, and a line end in any case.
 #[must_use]
 pub fn print_answer(answer: &[u8], cx: &mut Context<'_>) -> bool {
     write(b"", answer, true, cx)
@@ -66,12 +65,6 @@ pub fn write_as_it_is(bytes: &[u8], cx: &mut Context<'_>) -> bool {
     }
 }
 
-/// Says something that is no answer.
-pub fn remark(text: &str) {
-    // There is nowhere left to report that standard error is closed.
-    let _ = writeln!(io::stderr(), "onepoll: {text}");
-}
-
 /// Invites a person to type; shown only on a terminal.
 ///
 /// If it is dropped unanswered (Ctrl-D, Ctrl-C), it ends its line, so that the
@@ -82,7 +75,7 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// Shows it, unless it is already there.
+    /// Shows it, unless it is already shown.
     pub fn show(&mut self) {
         if !self.is_shown && io::stdin().is_terminal() {
             self.is_shown = true;
@@ -102,11 +95,6 @@ impl Drop for Prompt {
             let _ = writeln!(io::stderr());
         }
     }
-}
-
-/// A number with its noun: "1 byte", "2 bytes".
-pub fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Makes control characters visible, as pictures (U+2400 and on) or in the form
@@ -170,10 +158,5 @@ mod tests {
         for whole in ["👩\u{200D}👧", "❤\u{FE0F}", "🇰🇷", "각", "می\u{200C}خواهم"] {
             assert_eq!(visible(whole.as_bytes()), whole);
         }
-    }
-
-    #[test]
-    fn one_is_singular() {
-        assert_eq!([0, 1, 2].map(|number| counted(number, "byte")), ["0 bytes", "1 byte", "2 bytes"]);
     }
 }

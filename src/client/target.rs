@@ -2,13 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use onepoll::service::{Answer, Context};
-
-/// What one UDP datagram holds over IPv4 (RFC 768: 65,535 bytes less both headers).
-pub const LARGEST_DATAGRAM: usize = 65_507;
+use onepoll::service::{Answer, Context, LARGEST_DATAGRAM};
 
 /// What the user wants to reach: a name or an address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +24,7 @@ impl FromStr for Target {
             Some(Some(inside)) => inside,
             Some(None) => return Err("a bracket is not closed; write [ADDRESS]:PORT, as in [::1]:3333"),
             None if host.contains(':') => {
-                return Err("an IPv6 address stands in brackets; write [ADDRESS]:PORT, as in [::1]:3333");
+                return Err("an IPv6 address needs brackets; write [ADDRESS]:PORT, as in [::1]:3333");
             }
             None => host,
         };
@@ -67,8 +64,8 @@ pub struct Route {
 type Found = io::Result<Vec<SocketAddr>>;
 
 impl Route {
-    /// A route to a name that is to be [looked up](Route::look_up), or to an
-    /// address, which is known already.
+    /// A route to a target. A name has yet to be [looked up](Route::look_up); an address
+    /// is known already.
     pub fn new(target: Target) -> Route {
         let address = target.host.parse::<IpAddr>().ok();
         let addresses = address.map(|ip| SocketAddr::new(ip, target.port)).into_iter().collect();
@@ -81,13 +78,13 @@ impl Route {
         Route { target, addresses: vec![address], at: 0 }
     }
 
-    /// Asks the system's resolver, which may block: so off the loop.
+    /// Asks the system's resolver, off the loop since it may block.
     pub fn look_up(&self, cx: &mut Context<'_>) {
         let Target { host, port } = self.target.clone();
         cx.offload(move || -> Found { (host.as_str(), port).to_socket_addrs().map(Iterator::collect) });
     }
 
-    /// Takes the resolver's answer in; an error is a sentence for the user.
+    /// Takes the resolver's answer; an error is a sentence for the user.
     pub fn found(&mut self, answer: Answer) -> Result<SocketAddr, String> {
         let Target { host, .. } = &self.target;
         let found = answer.result.map_err(|error| format!("{host} cannot be looked up: {error}"))?;
@@ -101,7 +98,7 @@ impl Route {
         first.ok_or_else(|| format!("the host {host} has no address; check its name"))
     }
 
-    /// The address that is tried, or was reached.
+    /// The address that is being tried or has been reached.
     pub fn current(&self) -> Option<SocketAddr> {
         self.addresses.get(self.at).copied()
     }
@@ -125,7 +122,7 @@ impl Route {
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                 let cause = cause(error);
                 format!(
-                    "{target} cannot be reached, there is no way to it ({cause}): check the address and the network"
+                    "{target} cannot be reached, there is no route to it ({cause}): check the address and the network"
                 )
             }
             io::ErrorKind::PermissionDenied => {
@@ -147,7 +144,7 @@ impl fmt::Display for Route {
     }
 }
 
-/// What the system calls an error, without its number.
+/// The system's name of an error, without its number.
 pub fn cause(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
@@ -158,14 +155,6 @@ fn not_found(host: &str, error: &io::Error) -> String {
     let error = error.to_string();
     let cause = error.rsplit(": ").next().unwrap_or(&error);
     format!("the host {host} was not found ({cause}): check its spelling, or give its address")
-}
-
-/// What is bound locally when any address will do, in the family of `like`.
-pub fn any_address(like: IpAddr) -> SocketAddr {
-    match like {
-        IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    }
 }
 
 #[cfg(test)]
@@ -193,10 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn no_way_to_it_is_said_in_the_systems_words_too() {
+    fn a_missing_route_is_reported_in_the_systems_words_too() {
         let error = io::Error::from_raw_os_error(nix::libc::ENETUNREACH);
         let said = Route::to(([9, 9, 9, 9], 9).into()).unreachable(&error);
-        assert!(said.contains("no way to it (Network is unreachable): check"), "{said}");
+        assert!(said.contains("no route to it (Network is unreachable): check"), "{said}");
     }
 
     #[test]

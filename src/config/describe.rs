@@ -5,10 +5,9 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::{Config, Transport};
-use crate::service::DatagramSpec;
-use crate::service::sockets::any_address;
+use crate::service::{DatagramSpec, any_address};
 
-/// What would be served: a table of services and addresses, and below it what
+/// Describes what would be served: a table of services and addresses, and below it what
 /// other machines can reach.
 pub fn describe(config: &Config) -> String {
     let mut rows = vec![["SERVICE", "KIND", "TRANSPORT", "ADDRESS"].map(String::from)];
@@ -37,8 +36,8 @@ pub fn describe(config: &Config) -> String {
     text
 }
 
-/// What other machines can reach, a sentence for each address that is not
-/// loopback; for a configuration that stays on this machine, a sentence that says so.
+/// Says what other machines can reach, in one sentence per address that is not loopback.
+/// If there is none, one sentence says so.
 pub fn reachable(config: &Config) -> Vec<String> {
     let mut by_address: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
     let mut sentences = Vec::new();
@@ -63,7 +62,7 @@ pub fn reachable(config: &Config) -> Vec<String> {
         let reach = if address.is_unspecified() {
             format!("on every network of this machine ({address})")
         } else {
-            format!("from every machine with a way to {address}")
+            format!("from every machine that has a route to {address}")
         };
         let names = names.join(", ");
         sentences.push(format!("Reachable {reach}, by anybody and without a password: {names}."));
@@ -74,8 +73,8 @@ pub fn reachable(config: &Config) -> Vec<String> {
     sentences
 }
 
-/// The address whose networks reach a socket: of a group, that of the interface
-/// on which it was joined.
+/// The address at which a socket is reached: for a group, that of the interface on which
+/// it is joined.
 fn reached_at(socket: &DatagramSpec) -> IpAddr {
     let Some(multicast) = &socket.multicast else { return socket.bind.ip() };
     multicast.interface.unwrap_or(any_address(socket.bind).ip())

@@ -1,7 +1,6 @@
-//! What a service says about itself: its name, its ports, its keys, and how its
-//! settings become a service with sockets. Each service has one
-//! [`Description`]; a catalog is a table of them, in the order in which people
-//! read about them.
+//! What a service says about itself: its name, its ports, its keys, and how its settings
+//! become a service with sockets. Each service has one [`Description`]; a catalog is a
+//! list of them, in the order in which help and documents show them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,11 +20,11 @@ pub struct Description {
     pub about: &'static str,
     /// What else `config example` says above its table; may be empty.
     pub notes: &'static str,
-    /// Its default TCP port; `None` where it does not speak TCP.
+    /// Its default TCP port; `None` if it does not speak TCP.
     pub tcp: Option<u16>,
-    /// Its default UDP port; `None` where it does not speak UDP.
+    /// Its default UDP port; `None` if it does not speak UDP.
     pub udp: Option<u16>,
-    /// The keys of its own, beside ports, limits and socket options.
+    /// Its own keys, besides ports, limits and socket options.
     pub keys: &'static [Key],
     /// Makes a service and says which sockets it needs.
     pub plan: fn(&mut Settings<'_>) -> Plan,
@@ -37,9 +36,9 @@ pub struct Description {
 pub struct Key {
     /// Its name in the file.
     pub name: &'static str,
-    /// What it is without being set.
+    /// Its default, or a sample.
     pub value: Value,
-    /// What it means, for `config example`; may be empty where the name says it.
+    /// What it means, for `config example`; may be empty if the name says it.
     pub about: &'static str,
 }
 
@@ -48,8 +47,8 @@ pub struct Key {
 pub enum Value {
     /// Its default.
     Default(&'static str),
-    /// A sample, shown in a comment: what holds without the key is worked out
-    /// from other settings, or is nothing at all.
+    /// A sample, shown as a comment: the default depends on other settings, or there is
+    /// none.
     Sample(&'static str),
 }
 
@@ -63,7 +62,7 @@ impl Value {
 }
 
 impl Description {
-    /// Whether it speaks a transport, and its default port there.
+    /// Its default port for a transport; `None` if it does not speak that.
     pub fn port(&self, transport: Transport) -> Option<u16> {
         match transport {
             Transport::Tcp => self.tcp,
@@ -72,14 +71,14 @@ impl Description {
     }
 }
 
-/// The description of that name.
+/// Finds a description by its name.
 pub(super) fn find(catalog: &[&'static Description], name: &str) -> Option<&'static Description> {
     catalog.iter().find(|description| description.name == name).copied()
 }
 
-/// What a service was told, with everything that it inherits filled in. A
-/// mistake in a value is noted with its line and column, and the default stands
-/// in for it; so the rest is checked too, but a file with a mistake is not served.
+/// The settings of one service, with everything that it inherits filled in. A mistake in
+/// a value is noted with its line and column, and the default takes its place, so that
+/// the rest is checked too; a file with a mistake is not served.
 pub struct Settings<'a> {
     /// The service's name in the file and the log.
     pub name: &'a str,
@@ -93,7 +92,7 @@ pub struct Settings<'a> {
     pub limits: Limits,
     /// The options of its sockets.
     pub socket: SocketOptions,
-    /// Its table, where there is a file.
+    /// Its table, if there is a file.
     pub(super) table: Option<Table<'a>>,
     pub(super) findings: &'a mut Findings,
 }
@@ -103,8 +102,8 @@ impl Settings<'_> {
     /// [`values`](super::values), or a function of your own.
     ///
     /// # Panics
-    /// If the declared default is no value of the key, which any test that
-    /// plans the service finds.
+    /// If the declared default is not a value that `read` accepts. Any test that plans
+    /// the service finds that.
     pub fn get<T>(&mut self, key: &Key, read: impl Fn(&Toml<'_>) -> Read<T>) -> T {
         self.written(key, &read).unwrap_or_else(|| {
             let default = DeValue::parse(key.value.text()).map_err(|error| error.to_string());
@@ -122,7 +121,7 @@ impl Settings<'_> {
         self.table.and_then(|table| table.get(key.name, read, self.findings))
     }
 
-    /// Notes that settings do not fit together; `key` has the most to do with it.
+    /// Notes that settings contradict each other; the error points to `key`.
     pub fn refuse(&mut self, key: &str, why: &str) {
         let sentence = format!("{}: {why}", self.name);
         match self.table {
@@ -131,7 +130,7 @@ impl Settings<'_> {
         }
     }
 
-    /// The service on its ports at its bind address, as most are served.
+    /// Plans a service on its ports at its bind address, as most services are.
     pub fn listen(&self, service: impl Service + 'static) -> Plan {
         let at = |port| SocketAddr::new(self.bind, port);
         Plan {
@@ -142,8 +141,8 @@ impl Settings<'_> {
     }
 }
 
-/// A service and the sockets it needs: all that starting it, and telling people
-/// about it, takes.
+/// A service and the sockets it needs: everything that it takes to start it and to tell
+/// people where it is.
 #[derive(Debug)]
 pub struct Plan {
     /// The service.
@@ -163,7 +162,7 @@ impl Plan {
         Plan { service: AnyService::new(service), tcp: None, udp: Vec::new(), sends_to: None }
     }
 
-    /// The addresses that it can be reached at, TCP first.
+    /// The addresses at which it can be reached, TCP first.
     pub fn listens_on(&self) -> Vec<(Transport, SocketAddr)> {
         let udp = self.udp.iter().filter(|_| self.sends_to.is_none());
         let udp = udp.map(|socket| (Transport::Udp, socket.bind));

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// Longer lines are not shown below the sentence.
 const SHOWN_COLUMNS: usize = 160;
 
-/// Something that is wrong with a configuration. It displays as
-/// `FILE:LINE:COLUMN: sentence`, with the line and a caret below; what no
-/// place in a file can be blamed for displays as the sentence alone.
+/// Something that is wrong with a configuration. It displays as `FILE:LINE:COLUMN:
+/// sentence`, with the line and a caret below; an error without a place in a file
+/// displays as the sentence alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     file: Option<PathBuf>,
@@ -142,8 +142,8 @@ impl Findings {
         self.0.is_empty()
     }
 
-    /// `value` if nothing was found, else the errors with their places in the
-    /// text of the file. Its name is for the errors; without a file there is none.
+    /// Returns `value` if nothing was found, otherwise the errors with their places in
+    /// the `text` of `file`. Without a file there is neither.
     pub fn verdict<T>(mut self, value: T, file: Option<&Path>, text: &str) -> Result<T, ConfigErrors> {
         if self.is_empty() {
             return Ok(value);
@@ -161,8 +161,8 @@ impl Findings {
     }
 }
 
-/// A walk through a text. It only goes forward, so that many errors in a large
-/// file, or on one endless line, take no longer than reading it once.
+/// A walk through a text. It only goes forward, so that finding many places takes no
+/// longer than reading the text once, even if it is one endless line.
 struct Walk<'a> {
     text: &'a str,
     /// Where it is, and where the line there begins.

@@ -10,41 +10,41 @@ const WIDTH: usize = 78;
 
 const HEAD: &str = r##"# The configuration of onepoll, with every key at its default.
 #
-# A key that starts with "# " has no value of its own by default: what stands
-# there is a sample, and the line above says what holds without it. A service
-# that the file does not name is not started.
+# A key in a comment is unset by default: its value is a sample, and the lines
+# above say what holds if it is unset. A service that the file does not name is
+# not started.
 #
 #     onepoll config check FILE     says what would be served
 #     onepoll serve --config FILE   serves it
 
 # The address of every service: an IP address of this machine, 0.0.0.0 for all
-# of its IPv4 networks, :: for IPv6. Other machines reach nothing that is
-# bound to 127.0.0.1.
+# of its IPv4 networks, :: for IPv6. Other machines cannot reach what is bound
+# to 127.0.0.1.
 bind = "127.0.0.1"
 
-# Limits hold for every service, and each may also stand in a service's table.
-# 0 turns a limit off. Durations read "200ms", "5s", "1m30s", "1h"; sizes read
-# "512 B", "64 KiB" or "64k", "1 MiB" or "1m".
+# Limits apply to every service, and each can also be set in a service's table.
+# 0 turns a limit off. Durations look like "200ms", "5s", "1m30s", "1h"; sizes
+# like "512 B", "64 KiB" or "64k", "1 MiB" or "1m".
 [limits]
 "##;
 
 const SOCKET_HEAD: &str = r##"
-# Socket options for every service, each also for a service's table, where one
-# that makes no sense for its transport is an error. Here they apply where they
-# make sense. What the kernel made of them is in the log with
-# RUST_LOG=onepoll=trace.
+# Socket options apply to every service, and each can also be set in a
+# service's table. There, an option of a transport that the service does not
+# use is an error; here it is ignored. RUST_LOG=onepoll=trace logs what the
+# kernel made of them.
 #
-# SO_RCVTIMEO and SO_SNDTIMEO are missing on purpose: they bound how long a
-# blocking call waits, and this daemon has none. They are idle_timeout and
-# send_timeout in [limits].
+# SO_RCVTIMEO and SO_SNDTIMEO are missing on purpose: they limit how long a
+# blocking call waits, and this daemon makes none. Set idle_timeout and
+# send_timeout in [limits] instead.
 [socket]
 "##;
 
 const SERVICES_HEAD: &str = r##"
-# A service is a table [services.NAME] with a port for each transport it is to
-# serve; port 0 takes a free one. Limits and socket options in it are for this
-# service alone, and so is an address of its own. One kind of service may run
-# twice: a table whose name does not say what it does has a kind. For instance:
+# A service is a table [services.NAME] with a port for each transport that it
+# is to use; port 0 takes a free one. A bind address, limits and socket options
+# in the table are for this service alone. To run a service twice, give the
+# second table another name and a kind. For instance:
 #
 #     [services."메아리"]
 #     kind = "echo"
@@ -88,7 +88,7 @@ fn write_key(key: &Key, text: &mut String) {
     };
 }
 
-/// A sentence as lines of comment.
+/// Writes a sentence as lines of comment.
 fn write_comment(sentence: &str, text: &mut String) {
     let mut width = 0;
     for word in sentence.split_whitespace() {

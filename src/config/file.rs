@@ -18,11 +18,11 @@ use super::{Config, Overrides, Transport, values};
 use crate::service::Limits;
 
 pub(super) const TOP_KEYS: [&str; 4] = ["bind", "limits", "socket", "services"];
-/// Keys of every service's table, beside limits, socket options and its own.
+/// The keys of every service's table, besides limits, socket options and its own.
 pub(super) const SERVICE_KEYS: [&str; 4] = ["kind", "bind", "tcp", "udp"];
 
-/// Room for tens of thousands of services; the bound is for what is no config
-/// file at all.
+/// The most bytes of a file: room for tens of thousands of services, and a bound for what
+/// is not a config file at all.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 
 impl Config {
@@ -36,7 +36,7 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<Config, ConfigErrors> {
         let failed = |error| ConfigError::of_file(file, format!("cannot read the configuration: {error}"));
-        // To open a FIFO would wait for whoever writes to it.
+        // Opening a FIFO would wait for somebody who writes to it.
         if !fs::metadata(file).map_err(failed)?.is_file() {
             let sentence = "not a regular file; to read from a pipe, give - as the file's name";
             return Err(ConfigError::of_file(file, sentence).into());
@@ -45,7 +45,7 @@ impl Config {
         Config::read(catalog, input, file, overrides)
     }
 
-    /// Reads all that an input has; the name of its file is for errors only.
+    /// Reads an input to its end; `file` is its name in errors.
     ///
     /// # Errors
     /// As for [`Config::load`].
@@ -76,12 +76,12 @@ impl Config {
         }
     }
 
-    /// Reads the text of a file; its name is for errors only. What depends on
-    /// the bind address is read with that of `overrides`, where it has one.
+    /// Reads the text of a file; `file` is its name in errors. If `overrides` have a bind
+    /// address, whatever depends on the bind address follows that one.
     ///
     /// # Errors
-    /// TOML that does not parse, keys and values that are unknown or wrong,
-    /// parts that do not fit together: all of them, each with its line and column.
+    /// All mistakes, each with its line and column: TOML that does not parse, keys that
+    /// are unknown, values that are wrong, settings that contradict each other.
     pub fn parse(
         catalog: &[&'static Description],
         text: &str,
@@ -93,7 +93,7 @@ impl Config {
         for error in syntax {
             findings.at(error.span().map_or(text.len(), |span| span.start), error.message());
         }
-        // What could be saved of a text that is no TOML would only raise false alarms.
+        // What can be saved of broken TOML would only raise false alarms.
         let mut config = Config::empty(Ipv4Addr::LOCALHOST.into());
         if findings.is_empty() {
             let mut reader = Reader { catalog, findings: &mut findings };
@@ -146,7 +146,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One service; `None` where nobody can tell what it is.
+    /// Reads one service; `None` if it is unclear what kind of service it is.
     fn service<'a>(&mut self, entry: Entry<'a>, config: &Config) -> Option<Draft<'a>> {
         let name = entry.key;
         // These characters cannot mean anything else in `--only a,b` and `--port a/tcp=1`.
@@ -186,7 +186,7 @@ impl Reader<'_> {
         Some(draft)
     }
 
-    /// A port that cannot be read is there all the same: a free one stands in for it.
+    /// Reads a port. If it is wrong, 0 takes its place: the service does have a port.
     fn port(&mut self, table: Table<'_>, key: &str) -> Option<u16> {
         let before = self.findings.len();
         let port = table.get(key, values::port, self.findings);
@@ -261,13 +261,13 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a service has ports, but none of this transport. Without any there is a
-/// better thing to say than what its options lack.
+/// Whether a service has ports, but none for this transport. Without any port there is a
+/// more important error to report.
 fn lacks(draft: &Draft<'_>, transport: Transport) -> bool {
     draft.port(transport).is_none() && (draft.tcp.is_some() || draft.udp.is_some())
 }
 
-/// What was likely meant: the nearest word, at most a third of it wrong.
+/// What was probably meant: the nearest word, if at most a third of it is wrong.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let near = known.iter().map(|candidate| (strsim::levenshtein(word, candidate), *candidate)).min()?;
     (near.0 <= near.1.len().div_ceil(3)).then_some(near.1)

@@ -1,5 +1,5 @@
-//! The keys of [limits]. Their defaults are those of [`Limits`]; a test holds
-//! the two together.
+//! The keys of `[limits]`. Their defaults are those of [`Limits`]; a test compares the
+//! two.
 
 use super::description::{Key, Value};
 use super::setting::{Setting, store};
@@ -11,8 +11,8 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "connections",
             value: Value::Default("0"),
-            about: "Connections open at once: here those of the whole daemon, in a service's table its own. \
-                    0 takes as many as the system allows (RLIMIT_NOFILE).",
+            about: "Connections open at once: here in the whole daemon, in a service's table for \
+                    that service. 0 allows as many as the system does (RLIMIT_NOFILE).",
         },
         only: None,
         set: |limits, value| store(&mut limits.connections, values::count(value)),
@@ -30,9 +30,9 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "idle_timeout",
             value: Value::Default(r#""30m""#),
-            about: "A connection on which nothing moves for this long is closed. It takes the place of the \
-                    course's SO_RCVTIMEO, which a non-blocking loop has no use for. It is long because \
-                    people sit in input() for minutes.",
+            about: "A connection on which nothing moves for this long is closed. It takes the place \
+                    of the course's SO_RCVTIMEO, which a non-blocking loop has no use for. It is \
+                    long because people sit in input() for minutes.",
         },
         only: None,
         set: |limits, value| store(&mut limits.idle_timeout, values::timeout(value)),
@@ -41,7 +41,7 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "message_timeout",
             value: Value::Default(r#""10s""#),
-            about: "From the first byte of an unfinished message to its last.",
+            about: "The longest time from the first byte of a message to its last.",
         },
         only: None,
         set: |limits, value| store(&mut limits.message_timeout, values::timeout(value)),
@@ -50,8 +50,8 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "send_timeout",
             value: Value::Default(r#""60s""#),
-            about: "How long output may wait without the peer taking a byte of it. It takes the place of \
-                    the course's SO_SNDTIMEO.",
+            about: "How long output may wait for the peer to take a byte of it. It takes the place \
+                    of the course's SO_SNDTIMEO.",
         },
         only: None,
         set: |limits, value| store(&mut limits.send_timeout, values::timeout(value)),
@@ -70,7 +70,7 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "output_limit",
             value: Value::Default(r#""1 MiB""#),
-            about: "Bytes queued for a peer that does not take them.",
+            about: "Bytes queued for a peer that does not read them.",
         },
         only: None,
         set: |limits, value| store(&mut limits.output_limit, values::size(value)),
@@ -79,9 +79,9 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "messages_per_second",
             value: Value::Sample("20"),
-            about: "Messages per second from one member of a chat. Without: 20, with 100 at once, and no \
-                    limit for peers on loopback. Once set it holds for those too, with five seconds' worth \
-                    at once.",
+            about: "Messages per second from one member of a chat. If unset: 20, with bursts of \
+                    100, and no limit for peers on loopback. If set, it applies to those too, with \
+                    bursts of five seconds' worth.",
         },
         only: None,
         set: |limits, value| store(&mut limits.messages_per_second, values::rate(value)),
@@ -90,8 +90,8 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "datagrams_per_second",
             value: Value::Sample("1000"),
-            about: "Answers per second to one source address over UDP. Without: 1000, and no limit for \
-                    peers on loopback. Once set it holds for those too.",
+            about: "Answers per second to one source address over UDP. If unset: 1000, and no limit \
+                    for peers on loopback. If set, it applies to those too.",
         },
         only: None,
         set: |limits, value| store(&mut limits.datagrams_per_second, values::rate(value)),
@@ -100,7 +100,7 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "drain_timeout",
             value: Value::Default(r#""5s""#),
-            about: "How long output may take to go out once the daemon was told to end.",
+            about: "How long the daemon goes on sending what is in flight after it was told to end.",
         },
         only: None,
         set: |limits, value| store(&mut limits.drain_timeout, values::timeout(value)),

@@ -1,9 +1,8 @@
-//! What is served, and where: from a TOML file or built in, with what the
-//! command line says on top.
+//! What is served, and where: from a TOML file or from built-in defaults, with the
+//! command line on top.
 //!
-//! Which services there are is not known here: a catalog of their
-//! [`Description`]s is handed in, and each of them turns its own settings into
-//! a [`Plan`].
+//! This module knows no service. It is handed a catalog of [`Description`]s, and each of
+//! these turns its own settings into a [`Plan`].
 //!
 //! ```
 //! use onepoll::config::{Config, Overrides};
@@ -16,10 +15,10 @@
 //! # Ok::<(), onepoll::config::ConfigErrors>(())
 //! ```
 //!
-//! Reading order: this file for what a configuration is; `description` for what
-//! a service says about itself; `limits` and `socket` for what all of them
-//! have; `file` for how TOML becomes a configuration, with `table` and
-//! [`values`] below it; `planning` for what holds between its parts.
+//! Reading order: this file for what a configuration is; `description` for what a service
+//! says about itself; `limits` and `socket` for the keys that all services share; `file`
+//! for how TOML becomes a configuration, with `table` and [`values`] below it; `planning`
+//! for what holds between its parts.
 
 mod describe;
 mod description;
@@ -57,10 +56,10 @@ use planning::Draft;
 pub struct Config {
     /// The address of every service that does not name its own.
     pub bind: IpAddr,
-    /// Limits of the whole daemon: `connections` and `drain_timeout` bound it
-    /// as one, the others are what its services start from.
+    /// The limits. `connections` and `drain_timeout` apply to the daemon as a whole; the
+    /// others are the defaults of its services.
     pub limits: Limits,
-    /// The socket options that its services start from.
+    /// The socket options that its services have by default.
     pub socket: SocketOptions,
     /// The services, in the order of the file.
     pub services: Vec<ServiceConfig>,
@@ -71,7 +70,7 @@ pub struct Config {
 pub struct ServiceConfig {
     /// Its name in the file, the log and the announcement.
     pub name: String,
-    /// What it does.
+    /// Which kind of service it is.
     pub kind: &'static Description,
     /// Its limits. `connections` is its own bound, 0 unless its table sets one.
     pub limits: Limits,
@@ -82,11 +81,11 @@ pub struct ServiceConfig {
 }
 
 impl Config {
-    /// Every service of a catalog at its default ports, as `overrides` change
-    /// them, on 127.0.0.1 unless they say otherwise.
+    /// Every service of a catalog, on 127.0.0.1 and at its default ports unless
+    /// `overrides` say otherwise.
     ///
     /// # Errors
-    /// Where the overrides name what does not exist, or do not fit together.
+    /// If the overrides name a service that does not exist, or contradict each other.
     pub fn built_in(catalog: &[&'static Description], overrides: &Overrides) -> Result<Config, ConfigErrors> {
         let mut findings = Findings::default();
         let mut config = Config::empty(overrides.bind_or(Ipv4Addr::LOCALHOST.into(), &mut findings));
@@ -112,8 +111,8 @@ impl Config {
 }
 
 impl ServiceConfig {
-    /// The addresses that it can be reached at, TCP first. A service that only
-    /// sends has none.
+    /// The addresses at which it can be reached, TCP first. A service that only sends has
+    /// none.
     pub fn listens_on(&self) -> Vec<(Transport, SocketAddr)> {
         self.plan.listens_on()
     }

@@ -14,9 +14,9 @@ use super::{ConfigError, Transport, values};
 pub struct Overrides {
     /// The address of every service that does not name its own.
     pub bind: Option<IpAddr>,
-    /// Serve these and no other; all where it is empty.
+    /// The services to serve; all of them if this is empty.
     pub only: Vec<String>,
-    /// Ports, the last word on each, and at most one for each.
+    /// The ports to use instead, at most one per service and transport.
     pub ports: Vec<PortOverride>,
 }
 
@@ -25,7 +25,7 @@ pub struct Overrides {
 pub struct PortOverride {
     /// The service's name.
     pub name: String,
-    /// Which of its ports; without, all that it has.
+    /// Which of its ports; all that it has if `None`.
     pub transport: Option<Transport>,
     /// The port; 0 takes a free one.
     pub port: u16,
@@ -66,7 +66,7 @@ impl fmt::Display for PortOverride {
 }
 
 impl Overrides {
-    /// The address to start from, which everything that depends on it is read with.
+    /// The bind address: that of the command line, or else `otherwise`.
     pub(super) fn bind_or(&self, otherwise: IpAddr, findings: &mut Findings) -> IpAddr {
         let Some(address) = self.bind else { return otherwise };
         values::local_host(address).unwrap_or_else(|reason| {
@@ -75,12 +75,12 @@ impl Overrides {
         })
     }
 
-    /// Whether it leaves a service in.
+    /// Whether a service is left in.
     pub(super) fn serves(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
 
-    /// Sets the ports, and looks whether every name is that of a service.
+    /// Sets the ports, and checks that every name is that of a service.
     pub(super) fn apply(&self, drafts: &mut [Draft<'_>], findings: &mut Findings) {
         // What a name without a transport means must not depend on the order of the options.
         let mut changes = Vec::new();
@@ -117,7 +117,7 @@ impl Overrides {
 }
 
 impl PortOverride {
-    /// The ports that it sets: by the number of the service, and of which transport.
+    /// The ports that it sets: the index of the service, and the transport.
     fn changes(&self, drafts: &[Draft<'_>]) -> Result<Vec<(usize, Transport)>, String> {
         let found = drafts.iter().enumerate().find(|(_, draft)| draft.name == self.name);
         let (index, draft) = found.ok_or_else(|| unknown_service(&self.name, drafts))?;

@@ -1,5 +1,5 @@
-//! From what was read to what is served: the command line is applied, each
-//! service planned, and all of them held against each other.
+//! From what was read to what is served: applies the command line, plans each service,
+//! and checks that no two of them want the same address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,9 +19,9 @@ pub(super) struct Draft<'a> {
     pub udp: Option<u16>,
     pub limits: Limits,
     pub socket: SocketOptions,
-    /// Its table, where there is a file.
+    /// Its table, if there is a file.
     pub table: Option<Table<'a>>,
-    /// Nothing was wrong with its table so far.
+    /// Whether no mistake was found in its table so far.
     pub is_sound: bool,
 }
 
@@ -48,13 +48,14 @@ impl Draft<'_> {
     }
 }
 
-/// Plans those services that the command line wants.
+/// Plans the services that the command line leaves in.
 pub(super) fn plan(
     mut drafts: Vec<Draft<'_>>,
     overrides: &Overrides,
     findings: &mut Findings,
 ) -> Vec<ServiceConfig> {
-    // A service with a mistake in it may be missing here; that is no fault of the command line.
+    // A service with a mistake may be missing here, which is not the command line's
+    // fault.
     let mut unheeded = Findings::default();
     let of_command_line = if findings.is_empty() { &mut *findings } else { &mut unheeded };
     overrides.apply(&mut drafts, of_command_line);
@@ -75,7 +76,7 @@ fn plan_one<'a>(draft: Draft<'a>, findings: &mut Findings) -> Planned<'a> {
     Planned { service: ServiceConfig { name, kind, limits, socket, plan }, table, is_sound }
 }
 
-/// Its ports must be of transports that it speaks.
+/// Checks that a service has a port, and only for transports that it speaks.
 fn transports(draft: &Draft<'_>, findings: &mut Findings) {
     let Draft { name, kind, table, .. } = draft;
     let mut note = |key: &str, sentence: String| match table {
@@ -97,8 +98,8 @@ fn transports(draft: &Draft<'_>, findings: &mut Findings) {
     }
 }
 
-/// Two services on one address: of their sockets, all but one would stay silent.
-/// Where something else is wrong with one of them, its address may be too.
+/// Finds services that want the same address, of which all but one would stay silent. A
+/// service with another mistake is left out, since its address may be wrong too.
 fn conflicts(services: &[Planned<'_>], findings: &mut Findings) {
     let mut taken = Taken::default();
     for (index, Planned { service, table, is_sound }) in services.iter().enumerate() {
@@ -109,8 +110,9 @@ fn conflicts(services: &[Planned<'_>], findings: &mut Findings) {
                 && services[earlier].is_sound
             {
                 let (name, first) = (&service.name, &services[earlier].service.name);
-                let sentence =
-                    format!("{name} and {first} both want {transport} {address}; give one another port");
+                let sentence = format!(
+                    "{name} and {first} both want {transport} {address}; give one of them another port"
+                );
                 match table {
                     Some(table) => findings.at(table.place_of(&transport.to_string()), sentence),
                     None => findings.of_command_line(sentence),
@@ -126,16 +128,16 @@ fn conflicts(services: &[Planned<'_>], findings: &mut Findings) {
 #[derive(Default)]
 struct Taken {
     exactly: HashMap<(Transport, SocketAddr), usize>,
-    /// By port and whether it is IPv4: some address, which a wildcard would cover.
+    /// By port and whether it is IPv4: any address, which a wildcard would cover.
     anywhere: HashMap<(Transport, u16, bool), usize>,
     /// By port and whether it is IPv4: the wildcard address itself.
     everywhere: HashMap<(Transport, u16, bool), usize>,
 }
 
 impl Taken {
-    /// Who has a socket that would get what is meant for this address, or whose
-    /// datagrams and connections would come here. The wildcard address covers
-    /// every other one of its family, except groups, which are joined.
+    /// The first service with a socket that competes with one on this address. The
+    /// wildcard address covers every other one of its family, except groups, which are
+    /// joined.
     fn by(&self, transport: Transport, address: SocketAddr) -> Option<usize> {
         let port = (transport, address.port(), address.is_ipv4());
         let covering = self.everywhere.get(&port).filter(|_| !address.ip().is_multicast());

@@ -1,5 +1,5 @@
-//! What [limits] and [socket] have in common, and share with every service's
-//! table: each of their keys is one [`Setting`].
+//! The keys that `[limits]` and `[socket]` share with every service's table: each of them
+//! is one [`Setting`].
 
 use super::description::Key;
 use super::values::{Read, Toml};
@@ -8,7 +8,7 @@ use crate::service::Transport;
 /// A key, and the field of a `T` that it sets.
 pub(super) struct Setting<T: 'static> {
     pub key: Key,
-    /// The only transport that it makes sense for, if it does not for both.
+    /// The transport that it applies to, if not to both.
     pub only: Option<Transport>,
     pub set: fn(&mut T, &Toml<'_>) -> Read<()>,
 }
@@ -19,7 +19,7 @@ pub(super) fn store<T>(field: &mut T, read: Read<T>) -> Read<()> {
     Ok(())
 }
 
-/// The setting of that name.
+/// Finds a setting by its name.
 pub(super) fn find<T>(settings: &'static [Setting<T>], name: &str) -> Option<&'static Setting<T>> {
     settings.iter().find(|setting| setting.key.name == name)
 }

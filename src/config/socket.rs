@@ -1,5 +1,5 @@
-//! The keys of [socket]. Their defaults are those of [`SocketOptions`]; a test
-//! holds the two together.
+//! The keys of `[socket]`. Their defaults are those of [`SocketOptions`]; a test compares
+//! the two.
 
 use super::description::{Key, Value};
 use super::setting::{Setting, store};
@@ -11,7 +11,7 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "reuse_address",
             value: Value::Default("true"),
-            about: "SO_REUSEADDR: bind although connections of an earlier run are in TIME_WAIT.",
+            about: "SO_REUSEADDR: bind even if connections of an earlier run are in TIME_WAIT.",
         },
         only: None,
         set: |options, value| store(&mut options.reuse_address, values::flag(value)),
@@ -20,10 +20,11 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "reuse_port",
             value: Value::Default("false"),
-            about: "SO_REUSEPORT: several daemons share a port, and the kernel deals out the connections \
-                    and datagrams among them. For a machine with more cores, with one daemon on each. What \
-                    belongs together, such as a chat, does not meet then; and a daemon that was started \
-                    twice by mistake takes half of the traffic in silence.",
+            about: "SO_REUSEPORT: several daemons share a port, and the kernel distributes \
+                    connections and datagrams among them, for instance to one daemon per core. The \
+                    members of a chat do not meet then if they are on different daemons; and a \
+                    daemon that is started twice by mistake takes half of the traffic without a \
+                    word.",
         },
         only: None,
         set: |options, value| store(&mut options.reuse_port, values::flag(value)),
@@ -32,8 +33,8 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "receive_buffer",
             value: Value::Sample(r#""4 MiB""#),
-            about: "SO_RCVBUF. Without: 4 MiB for UDP, so that a burst is not lost, and what the kernel \
-                    chooses for TCP.",
+            about: "SO_RCVBUF. If unset: 4 MiB for UDP, so that a burst is not lost, and the \
+                    kernel's choice for TCP.",
         },
         only: None,
         set: |options, value| store(&mut options.receive_buffer, values::socket_buffer(value)),
@@ -42,8 +43,8 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "send_buffer",
             value: Value::Sample(r#""256 KiB""#),
-            about: "SO_SNDBUF. Without: what the kernel chooses. A chat with members who stop reading does \
-                    well with a small one: the kernel holds up to 4 MiB for each.",
+            about: "SO_SNDBUF. If unset: the kernel's choice. For a chat with members who stop \
+                    reading, a small one is better: the kernel holds up to 4 MiB for each of them.",
         },
         only: None,
         set: |options, value| store(&mut options.send_buffer, values::socket_buffer(value)),
@@ -61,10 +62,10 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "linger",
             value: Value::Default("false"),
-            about: "SO_LINGER, TCP: false, or the seconds for which a connection that the server closed \
-                    waits for its peer to take the rest and close too (false: 10). The option itself would \
-                    make close(2) hold up everybody, so it is the loop that waits. 0 makes every close a \
-                    reset, which destroys unsent output.",
+            about: "SO_LINGER, TCP: false, or for how many seconds a connection that the server has \
+                    closed waits for its peer to take the rest and close too (false: 10). The \
+                    option itself would make close(2) block everybody, so the loop waits instead. 0 \
+                    makes every close a reset, which destroys unsent output.",
         },
         only: Some(Transport::Tcp),
         set: |options, value| store(&mut options.linger, values::linger(value)),
@@ -82,7 +83,7 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "dont_route",
             value: Value::Default("false"),
-            about: "SO_DONTROUTE: only hosts on a directly connected network.",
+            about: "SO_DONTROUTE: send only to hosts on directly connected networks.",
         },
         only: None,
         set: |options, value| store(&mut options.dont_route, values::flag(value)),
@@ -101,8 +102,8 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "ttl",
             value: Value::Sample("64"),
-            about: "IP_TTL, and IP_MULTICAST_TTL to a group: 1 to 255 hops. Without: the system's own, \
-                    which is 1 for groups.",
+            about: "IP_TTL, and IP_MULTICAST_TTL to a group: 1 to 255 hops. If unset: the system's \
+                    default, which is 1 for groups.",
         },
         only: None,
         set: |options, value| store(&mut options.ttl, values::integer(value, 1..=255).map(Some)),
@@ -120,8 +121,8 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "congestion",
             value: Value::Sample(r#""cubic""#),
-            about: "TCP_CONGESTION, TCP: one of net.ipv4.tcp_available_congestion_control. Without: the \
-                    system's own.",
+            about: "TCP_CONGESTION, TCP: one of net.ipv4.tcp_available_congestion_control. If \
+                    unset: the system's default.",
         },
         only: Some(Transport::Tcp),
         set: |options, value| store(&mut options.congestion, values::congestion(value)),

@@ -1,4 +1,4 @@
-//! A TOML table that remembers where each of its keys stands.
+//! A TOML table that remembers where each of its keys is.
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -18,7 +18,7 @@ pub(super) struct Table<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
     pub key: &'a str,
-    /// Where the key stands.
+    /// Where the key is.
     pub at: usize,
     value: &'a Spanned<DeValue<'a>>,
 }
@@ -35,12 +35,12 @@ impl<'a> Table<'a> {
         entries
     }
 
-    /// The table below `key`, where there is one.
+    /// The table below `key`, if there is one.
     pub fn table(&self, key: &str, findings: &mut Findings) -> Option<Table<'a>> {
         self.entry(key)?.table(findings)
     }
 
-    /// The value of `key`, where it has one that can be read.
+    /// The value of `key`, if it has one that can be read.
     pub fn get<T>(
         &self,
         key: &str,
@@ -50,7 +50,7 @@ impl<'a> Table<'a> {
         self.entry(key)?.read(read, findings)
     }
 
-    /// Where the value of `key` stands, or the table where it has none.
+    /// Where the value of `key` is, or the table if it has none.
     pub fn place_of(&self, key: &str) -> usize {
         self.entry(key).map_or(self.at, |entry| entry.value.span().start)
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 /// Units of a size in bytes, largest first.
 const SIZE_UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-/// A year. A bound keeps every deadline within what the system's clock can tell.
+/// A year. A bound keeps every deadline within the range of the system's clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Why a text is no duration or no size, as a sentence.
+/// Why a text is not a duration or not a size, as a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitError(String);
 
@@ -26,8 +26,8 @@ impl std::error::Error for UnitError {}
 /// larger unit first. The last number may have a fraction. Only 0 may go without a unit.
 ///
 /// # Errors
-/// Anything else, what is finer than a millisecond (the resolution of the
-/// event loop's clock) and what is longer than a year.
+/// Anything else, anything finer than a millisecond (the resolution of the event loop's
+/// clock), and anything longer than a year.
 ///
 /// ```
 /// use onepoll::config::parse_duration;
@@ -44,7 +44,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     if number.parse::<u64>().is_ok() {
         return Err(UnitError(format!("{text:?} has no unit; write \"{number}s\" for seconds")));
     }
-    let too_long = || UnitError(format!("{text:?} is longer than a year, which is the longest there is"));
+    let too_long = || UnitError(format!("{text:?} is longer than a year, which is the longest allowed"));
     let too_fine = || UnitError(format!("{text:?} is finer than a millisecond; write it like \"200ms\""));
     let no_duration = || {
         UnitError(format!("{text:?} is not a duration; write it like \"200ms\", \"5s\", \"1m30s\" or \"1h\""))
@@ -54,7 +54,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         let (number, unit, after) = part(rest);
         let place = units.iter().position(|(name, _)| *name == unit).ok_or_else(no_duration)?;
         let (_, unit) = units[place];
-        // What follows is smaller than this, and stands in for its fraction.
+        // What follows has a smaller unit, and takes the place of a fraction.
         (rest, units) = (after, &units[place + 1..]);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
         let is_written = is_digits(whole) && is_digits(fraction);
@@ -73,7 +73,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     }
 }
 
-/// The digits behind the point as milliseconds; `None` where they are no whole number.
+/// The digits after the point as milliseconds; `None` if those are not a whole number.
 fn fraction_of(unit: u64, digits: &str) -> Option<u64> {
     let digits = digits.trim_end_matches('0');
     if digits.is_empty() {
@@ -85,11 +85,11 @@ fn fraction_of(unit: u64, digits: &str) -> Option<u64> {
     parts.is_multiple_of(scale).then_some(parts / scale)
 }
 
-/// Reads a size in bytes: a whole number, alone or with a unit. `k`, `KB` and
-/// `KiB` all mean 1024 bytes, and likewise with M and G; small letters will do.
+/// Reads a size in bytes: a whole number, alone or with a unit. `k`, `KB` and `KiB` all
+/// mean 1024 bytes, and so on with M and G, in upper or lower case.
 ///
 /// # Errors
-/// Anything else, and what the machine cannot address.
+/// Anything else, and more than the machine can address.
 ///
 /// ```
 /// use onepoll::config::parse_size;

@@ -1,6 +1,6 @@
-//! One TOML value to one setting. Each function says in its error what would
-//! be right, as the end of a sentence that begins with the key. What only one
-//! service reads is in the file of that service.
+//! Turns a TOML value into a setting. Errors say what would be right, as the end of a
+//! sentence that begins with the key. What only one service reads is in the file of that
+//! service.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -9,22 +9,20 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::units::{format_size, parse_duration, parse_size};
-use crate::service::Rate;
+use crate::service::{LARGEST_DATAGRAM, Rate};
 
 /// A value of the file.
 pub type Toml<'a> = DeValue<'a>;
-/// What one setting reads from its value.
+/// The result of reading a value.
 pub type Read<T> = Result<T, String>;
 
 /// setsockopt(2) takes an `int`, and the kernel doubles what it is given.
 const LARGEST_SOCKET_BUFFER: usize = 1 << 30;
-/// A line is kept in memory until it ends: room for one, but not for a flood.
+/// A line is kept in memory until it ends, so its length has to be bounded.
 const LINE_LENGTHS: RangeInclusive<usize> = 64..=16 << 20;
-/// What fits one UDP datagram over IPv4 (RFC 768: 65,535 less both headers).
-const LARGEST_DATAGRAM: usize = 65_507;
-/// The kernel's TCP_CA_NAME_MAX, less the end of the string.
+/// The kernel's TCP_CA_NAME_MAX, less the terminating zero.
 const LONGEST_CONGESTION_NAME: usize = 15;
-/// What Linux has built in or loaded (tcp(7)).
+/// The congestion controls that Linux has built in or loaded (tcp(7)).
 const CONGESTION_CONTROLS: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
 
 /// `true` or `false`.
@@ -42,7 +40,7 @@ pub fn message(value: &Toml<'_>) -> Read<String> {
     let message = text(value)?;
     if message.len() > LARGEST_DATAGRAM {
         let length = message.len();
-        return Err(format!("{length} bytes do not fit a datagram, which holds {LARGEST_DATAGRAM}"));
+        return Err(format!("{length} bytes do not fit into a datagram, which holds {LARGEST_DATAGRAM}"));
     }
     Ok(message)
 }
@@ -70,13 +68,13 @@ pub(super) fn rate(value: &Toml<'_>) -> Read<Rate> {
 pub(super) fn port(value: &Toml<'_>) -> Read<u16> {
     let expected = "a port from 0 to 65535, where 0 takes a free one";
     let number = value.as_integer().ok_or_else(|| {
-        format!("{}; an address of its own is the key bind", instead("a port from 0 to 65535", value))
+        format!("{}; to change the address, set bind", instead("a port from 0 to 65535", value))
     })?;
     let port = u16::from_str_radix(number.as_str(), number.radix());
     port.map_err(|_| format!("{number} is not {expected}"))
 }
 
-/// How long something takes.
+/// A duration.
 pub fn duration(value: &Toml<'_>) -> Read<Duration> {
     match value {
         Toml::String(text) => parse_duration(text).map_err(|error| error.to_string()),
@@ -139,9 +137,11 @@ pub(super) fn congestion(value: &Toml<'_>) -> Read<Option<String>> {
     let name = text(value)?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if name.is_empty() || name.len() > LONGEST_CONGESTION_NAME || !name.bytes().all(plain) {
-        return Err(format!("{name:?} names no congestion control; one is called like \"cubic\" or \"bbr\""));
+        return Err(format!(
+            "{name:?} is not the name of a congestion control, such as \"cubic\" or \"bbr\""
+        ));
     }
-    // Where the list cannot be read, the socket will tell.
+    // If the list cannot be read, the socket will tell.
     if let Ok(available) = std::fs::read_to_string(CONGESTION_CONTROLS) {
         listed_congestion(&name, &available)?;
     }
@@ -176,10 +176,10 @@ pub(super) fn local_host(address: IpAddr) -> Read<IpAddr> {
     one_host(address)
 }
 
-/// Refuses what no single machine can have.
+/// Refuses an address that no single machine can have.
 pub fn one_host(address: IpAddr) -> Read<IpAddr> {
     if address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err(format!("{address} is many hosts; give an address of this machine"));
+        return Err(format!("{address} stands for many hosts; give an address of this machine"));
     }
     Ok(address)
 }
@@ -193,7 +193,7 @@ pub fn address(value: &Toml<'_>) -> Read<IpAddr> {
     })
 }
 
-/// What was expected, and what there is instead.
+/// Says what was expected and what was found.
 pub fn instead(expected: &str, value: &Toml<'_>) -> String {
     let article = if matches!(value, Toml::Integer(_) | Toml::Array(_)) { "an" } else { "a" };
     format!("expected {expected}, not {article} {}", value.type_str())
@@ -201,7 +201,7 @@ pub fn instead(expected: &str, value: &Toml<'_>) -> String {
 
 fn outside(size: usize, range: &RangeInclusive<usize>) -> String {
     let (least, most) = (format_size(*range.start()), format_size(*range.end()));
-    format!("{} is outside of {least} to {most}", format_size(size))
+    format!("{} is not between {least} and {most}", format_size(size))
 }
 
 #[cfg(test)]

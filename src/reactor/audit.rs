@@ -31,6 +31,11 @@ pub(crate) struct Auditor {
 }
 
 impl Auditor {
+    /// When the loop has to wake up at the latest, in microseconds since its start.
+    pub fn next_wake(reactor: &Reactor) -> Option<u64> {
+        reactor.next_wake()
+    }
+
     /// Looks at a reactor between two turns. An error is what does not hold.
     pub fn look(&mut self, reactor: &mut Reactor) -> Result<(), String> {
         everything_adds_up(reactor)?;

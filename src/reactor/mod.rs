@@ -62,7 +62,7 @@ const EVENTS_PER_TURN: usize = 1024;
 /// pass over those that were ready when the turn began.
 const CALLS_PER_TURN: usize = 4096;
 
-/// One thread, one [`Poll`], any number of services.
+/// One thread, one [`mio::Poll`], any number of services.
 ///
 /// Add services with [`Reactor::host`], then call [`Reactor::run`]. It returns once
 /// the reactor is told to end: by a signal after [`Reactor::watch_signals`], by a

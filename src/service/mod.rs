@@ -2,7 +2,7 @@
 //!
 //! A [`Service`] is a state machine without socket and clock: bytes and `now` come
 //! in, effects go out through the [`Context`]. So it can be tested in memory, with
-//! virtual time, and with its input split anywhere (see [`crate::rehearsal`]). The
+//! virtual time, and with its input split anywhere (see `rehearsal`). The
 //! same trait serves both ends of a connection: the daemon's services accept, the
 //! clients `connect`.
 
@@ -32,7 +32,7 @@ pub use limits::{Limits, Rate};
 pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
 pub use reasons::{CloseReason, Farewell};
 pub use rooms::{DatagramPeer, Membership, Overflow, Room};
-pub use sockets::{Bound, DatagramSpec, Multicast, Transport};
+pub use sockets::{Bound, DatagramSpec, LARGEST_DATAGRAM, Multicast, Transport, any_address};
 pub use statistics::Statistics;
 pub use token_bucket::TokenBucket;
 

@@ -1,7 +1,12 @@
 //! The sockets that a service is given or asks for, as data.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::interfaces::LOOPBACK_BROADCAST;
+
+/// The most bytes of a datagram over IPv4 (RFC 768: 65,535 less both headers).
+pub const LARGEST_DATAGRAM: usize = 65_507;
 
 /// How a UDP socket is to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +49,7 @@ impl DatagramSpec {
 }
 
 /// The wildcard address of the family of `like`, with port 0.
-pub(crate) fn any_address(like: SocketAddr) -> SocketAddr {
+pub fn any_address(like: SocketAddr) -> SocketAddr {
     match like {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0u16; 8], 0).into(),
@@ -53,7 +58,7 @@ pub(crate) fn any_address(like: SocketAddr) -> SocketAddr {
 
 /// 255.255.255.255, or the broadcast address of the loopback network.
 pub(crate) fn is_broadcast(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip == Ipv4Addr::new(127, 255, 255, 255))
+    matches!(ip, IpAddr::V4(ip) if ip.is_broadcast() || ip == LOOPBACK_BROADCAST)
 }
 
 /// The two transports that a service can be reached over.

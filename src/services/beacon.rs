@@ -13,7 +13,7 @@ use crate::service::{Context, DatagramPeer, DatagramSpec, Service, SocketId};
 pub static DESCRIPTION: Description = Description {
     name: "beacon",
     about: "broadcasts a message at an interval",
-    notes: "Its port is the one that it sends to. IPv4 only.",
+    notes: "The port is the one that it sends to. IPv4 only.",
     tcp: None,
     udp: Some(37020),
     keys: &[MESSAGE, INTERVAL, ADDRESS],
@@ -23,15 +23,18 @@ pub static DESCRIPTION: Description = Description {
 const MESSAGE: Key =
     Key { name: "message", value: Value::Default(r#""broadcast message""#), about: "What it sends." };
 
-const INTERVAL: Key =
-    Key { name: "interval", value: Value::Default(r#""1s""#), about: "From one datagram to the next." };
+const INTERVAL: Key = Key {
+    name: "interval",
+    value: Value::Default(r#""1s""#),
+    about: "The time from one datagram to the next.",
+};
 
 const ADDRESS: Key = Key {
     name: "address",
     value: Value::Sample(r#""127.255.255.255""#),
-    about: "Where it sends to: a broadcast address or one host. Without: 127.255.255.255 where it is \
-            bound to loopback (::1 too), else 255.255.255.255, which bound to 0.0.0.0 or :: stands \
-            for the broadcast address of each network.",
+    about: "The destination: a broadcast address, or one host. If unset: 127.255.255.255 for a \
+            beacon bound to loopback (::1 too), otherwise 255.255.255.255. For a beacon bound to \
+            0.0.0.0 or ::, 255.255.255.255 stands for the broadcast address of every network.",
 };
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
@@ -40,7 +43,7 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     let everybody = if settings.bind.is_loopback() { LOOPBACK_BROADCAST } else { Ipv4Addr::BROADCAST };
     let address = settings.get_or(&ADDRESS, everybody, destination);
     if settings.udp == Some(0) {
-        settings.refuse("udp", "a beacon's port is the one it sends to, which cannot be 0");
+        settings.refuse("udp", "a beacon's port is the one that it sends to, so it cannot be 0");
     }
     settings.socket.broadcast = true;
     let destination = SocketAddr::from((address, settings.udp.unwrap_or(0)));
@@ -58,12 +61,12 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
 
 fn interval(value: &Toml<'_>) -> Read<Duration> {
     match values::duration(value)? {
-        Duration::ZERO => Err("an interval of 0 would send without end; write it like \"1s\"".into()),
+        Duration::ZERO => Err("an interval of 0 would send without a pause; write it like \"1s\"".into()),
         interval => Ok(interval),
     }
 }
 
-/// Where it sends to. IPv6 has no broadcast.
+/// Reads the destination, which is IPv4: IPv6 has no broadcast.
 fn destination(value: &Toml<'_>) -> Read<Ipv4Addr> {
     match values::address(value)? {
         IpAddr::V6(address) => {
@@ -73,13 +76,13 @@ fn destination(value: &Toml<'_>) -> Read<Ipv4Addr> {
             Err(format!("{address} is a multicast group; give a broadcast address or one host's"))
         }
         IpAddr::V4(address) if address.is_unspecified() => {
-            Err(format!("{address} is nobody's address; give a broadcast address or one host's"))
+            Err(format!("{address} is not a host's address; give a broadcast address or one host's"))
         }
         IpAddr::V4(address) => Ok(address),
     }
 }
 
-/// The local address of its socket: one that the destination can be reached from.
+/// The local address to send from: one that has a route to the destination.
 fn source(bind: IpAddr, destination: SocketAddr) -> IpAddr {
     match bind {
         _ if destination.ip().is_loopback() => Ipv4Addr::LOCALHOST.into(),
@@ -88,8 +91,8 @@ fn source(bind: IpAddr, destination: SocketAddr) -> IpAddr {
     }
 }
 
-/// How often the attached networks are listed: a machine may get its address only
-/// after the daemon has started.
+/// How often the attached networks are listed: a machine may get its address after the
+/// daemon has started.
 const LIST_NETWORKS_EVERY: Duration = Duration::from_secs(5);
 
 /// Lists the broadcast address of each attached network.
@@ -107,7 +110,7 @@ pub struct Beacon {
     due: Option<Instant>,
 }
 
-/// What 255.255.255.255 stands for.
+/// The networks that 255.255.255.255 stands for.
 #[derive(Debug)]
 struct Networks {
     list: ListNetworks,
@@ -121,8 +124,8 @@ impl Beacon {
         Beacon { message, interval, destination, networks: None, socket: None, due: None }
     }
 
-    /// Sends what goes to 255.255.255.255 to each network's own broadcast
-    /// address instead, which needs no default route and reaches them all.
+    /// Replaces 255.255.255.255 by the broadcast address of each network, which needs no
+    /// default route and reaches all of them.
     pub fn on_every_network(self, list: ListNetworks) -> Beacon {
         let is_for_all = self.destination.ip() == IpAddr::V4(Ipv4Addr::BROADCAST);
         let networks = is_for_all.then(|| Networks { list, addresses: Vec::new(), listed: None });
@@ -175,8 +178,8 @@ impl Service for Beacon {
             networks.refresh(cx.now());
         }
         self.send(socket, cx);
-        // By the schedule, so that lateness does not add up. After a long
-        // sleep what was missed is left out.
+        // On a fixed schedule, so that delays do not add up. Whatever was missed in a
+        // long sleep is skipped.
         let next = self.due.unwrap_or(cx.now()) + self.interval;
         let next = if next > cx.now() { next } else { cx.now() + self.interval };
         self.due = Some(next);
@@ -260,13 +263,13 @@ mod tests {
         refused(
             &DESCRIPTION,
             &[
-                ("udp = 1\ninterval = 0", (3, 12), "would send without end"),
-                ("udp = 1\ninterval = \"0s\"", (3, 12), "would send without end"),
+                ("udp = 1\ninterval = 0", (3, 12), "would send without a pause"),
+                ("udp = 1\ninterval = \"0s\"", (3, 12), "would send without a pause"),
                 ("udp = 0", (2, 7), "cannot be 0"),
                 ("udp = 1\naddress = \"::1\"", (3, 11), "IPv6, which has no broadcast"),
                 ("udp = 1\naddress = \"224.0.0.1\"", (3, 11), "multicast group"),
-                ("udp = 1\naddress = \"0.0.0.0\"", (3, 11), "nobody's address"),
-                (&long, (3, 11), "66000 bytes do not fit a datagram"),
+                ("udp = 1\naddress = \"0.0.0.0\"", (3, 11), "not a host's address"),
+                (&long, (3, 11), "66000 bytes do not fit into a datagram"),
             ],
         );
     }

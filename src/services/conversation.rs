@@ -1,22 +1,22 @@
-//! What the text services share over TCP: the messages of a connection, and
-//! what is held back of them.
+//! What the text services share over TCP: finding the messages of a connection, and
+//! holding back an unfinished one for a limited time.
 
 use std::time::Duration;
 
 use crate::service::{Context, Farewell, Input};
 use crate::wire::text::{Message, Mode, Step, TextFraming};
 
-/// An unfinished character or line is taken for finished after this long:
-/// nobody can tell a slow sender from one that has said all.
+/// How long an unfinished character or line is held back. After this it counts as
+/// finished, since nobody can tell a slow sender from one that has nothing to add.
 const HOLD_BACK: Duration = Duration::from_secs(1);
 
 /// One connection's text. Call [`next`](Self::next) until it is `None`, and
-/// [`flush`](Self::flush) in `timeout` and `end_of_input`. It uses the
-/// connection's deadline.
+/// [`flush`](Self::flush) in `timeout` and `end_of_input`. The connection's deadline
+/// belongs to it.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
     framing: TextFraming,
-    /// Something is held back, and the deadline counts from its first byte.
+    /// Whether something is held back; the deadline counts from its first byte.
     holding: bool,
 }
 
@@ -24,12 +24,12 @@ pub(super) struct Conversation {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard<'a> {
     Message(Message<'a>),
-    /// A line over the line length: the connection should end.
+    /// A line exceeds the line length: the connection should end.
     TooLong,
 }
 
 impl Conversation {
-    /// The next message; `None` when all is consumed but what is held back.
+    /// Returns the next message; `None` once only held-back input is left.
     pub fn next<'a>(&mut self, input: &mut Input<'a>, cx: &mut Context<'_>) -> Option<Heard<'a>> {
         let (used, step) = self.framing.next(input.unread(), cx.limits().line_length);
         input.consume(used);
@@ -60,7 +60,7 @@ impl Conversation {
         trial.next(input.unread(), cx.limits().line_length).1 != Step::Incomplete
     }
 
-    /// What is held back, as it is.
+    /// Returns what is held back, unfinished as it is.
     pub fn flush<'a>(&mut self, input: &mut Input<'a>, cx: &mut Context<'_>) -> Option<Message<'a>> {
         self.release(cx);
         let held = self.framing.flush(input.unread());
@@ -72,12 +72,12 @@ impl Conversation {
         self.framing.mode()
     }
 
-    /// What an answer ends in.
+    /// What ends an answer: LF in line mode, otherwise nothing.
     pub fn terminator(&self) -> &'static [u8] {
         self.framing.terminator()
     }
 
-    /// Takes the deadline back: what was held back is complete.
+    /// Clears the deadline of what was held back.
     pub fn release(&mut self, cx: &mut Context<'_>) {
         if std::mem::take(&mut self.holding) {
             cx.clear_deadline();
@@ -85,12 +85,12 @@ impl Conversation {
     }
 }
 
-/// What a service of plain text says to a client that is turned away or given up.
+/// The farewell of a service that speaks plain text.
 pub(super) fn farewell(why: Farewell) -> String {
     format!("{why}\n")
 }
 
-/// Ends a connection whose line is too long, and says so.
+/// Tells the client that its line is too long, and closes the connection.
 pub(super) fn refuse_line(cx: &mut Context<'_>) {
     cx.send(farewell(Farewell::TooLong).as_bytes());
     cx.close_for(Farewell::TooLong);

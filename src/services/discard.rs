@@ -18,8 +18,8 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     settings.listen(Discard)
 }
 
-/// The discard service. A connection stays open until its client ends it;
-/// datagrams are thrown away by the default of [`Service::datagram`].
+/// The discard service. A connection stays open until its client closes it. Datagrams
+/// need no code here: [`Service::datagram`] throws them away by default.
 #[derive(Debug)]
 pub struct Discard;
 

@@ -1,4 +1,4 @@
-//! discovery: answers those who look for a server by broadcast.
+//! discovery: answers clients that look for a server by broadcast.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,8 +9,8 @@ use crate::service::{Context, DatagramSpec, Service, SocketId};
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
     name: "discovery",
-    about: "answers those who look for a server by broadcast",
-    notes: "Bound to loopback, it also listens on 127.255.255.255.",
+    about: "answers clients that look for a server by broadcast",
+    notes: "If bound to loopback, it also listens on 127.255.255.255.",
     tcp: None,
     udp: Some(37021),
     keys: &[MESSAGE],
@@ -23,7 +23,7 @@ const MESSAGE: Key = Key {
     about: "The answer to every datagram.",
 };
 
-/// On loopback it has two sockets of one port, since one that is bound to
+/// On loopback the service has two sockets on one port, since one that is bound to
 /// 127.0.0.1 does not receive what is sent to 127.255.255.255.
 fn plan(settings: &mut Settings<'_>) -> Plan {
     let message = settings.get(&MESSAGE, values::message);
@@ -37,8 +37,8 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     plan
 }
 
-/// The discovery service. Who sends a datagram to its port, to everybody or to
-/// this host alone, learns by the answer's source where the server is.
+/// The discovery service. A client that sends a datagram to its port, by broadcast or to
+/// this host alone, learns from the source of the answer where the server is.
 #[derive(Debug)]
 pub struct Discovery {
     message: String,

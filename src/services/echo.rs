@@ -20,7 +20,7 @@ pub static DESCRIPTION: Description = Description {
 const END_COMMAND: Key = Key {
     name: "end_command",
     value: Value::Default(r#""/end""#),
-    about: r#"Input that is exactly this ends the connection; "" lets nothing end it."#,
+    about: r#"Input of exactly this text ends the connection; "" turns that off."#,
 };
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
@@ -35,7 +35,8 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// An echo that ends a connection at this command; at none if it is empty.
+    /// An echo service. Input of exactly `end_command` ends a connection, unless that is
+    /// empty.
     pub fn new(end_command: &str) -> Echo {
         Echo { end_command: end_command.into() }
     }

@@ -27,7 +27,7 @@ const ENSURE_ASCII: Key = Key {
 const VALUE_SIZE: Key = Key {
     name: "value_size",
     value: Value::Default(r#""1 MiB""#),
-    about: "The size of one value; it cannot be turned off.",
+    about: "The most bytes of one value. It cannot be turned off.",
 };
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
@@ -43,9 +43,9 @@ fn value_size(value: &Toml<'_>) -> Read<usize> {
     }
 }
 
-/// A bare number has ended when this long nothing more came of it.
+/// A bare number is complete if nothing more comes for this long.
 const NUMBER_WAIT: Duration = Duration::from_millis(200);
-/// What the answer buffer may keep: more is a waste after one large value.
+/// How much memory the answer buffer keeps: more would be wasted after one large value.
 const WORTH_KEEPING: usize = 64 * 1024;
 
 /// The json service.
@@ -95,8 +95,8 @@ impl Json {
 }
 
 impl JsonSession {
-    /// Sets the deadline of what is pending. That of a value counts from its
-    /// first byte, so that sending it slowly gains no time.
+    /// Sets the deadline of what is pending. For a value it counts from the first byte,
+    /// so that a slow sender gains no time.
     fn wait(&mut self, cx: &mut Context<'_>) {
         let pending = self.stream.pending();
         if pending == Pending::Nothing {

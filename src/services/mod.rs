@@ -1,9 +1,8 @@
 //! The services: one file each, and the catalog of them.
 //!
-//! None of them names a socket or a clock: each is a state machine behind
-//! [`Service`](crate::service::Service), and its tests run in memory. In front
-//! of it stands its [`Description`]: what a config file can say about it, and
-//! which sockets it needs.
+//! No service touches a socket or a clock: each is a state machine behind
+//! [`Service`](crate::service::Service), tested in memory. Its [`Description`] says what
+//! a config file can set, and which sockets the service needs.
 
 pub mod beacon;
 pub mod chat;
@@ -26,7 +25,7 @@ use crate::config::Description;
 #[cfg(test)]
 use crate::config::{Config, Overrides, ServiceConfig};
 
-/// Every service, in the order in which people read about them.
+/// Every service, in the order in which help and documents list them.
 pub static CATALOG: &[&Description] = &[
     &echo::DESCRIPTION,
     &upper::DESCRIPTION,
@@ -42,8 +41,8 @@ pub static CATALOG: &[&Description] = &[
     &quote::DESCRIPTION,
 ];
 
-/// The service that the lines of a table ask for, or what is wrong with them:
-/// how a service tests its keys.
+/// Reads a service's table with these lines, and returns the service or what is wrong.
+/// Services test their keys with it.
 #[cfg(test)]
 fn configured(kind: &'static Description, lines: &str) -> Result<ServiceConfig, String> {
     let text = format!("[services.{}]\n{lines}\n", kind.name);
@@ -51,7 +50,8 @@ fn configured(kind: &'static Description, lines: &str) -> Result<ServiceConfig, 
     config.map(|mut config| config.services.remove(0)).map_err(|errors| errors.to_string())
 }
 
-/// Each list of lines is refused once, at that line and column, with that in the sentence.
+/// Checks that each table is refused with one error, at this line and column, whose
+/// sentence contains this part.
 #[cfg(test)]
 fn refused(kind: &'static Description, cases: &[(&str, (usize, usize), &str)]) {
     for (lines, (line, column), part) in cases {

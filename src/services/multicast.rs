@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::config::values::{self, Read, Toml};
 use crate::config::{Description, Key, Plan, Settings, Value};
 use crate::service::{self, Context, DatagramSpec, Service, SocketId};
+use crate::wording::counted;
 
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
@@ -26,16 +27,13 @@ const GROUP: Key = Key {
 const INTERFACE: Key = Key {
     name: "interface",
     value: Value::Sample(r#""127.0.0.1""#),
-    about: "The address of the interface on which it joins. Without: the bind address; where that is \
-            IPv6 and the group IPv4, 127.0.0.1 for ::1, else 0.0.0.0, which stands for every \
-            interface that is up.",
+    about: "The address of the interface to join on. If unset: the bind address. For an IPv4 group \
+            and an IPv6 bind address: 127.0.0.1 for ::1, otherwise 0.0.0.0. 0.0.0.0 and :: stand \
+            for every interface that is up.",
 };
 
-const MESSAGE: Key = Key {
-    name: "message",
-    value: Value::Default(r#""ACK""#),
-    about: "The answer to the sender of every datagram.",
-};
+const MESSAGE: Key =
+    Key { name: "message", value: Value::Default(r#""ACK""#), about: "The answer to every datagram." };
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
     let group = settings.get(&GROUP, group);
@@ -46,7 +44,7 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
         let (ours, theirs) = (family(group), family(interface));
         let why = format!(
             "the group {group} is {ours}, the interface {interface} is {theirs}; \
-             set group or interface (which is the bind address unless set) so that they agree"
+             set group or interface (by default the bind address) so that they agree"
         );
         settings.refuse(INTERFACE.name, &why);
     }
@@ -67,14 +65,14 @@ fn group(value: &Toml<'_>) -> Read<IpAddr> {
     Ok(group)
 }
 
-/// An interface, by its address.
+/// Reads an interface, which is named by its address.
 fn interface(value: &Toml<'_>) -> Read<IpAddr> {
     values::one_host(values::address(value)?)
 }
 
-/// The interface of a service that is bound to `bind`, unless it names one:
-/// that address itself. An IPv6 address cannot name the interface of an
-/// IPv4 group; loopback and "every network" have a counterpart that can.
+/// The interface to join on if the settings name none: the one of the bind address. An
+/// IPv6 address cannot name an interface for an IPv4 group; then it is loopback for
+/// `::1`, and otherwise every interface.
 fn interface_for(group: IpAddr, bind: IpAddr) -> IpAddr {
     match (group, bind) {
         (IpAddr::V4(_), IpAddr::V6(bind)) if bind.is_loopback() => Ipv4Addr::LOCALHOST.into(),
@@ -87,8 +85,8 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-/// The multicast service. Its socket is bound to the group and joined it; the
-/// kernel leaves the group when the socket closes.
+/// The multicast service. Its socket is bound to the group and has joined it; the kernel
+/// leaves the group when the socket closes.
 #[derive(Debug)]
 pub struct Multicast {
     message: String,
@@ -105,8 +103,7 @@ impl Service for Multicast {
     type Session = ();
 
     fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
-        let length = datagram.len();
-        log::debug!("multicast: {length} byte{} from {from}", if length == 1 { "" } else { "s" });
+        log::debug!("multicast: {} from {from}", counted(datagram.len(), "byte"));
         cx.send_to(on, from, self.message.as_bytes());
     }
 }
@@ -134,7 +131,7 @@ mod tests {
                 ("udp = 1\ngroup = \"10.0.0.1\"", (3, 9), "not a multicast group"),
                 ("udp = 1\ngroup = \"fe80::1\"", (3, 9), "not a multicast group"),
                 ("udp = 1\ninterface = \"::1\"", (3, 13), "224.0.0.255 is IPv4, the interface ::1"),
-                ("udp = 1\ninterface = \"224.0.0.1\"", (3, 13), "is many hosts"),
+                ("udp = 1\ninterface = \"224.0.0.1\"", (3, 13), "stands for many hosts"),
                 ("udp = 1\ngroup = \"ff02::114\"", (1, 11), "is IPv6, the interface 127.0.0.1 is IPv4"),
             ],
         );

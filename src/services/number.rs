@@ -22,7 +22,7 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     settings.listen(Number)
 }
 
-/// The number service. A connection stays open, answer after answer.
+/// The number service. A connection stays open for more numbers.
 #[derive(Debug)]
 pub struct Number;
 

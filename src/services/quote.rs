@@ -34,12 +34,12 @@ const QUOTES: Key = Key {
     "A datagram comes whole or not at all.",
 ]"#,
     ),
-    about: "One for each day, in turn: at most 56 bytes each, since UDP answers should not be much longer \
-            than what asks for them.",
+    about: "One quote per day, in turn. Each has at most 56 bytes, since a UDP answer should not be \
+            much longer than the question.",
 };
 
-/// An IP packet with the shortest question has 28 bytes, or 46 with Ethernet's
-/// padding, so even that is not amplified twofold.
+/// The most bytes of a quote. The shortest question is an IP packet of 28 bytes, padded
+/// to 46 on Ethernet; an answer has at most 84, which is less than twice as much.
 const LONGEST: usize = 56;
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
@@ -64,7 +64,7 @@ fn quotes(value: &Toml<'_>) -> Read<Vec<String>> {
     quotes.collect()
 }
 
-/// The quote service: it tells the quote to whoever connects, and closes.
+/// The quote service: it sends the quote to whoever connects, and closes.
 #[derive(Debug)]
 struct Quote {
     /// There is at least one.
@@ -73,7 +73,7 @@ struct Quote {
 }
 
 impl Quote {
-    /// The next quote's turn comes at each midnight of the zone.
+    /// The quote of the day; the next one follows at midnight.
     fn of_the_day(&self, now: SystemTime) -> &[u8] {
         // Only a clock set thousands of years off is out of range.
         let now = Timestamp::try_from(now).unwrap_or_default();

@@ -31,13 +31,13 @@ pub struct Time {
 }
 
 impl Time {
-    /// In the zone of this system: that of the variable TZ if it is set, else
-    /// that of /etc/localtime.
+    /// A time service in the zone of this system: the variable TZ if it is set, otherwise
+    /// /etc/localtime.
     pub fn local() -> Time {
         Time { zone: TimeZone::system() }
     }
 
-    /// As ctime(3) writes it, without its line end.
+    /// The time as ctime(3) writes it, without the line end.
     fn text(&self, now: SystemTime) -> String {
         // Only a clock set thousands of years off is out of range.
         let now = Timestamp::try_from(now).unwrap_or_default();

@@ -22,7 +22,7 @@ pub static DESCRIPTION: Description = Description {
 const KEEP_OPEN: Key = Key {
     name: "keep_open",
     value: Value::Default("false"),
-    about: "Answer message after message instead of closing after the first one.",
+    about: "Answer every message instead of closing after the first one.",
 };
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
@@ -30,8 +30,8 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     settings.listen(Upper::new(keep_open))
 }
 
-/// The upper service. It answers one message and closes, or every message if
-/// it is to keep open.
+/// The upper service. It answers one message and closes, or answers every message if it
+/// is to keep the connection open.
 #[derive(Debug)]
 pub struct Upper {
     keep_open: bool,
@@ -46,7 +46,7 @@ pub struct UpperSession {
 }
 
 impl Upper {
-    /// An upper service that closes after its first answer, or keeps open.
+    /// An upper service that closes after its first answer, or keeps the connection open.
     pub fn new(keep_open: bool) -> Upper {
         Upper { keep_open, answer: Vec::new() }
     }
@@ -79,7 +79,7 @@ impl Service for Upper {
                 input.consume_all();
             }
         }
-        // A chunk whose last character is cut is not all there yet.
+        // A chunk that ends inside a character is not complete yet.
         if session.answered && !self.keep_open && input.unread().is_empty() {
             cx.close();
         }

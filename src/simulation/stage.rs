@@ -38,6 +38,8 @@ pub(super) struct Stage {
     drain_timeout: u64,
     throttled: bool,
     drains: bool,
+    /// How long a turn may take in this world, in microseconds.
+    oversleeps: u64,
     complaints: Complaints,
     clients: Vec<Client>,
     peers: Vec<Peer>,
@@ -77,7 +79,9 @@ impl Stage {
             hosting::host(&mut reactor, service).map_err(|error| error.to_string())?;
         }
         let complaints = Complaints::default();
-        let every = Duration::from_millis(rng.between(50, 5_000) as u64);
+        // Where nothing else happens, nothing else can wake what was forgotten.
+        let every = if rng.chance(300) { 3_600_000 } else { rng.between(50, 5_000) };
+        let every = Duration::from_millis(every as u64);
         let echo = SocketAddr::from((Ipv4Addr::LOCALHOST, 3333));
         reactor
             .host(courier::NAME, Courier::new(echo, every, is_undisturbed, complaints.clone()))
@@ -95,6 +99,7 @@ impl Stage {
             drain_timeout,
             throttled,
             drains: false,
+            oversleeps: 2 * nature.turn as u64 + if faults.stall > 0 { 3 * SECOND } else { 0 },
             complaints,
             clients: Vec::new(),
             peers: Vec::new(),
@@ -231,7 +236,14 @@ impl Stage {
         let end = self.world.micros() + micros;
         loop {
             let left = end.saturating_sub(self.world.micros());
+            let (before, next) = (self.world.micros(), Auditor::next_wake(&self.reactor));
             self.reactor.turn(Some(Duration::from_micros(left))).map_err(|error| error.to_string())?;
+            let now = self.world.micros();
+            if let Some(next) = next.map(|next| next.max(before))
+                && now > next + self.oversleeps
+            {
+                return Err(format!("the loop slept {} µs too long", now - next));
+            }
             self.look()?;
             if self.world.micros() >= end || self.reactor.has_ended() {
                 return Ok(());
@@ -299,6 +311,9 @@ impl Stage {
             client.check_all(self.world.end_of(client.address).as_deref())?;
         }
         self.check_the_chat()?;
+        if self.world.backlog() > 0 && self.world.has_free_descriptors() {
+            return Err(format!("{} clients wait to be accepted", self.world.backlog()));
+        }
         let loses_nothing = self.faults.datagram == 0 && self.faults.send_refused == 0;
         if loses_nothing {
             self.peers.iter().filter(|peer| !peer.is_forged).try_for_each(Peer::check_all)?;

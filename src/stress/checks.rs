@@ -1,5 +1,7 @@
 //! Checks of the command line that concern more than one option.
 
+use onepoll::service::LARGEST_DATAGRAM;
+
 use super::arguments::Words;
 use super::payload::Payload;
 use super::plan::Plan;
@@ -7,8 +9,6 @@ use super::request::Expected;
 
 /// The largest message, which bounds what one connection can have in flight.
 const LARGEST: usize = 16 * 1024 * 1024;
-/// The largest datagram over IPv4.
-const LARGEST_DATAGRAM: usize = 65_507;
 /// A chat line must have room for its identity.
 const SHORTEST_LINE: usize = super::chat::HEADER + 1;
 const GIB: u64 = 1024 * 1024 * 1024;

@@ -260,8 +260,10 @@ pub struct Outcome {
     pub unsent: u64,
     /// Whether it ended early.
     pub interrupted: bool,
-    /// Requests whose answers were not waited for because of that.
+    /// Requests that were in flight when it ended early.
     pub under_way: u64,
+    /// Requests that were due and waiting for a slot when it ended early.
+    pub waiting: u64,
     /// The first wrong answer to a request, or its beginning.
     pub wrong_answer: Option<Vec<u8>>,
     /// Why the run could not be performed at all.

@@ -262,10 +262,9 @@ fn script(words: &Words, seed: u64) -> (Script, Style) {
     }
 }
 
-/// Runs a service to its end. The reactor's own limits do not apply: the run has
-/// limits of its own.
-fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), String> {
-    let limits = Limits {
+/// The limits of a run's connections: the run itself decides how long they may take.
+fn limits(timeout: Duration) -> Limits {
+    Limits {
         connect_timeout: Some(timeout),
         idle_timeout: None,
         message_timeout: None,
@@ -275,11 +274,15 @@ fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), Strin
         drain_timeout: Some(Duration::ZERO),
         datagrams_per_second: Rate::OFF,
         ..Limits::default()
-    };
+    }
+}
+
+/// Runs a service to its end.
+fn host<S: Service + 'static>(service: S, timeout: Duration) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("the event loop cannot start: {error}");
     let mut reactor = Reactor::new().map_err(failed)?;
     signals::watch(&mut reactor).map_err(failed)?;
-    let host = reactor.host("stress", service).limits(limits).options(SocketOptions::default());
+    let host = reactor.host("stress", service).limits(limits(timeout)).options(SocketOptions::default());
     host.start().map_err(|error| error.to_string())?;
     signals::run(&mut reactor).map_err(|error| error.to_string())
 }

@@ -1,22 +1,19 @@
 //! The answers of number and upper: the services give them, and the clients check
 //! against them.
 
-/// The English word for a number from 1 to 10, else `Try again`. White
-/// space around the number is ignored.
+/// The answers of number: the English words for 1 to 10, each at its number, and at 0
+/// the answer to anything else.
+pub const NUMBER_ANSWERS: [&str; 11] =
+    ["Try again", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+
+/// The answer of number to a message. White space around the number is ignored.
 pub fn number_word(message: &[u8]) -> &'static [u8] {
-    match message.trim_ascii() {
-        b"1" => b"one",
-        b"2" => b"two",
-        b"3" => b"three",
-        b"4" => b"four",
-        b"5" => b"five",
-        b"6" => b"six",
-        b"7" => b"seven",
-        b"8" => b"eight",
-        b"9" => b"nine",
-        b"10" => b"ten",
-        _ => b"Try again",
-    }
+    let number = match message.trim_ascii() {
+        [digit @ b'1'..=b'9'] => usize::from(digit - b'0'),
+        b"10" => 10,
+        _ => 0,
+    };
+    NUMBER_ANSWERS[number].as_bytes()
 }
 
 /// Appends `text` in upper case, by Unicode's full mapping (ß becomes SS), as

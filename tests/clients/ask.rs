@@ -123,7 +123,7 @@ fn an_echo_that_differs_is_reported() {
     assert_eq!(ended.out, "ABC\n");
     ended.failed_saying(&[&server.to_string(), "differ"]);
     let (server, _) = answering(|bytes| [bytes, b"!"].concat());
-    ask(&["echo", &server.to_string(), "abc"]).failed_saying(&[&server.to_string(), "no echo server"]);
+    ask(&["echo", &server.to_string(), "abc"]).failed_saying(&[&server.to_string(), "not an echo server"]);
 }
 
 /// The course's upper server: it answers once, then closes.

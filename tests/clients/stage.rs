@@ -7,8 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Nothing in these tests takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::support::PATIENCE;
 
 pub fn onepoll(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));

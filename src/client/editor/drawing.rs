@@ -8,10 +8,8 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use super::draft::Draft;
-use crate::client::screen::visible_line;
+use crate::client::screen::{CLEAR_LINE, visible_line};
 
-/// Moves to the start of the line and erases it (ECMA-48: CR, EL).
-const ERASE: &str = "\r\x1b[K";
 /// Marks what the user types.
 const PROMPT: &str = "> ";
 /// The same, if the beginning of the draft is hidden.
@@ -31,14 +29,9 @@ pub fn draw(draft: &Draft, columns: usize) -> String {
     format!("\r\x1b[?7l{prompt}{before}\x1b7{after}\x1b[K\x1b8\x1b[?7h")
 }
 
-/// Erases the draft from the screen.
-pub fn erase() -> &'static str {
-    ERASE
-}
-
 /// Replaces the draft on the screen by a finished line, shown in full.
 pub fn commit(line: &str) -> String {
-    format!("{ERASE}{PROMPT}{}\n", visible_line(line.as_bytes()))
+    format!("{CLEAR_LINE}{PROMPT}{}\n", visible_line(line.as_bytes()))
 }
 
 /// The part of the draft that fits into `columns`: the text before the cursor, the

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use draft::Draft;
 use keys::{Decoder, Key};
 
-pub use drawing::{CLEAR_SCREEN, commit, erase};
+pub use drawing::{CLEAR_SCREEN, commit};
 
 /// The longest line in bytes: what our chat server accepts by default. The kernel's
 /// own line editing stops at 4095 (termios(3)).

@@ -1,4 +1,5 @@
 use super::*;
+use crate::client::screen::CLEAR_LINE;
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthChar;
 
@@ -242,7 +243,7 @@ proptest! {
         terminal.write(&editor.draw(columns));
         for step in steps {
             if let Some(message) = step.strip_prefix('\n') {
-                terminal.write(&format!("{}{message}\n", erase()));
+                terminal.write(&format!("{CLEAR_LINE}{message}\n"));
                 said.push(message.to_owned());
             } else {
                 for event in type_in(&mut editor, &step) {

@@ -109,7 +109,7 @@ fn comments_of_the_example_fit_a_terminal() {
     let expected = "\
 tcp = 3333
 udp = 3333
-# Input that is exactly this ends the connection; \"\" lets nothing end it.
+# Input of exactly this text ends the connection; \"\" turns that off.
 end_command = \"/end\"";
     assert_eq!(echo, expected);
 }

@@ -66,7 +66,7 @@ tcp = 9999
     // Those that are sound are still held against each other.
     let errors = parse(&text.replace("udp = true", "")).unwrap_err();
     let last = errors.iter().last().unwrap();
-    assert_eq!(last.sentence(), "room and chat both want tcp 127.0.0.1:9999; give one another port");
+    assert_eq!(last.sentence(), "room and chat both want tcp 127.0.0.1:9999; give one of them another port");
     // Of a text that is no TOML, what could be saved raises no false alarms.
     let errors = parse("a = \n[services.ehco]\nb = \n").unwrap_err();
     let places: Vec<_> = errors.iter().map(|error| error.place().unwrap()).collect();

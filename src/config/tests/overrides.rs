@@ -38,7 +38,10 @@ fn ports_on_the_command_line_win() {
     };
     assert_eq!(refused("hello/tcp=1"), "--port hello/tcp=1: hello does not speak tcp");
     assert!(refused("ehco=1").starts_with("there is no service \"ehco\"; there are echo, upper, time"));
-    assert_eq!(refused("chat/tcp=3333"), "chat and echo both want tcp 127.0.0.1:3333; give one another port");
+    assert_eq!(
+        refused("chat/tcp=3333"),
+        "chat and echo both want tcp 127.0.0.1:3333; give one of them another port"
+    );
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn a_bind_address_on_the_command_line_moves_who_did_not_name_their_own() {
     assert_eq!(interface(&config.services[3]), None, "the system chooses");
 
     let group = built_in(Overrides { bind: Some("224.0.0.1".parse().unwrap()), ..Overrides::default() });
-    assert!(group.unwrap_err().to_string().starts_with("--bind: 224.0.0.1 is many hosts"));
+    assert!(group.unwrap_err().to_string().starts_with("--bind: 224.0.0.1 stands for many hosts"));
 }
 
 #[test]
@@ -196,7 +199,7 @@ fn a_description_says_what_other_machines_can_reach() {
     let sentences = [
         "beacon sends to 255.255.255.255, off this machine.",
         "Reachable on every network of this machine (0.0.0.0), by anybody and without a password: echo, upper.",
-        "Reachable from every machine with a way to 192.0.2.1, by anybody and without a password: chat.",
+        "Reachable from every machine that has a route to 192.0.2.1, by anybody and without a password: chat.",
     ];
     assert_eq!(reachable(&parse(text).unwrap()), sentences);
 }

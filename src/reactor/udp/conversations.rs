@@ -13,6 +13,7 @@ use crate::reactor::Reactor;
 use crate::reactor::time::timers::{NEVER, SECOND};
 use crate::service::effects::Outgoing;
 use crate::service::ids::ServiceId;
+use crate::wording::counted;
 
 /// A conversation ends if there was no datagram for this long, which is how long
 /// Linux remembers one when it forwards (nf_conntrack_udp_timeout).
@@ -173,9 +174,8 @@ impl fmt::Display for Conversation {
 
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = |count: u64| if count == 1 { "" } else { "s" };
-        let Traffic { datagrams, bytes } = self;
-        write!(f, "{datagrams} datagram{} ({bytes} byte{})", counted(*datagrams), counted(*bytes))
+        let datagrams = counted(self.datagrams as usize, "datagram");
+        write!(f, "{datagrams} ({})", counted(self.bytes as usize, "byte"))
     }
 }
 

@@ -2,13 +2,12 @@
 //! apart again (UDP_SEGMENT, udp(7)). Measured: for bursts ten times cheaper per
 //! datagram than sending them one by one.
 
+use crate::service::LARGEST_DATAGRAM;
 use crate::service::effects::Outgoing;
 use crate::system::Parcel;
 
 /// Most datagrams per parcel: what every kernel takes (UDP_MAX_SEGMENTS).
 const MOST_SEGMENTS: usize = 64;
-/// Most bytes per parcel: the largest UDP payload over IPv4.
-const MOST_BYTES: usize = 65_507;
 
 impl Parcel {
     fn of(datagram: &Outgoing) -> Parcel {
@@ -43,7 +42,7 @@ impl Parcel {
             && (1..=first).contains(&length)
             && is_whole
             && self.datagrams() < MOST_SEGMENTS
-            && next.end - self.start <= MOST_BYTES;
+            && next.end - self.start <= LARGEST_DATAGRAM;
         if fits {
             self.segment = first as u16;
             self.end = next.end;

@@ -1,4 +1,4 @@
-//! Who is in the room, whatever they came over, and what each of them says.
+//! Who is in the room, over either transport, and what becomes of what they say.
 
 use std::collections::BTreeSet;
 
@@ -7,28 +7,28 @@ use super::command::{self, Said};
 use super::throttle::{Throttle, Verdict};
 use crate::service::Context;
 
-/// Bytes of the names that `/who` lists to a connection: more than a screen
-/// holds, and with the default limits far less than a member may leave unread.
+/// The most bytes of names that `/who` lists over TCP: more than a screen holds and, with
+/// the default limits, far less than a member may leave unread.
 const LIST_LENGTH: usize = 4 * 1024;
 /// The same over UDP, where the question's source may be forged and a long
 /// answer would go to somebody else.
 const LIST_LENGTH_IN_DATAGRAM: usize = 400;
 
-/// What the room knows of a member.
+/// What the room knows about a member.
 #[derive(Debug, Default)]
 pub(super) struct Person {
     pub nick: Option<Box<str>>,
-    /// Made with the first message to which a rate applies.
+    /// Made with the first message that a rate applies to.
     pub throttle: Option<Box<Throttle>>,
 }
 
-/// All members together.
+/// Everybody in the room.
 #[derive(Debug)]
 pub(super) struct Circle {
     echo_to_sender: bool,
     members: usize,
     nicks: BTreeSet<Box<str>>,
-    /// A message with the nick in front, as it is put together.
+    /// Where a nick is put in front of a message.
     signed: Vec<u8>,
 }
 
@@ -48,8 +48,8 @@ impl Circle {
         self.members += 1;
     }
 
-    /// Takes a member out. `how` completes the announcement to the others,
-    /// which only somebody with a nick gets.
+    /// Takes a member out. If it has a nick the others are told so, in a sentence that
+    /// ends in `how`.
     pub fn depart(&mut self, person: &mut Person, how: &str, cx: &mut Context<'_>) {
         self.members -= 1;
         if let Some(nick) = person.nick.take() {
@@ -58,7 +58,7 @@ impl Circle {
         }
     }
 
-    /// Whether a rate holds for whoever speaks now.
+    /// Whether a rate applies to the member that is speaking.
     pub fn is_throttled(cx: &Context<'_>) -> bool {
         let rate = cx.limits().messages_per_second;
         let is_local = || cx.peer().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
@@ -75,8 +75,7 @@ impl Circle {
         throttle.ask(rate, cx.now())
     }
 
-    /// One message of a member: `text` without the line end of a line, `raw`
-    /// with it.
+    /// Handles one message of a member: `text` is without its line end, `raw` with it.
     pub fn hear(&mut self, person: &mut Person, text: &[u8], raw: &[u8], cx: &mut Context<'_>) -> Then {
         match command::parse(text, cx.datagram_peer().is_some()) {
             Said::Text => self.relay(person, raw, cx),
@@ -150,7 +149,7 @@ impl Circle {
     }
 }
 
-/// Tells the member that the callback is about, and nobody else.
+/// Sends a line to the member that the callback is about, and to nobody else.
 pub(super) fn say(line: &str, cx: &mut Context<'_>) {
     match cx.datagram_peer() {
         Some(peer) => cx.send_to(peer.socket, peer.address, line.as_bytes()),
@@ -158,7 +157,7 @@ pub(super) fn say(line: &str, cx: &mut Context<'_>) {
     }
 }
 
-/// Tells all but the member that the callback is about.
+/// Sends a line to all members but the one that the callback is about.
 fn announce(line: &str, cx: &mut Context<'_>) {
     cx.publish(ROOM, line.as_bytes());
 }

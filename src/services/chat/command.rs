@@ -1,8 +1,8 @@
-//! What members can say to the server instead of to the others.
+//! The commands: what members say to the server instead of to each other.
 
 use crate::wire::text::strip_line_end;
 
-/// Characters of a nick.
+/// The most characters of a nick.
 pub(super) const NICK_LENGTH: usize = 32;
 
 /// What one message is.
@@ -12,7 +12,7 @@ pub(super) enum Said<'a> {
     Text,
     /// The member leaves.
     Leave,
-    /// The member wants to be called so.
+    /// The member asks for this nick.
     Nick(&'a [u8]),
     Who,
     Help,
@@ -39,7 +39,7 @@ pub(super) fn parse(message: &[u8], is_datagram: bool) -> Said<'_> {
     }
 }
 
-/// `bytes` as a nick, or what is wrong with it.
+/// Checks that `bytes` are a nick; the error is a sentence for the member.
 pub(super) fn check_nick(bytes: &[u8]) -> Result<&str, &'static str> {
     let Ok(nick) = std::str::from_utf8(bytes) else { return Err("a nick is text in UTF-8") };
     let is_line_end = |c: char| matches!(c, '\u{2028}' | '\u{2029}');
@@ -58,12 +58,11 @@ pub(super) fn check_nick(bytes: &[u8]) -> Result<&str, &'static str> {
     }
 }
 
-/// Whether a character shows nothing of its own, so that two nicks with and
-/// without it look the same, or turns the text around it: soft hyphen, Arabic
-/// letter mark, Hangul fillers, Khmer inherent vowels, Mongolian selectors,
-/// zero widths, bidirectional controls, variation selectors, byte order mark,
-/// interlinear annotation, tags. Unicode's Default_Ignorable_Code_Point has
-/// nearly all of them.
+/// Whether a character is invisible, so that a nick looks the same with and without it,
+/// or turns the text around it: soft hyphen, Arabic letter mark, Hangul fillers, Khmer
+/// inherent vowels, Mongolian selectors, zero widths, bidirectional controls, variation
+/// selectors, byte order mark, interlinear annotation, tags. Unicode's
+/// Default_Ignorable_Code_Point contains nearly all of them.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,

@@ -1,8 +1,8 @@
 //! chat: one room, where a message goes to every other member, over TCP and UDP.
 //!
-//! This file knows how members come, speak and go over either transport;
-//! `circle` what they are to each other, `command` what they can say to the
-//! server, `throttle` how often.
+//! In this file members join, speak and leave over either transport. `circle` knows who
+//! is there and relays what they say, `command` reads what they say to the server, and
+//! `throttle` limits how often they speak.
 
 mod circle;
 mod command;
@@ -46,10 +46,10 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
 }
 
 const ROOM: Room = Room(0);
-/// UDP members at once. No handshake shows that a sender is real, so forged
-/// sources can join; this bounds what they cost, about 2 MB.
+/// The most UDP members at once. No handshake shows that a sender is real, so forged
+/// sources can join; this limits what they cost to about 2 MB.
 const UDP_MEMBERS: usize = 10_000;
-/// The least time between two looks for idle UDP members.
+/// The least time between two searches for idle UDP members.
 const SWEEP: Duration = Duration::from_secs(1);
 
 const LEFT: &str = "left";
@@ -58,16 +58,15 @@ const SENDS_TOO_MUCH: &str = "was dropped: it sends too much";
 
 /// The chat service.
 ///
-/// A connection is a member from its start to its end. Over UDP, which has
-/// neither, the first datagram makes its sender a member, and one from whom
-/// nothing came for the idle timeout is no longer: also one that only listens,
-/// since nothing else tells it from one that is gone. An empty datagram is
-/// enough to stay.
+/// A connection is a member from its start to its end. UDP has neither: the first
+/// datagram makes its sender a member, and a member that sends nothing for the idle
+/// timeout is removed, even if it only listens, since nothing tells it from one that is
+/// gone. An empty datagram is enough to stay.
 #[derive(Debug)]
 pub struct Chat {
     circle: Circle,
     peers: HashMap<(SocketId, SocketAddr), Peer>,
-    /// The tick is set.
+    /// Whether the tick is set.
     sweeps: bool,
 }
 
@@ -76,11 +75,11 @@ pub struct Chat {
 pub struct ChatSession {
     conversation: Conversation,
     person: Person,
-    /// It was counted in, and not yet out.
+    /// Whether it counts as a member.
     is_member: bool,
-    /// It hears lines.
+    /// Whether it hears whole lines.
     hears_lines: bool,
-    /// It will send no more; what is unread is still to be relayed.
+    /// Whether it will send no more; unread input is still to be relayed.
     has_ended: bool,
 }
 
@@ -94,13 +93,13 @@ struct Peer {
 }
 
 impl Chat {
-    /// A chat whose messages go to their sender too, or not.
+    /// A chat service. With `echo_to_sender`, messages go to their sender too.
     pub fn new(echo_to_sender: bool) -> Chat {
         Chat { circle: Circle::new(echo_to_sender), peers: HashMap::new(), sweeps: false }
     }
 
-    /// Relays what there is to relay. A member that speaks too often is left
-    /// unread, so that TCP slows it down.
+    /// Relays what a member has said. One that speaks too often is left unread for a
+    /// while, so that TCP slows it down.
     fn converse(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
         loop {
             if Circle::is_throttled(cx) && session.conversation.has_next(input, cx) {
@@ -146,8 +145,8 @@ impl Chat {
         }
     }
 
-    /// Relays what was held back. It comes at most once a second, so that it
-    /// needs no leave of the throttle.
+    /// Relays what was held back. That happens at most once per second, so the throttle
+    /// is not asked.
     fn flush(&mut self, session: &mut ChatSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
         if let Some(message) = session.conversation.flush(input, cx)
             && self.circle.hear(&mut session.person, message.text, message.raw, cx) == Then::Leaves
@@ -156,7 +155,7 @@ impl Chat {
         }
     }
 
-    /// A TCP member goes.
+    /// Takes out a TCP member and closes its connection.
     fn part(&mut self, session: &mut ChatSession, how: &str, cx: &mut Context<'_>) {
         if std::mem::take(&mut session.is_member) {
             self.circle.depart(&mut session.person, how, cx);
@@ -165,7 +164,8 @@ impl Chat {
         cx.close();
     }
 
-    /// Makes the sender of a first datagram a member, unless it is there to leave.
+    /// Makes the sender of a first datagram a member. Returns false if there are too
+    /// many.
     fn admit(&mut self, reach: DatagramPeer, cx: &mut Context<'_>) -> bool {
         if self.peers.len() >= UDP_MEMBERS {
             log::debug!("chat: {} is turned away: {UDP_MEMBERS} members use UDP already", reach.address);
@@ -184,7 +184,7 @@ impl Chat {
         true
     }
 
-    /// A UDP member goes.
+    /// Takes out a UDP member.
     fn remove(&mut self, key: (SocketId, SocketAddr), how: &str, cx: &mut Context<'_>) {
         if let Some(mut peer) = self.peers.remove(&key) {
             self.circle.depart(&mut peer.person, how, cx);
@@ -251,7 +251,7 @@ impl Service for Chat {
         }
     }
 
-    /// Takes out the UDP members from whom nothing came for the idle timeout.
+    /// Takes out the UDP members that sent nothing for the idle timeout.
     fn tick(&mut self, cx: &mut Context<'_>) {
         self.sweeps = false;
         let Some(limit) = cx.limits().idle_timeout else { return };
@@ -293,7 +293,7 @@ fn report_flood(outcome: &str, cx: &mut Context<'_>) {
     }
 }
 
-/// What a member is told that is dropped for its flood.
+/// Logs that a member is dropped for its flood, and returns what the member is told.
 fn flooded(cx: &mut Context<'_>) -> String {
     let rate = cx.limits().messages_per_second.per_second;
     if let Some(peer) = cx.peer() {

@@ -7,8 +7,8 @@ use crate::service::{Rate, TokenBucket};
 /// A member that keeps sending over its rate for this long is dropped: nobody
 /// types like that, and slowing it down has not helped.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Refusals further apart than this are two floods and not one. It is longer
-/// than the time between two tokens of the lowest rate, one a second.
+/// Refusals further apart than this belong to two floods. It is longer than the time
+/// between two tokens at the lowest rate, one per second.
 const BREAK: Duration = Duration::from_secs(2);
 
 /// Counts one member's messages against the rate.
@@ -18,7 +18,7 @@ pub(super) struct Throttle {
     flood: Option<Flood>,
 }
 
-/// When a message was first, and last, refused in this flood.
+/// When the first and the last message of a flood were refused.
 #[derive(Debug, Clone, Copy)]
 struct Flood {
     since: Instant,
@@ -29,7 +29,7 @@ struct Flood {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Admitted,
-    /// Not before this time. The first refusal after a quiet time begins a flood.
+    /// Not before this time. The first refusal after a break begins a flood.
     Refused {
         until: Instant,
         begins: bool,

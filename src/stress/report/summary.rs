@@ -134,6 +134,9 @@ pub struct Measured {
     pub interrupted: bool,
     /// Messages in flight when it was interrupted.
     pub under_way: u64,
+    /// Messages that were due and not sent yet when it was interrupted.
+    #[serde(default)]
+    pub waiting: u64,
     /// The first wrong answer to a request, escaped; a long one is cut off and
     /// ends in "…".
     #[serde(default)]
@@ -199,6 +202,7 @@ impl Measured {
             cpu_wait: outcome.wait_share(),
             interrupted: outcome.interrupted,
             under_way: outcome.under_way,
+            waiting: outcome.waiting,
             wrong_answer: outcome.wrong_answer.as_deref().map(shown),
         }
     }

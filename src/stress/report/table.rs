@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use onepoll::wording::counted;
+
 use super::summary::{Measured, Percentiles, Settings};
 use crate::stress::measure::ratio;
 
@@ -22,8 +24,8 @@ const LARGEST: f64 = 1e12;
 /// The settings, on one line.
 pub fn title(settings: &Settings) -> String {
     let Settings { scenario, transport, target, connections, size, depth, rate, senders, .. } = settings;
-    let plural = if *connections == 1 { "" } else { "s" };
-    let mut title = format!("{scenario} over {transport} to {target}: {connections} connection{plural}");
+    let connections = counted(*connections, "connection");
+    let mut title = format!("{scenario} over {transport} to {target}: {connections}");
     if let Some(senders) = senders {
         let _ = write!(title, ", {senders} of them sending");
     }
@@ -121,7 +123,11 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
         row("", format!("WARNING: the requested rate of {} per second was not reached.", grouped(wanted)));
     }
     if run.interrupted {
-        row("", format!("The run ended early; messages in flight: {}.", run.under_way));
+        let waiting = match run.waiting {
+            0 => String::new(),
+            waiting => format!(", due and not sent yet: {waiting}"),
+        };
+        row("", format!("The run ended early; messages in flight: {}{waiting}.", run.under_way));
     }
     text
 }

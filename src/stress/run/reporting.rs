@@ -109,7 +109,8 @@ impl Run {
             held: end.open as u64,
             unsent: self.unsent,
             interrupted,
-            under_way: if interrupted { self.tally.under_way + self.waiting } else { 0 },
+            under_way: if interrupted { self.tally.under_way } else { 0 },
+            waiting: if interrupted { self.waiting } else { 0 },
             wrong_answer: self.tally.wrong_answer.take(),
             failure: self.failure.take(),
         };

@@ -179,6 +179,31 @@ fn a_server_that_dies_cannot_hide_from_an_open_loop() {
 }
 
 #[test]
+fn an_interrupted_open_loop_counts_nothing_that_fell_due_later() {
+    let load = Load::Open { rate: 1000.0, depth: 2 };
+    let plan = plan(1, load, Length::For(Duration::from_secs(3600)));
+    let script = Script::Echo(Payload::new(SIZE, plan.seed));
+    let (run, results) = run(plan);
+    let limits = super::limits(Duration::from_secs(1));
+    let mut stage = Rehearsal::with_limits(Talk::new(run, script, Style::Kept, false), limits);
+    let client = connect(&mut stage, 1)[0];
+    answer_for(&mut stage, client, 100);
+    stage.pass(100 * MILLI);
+    // The server neither answers nor closes.
+    stage.stop_reading(client);
+    stage.drain();
+    stage.pass(Duration::from_secs(1));
+    drop(stage);
+    let (outcome, _) = results.try_recv().unwrap();
+    assert_eq!(outcome.under_way, 2, "a slot each");
+    assert_eq!(outcome.under_way, outcome.total.sent - outcome.total.answered);
+    let due = outcome.total.sent + outcome.waiting;
+    assert!((195..=205).contains(&due), "{due} were due in 200 ms");
+    assert_eq!(outcome.latencies.due.len(), due, "each of them is timed");
+    assert!(outcome.elapsed <= Duration::from_millis(205), "{:?}", outcome.elapsed);
+}
+
+#[test]
 fn an_interrupted_open_loop_hides_nothing_that_waited() {
     let load = Load::Open { rate: 100.0, depth: 1 };
     let (mut stage, results) = echo(plan(1, load, Length::For(Duration::from_secs(3600))));
@@ -187,7 +212,8 @@ fn an_interrupted_open_loop_hides_nothing_that_waited() {
     stage.pass(Duration::from_millis(900));
     drop(stage);
     let (outcome, _) = results.try_recv().unwrap();
-    assert!(outcome.under_way > 80, "{} waited or were in flight", outcome.under_way);
+    assert_eq!(outcome.under_way, 1, "one is in flight");
+    assert!(outcome.waiting > 80, "{} waited", outcome.waiting);
     assert_eq!((outcome.unsent, outcome.total.faults()), (0, 0), "nobody's fault");
     assert!(outcome.latencies.due.max() >= 890_000_000, "{} ns", outcome.latencies.due.max());
     assert!(outcome.elapsed >= Duration::from_millis(1390), "{:?}", outcome.elapsed);

@@ -336,6 +336,16 @@ impl World {
         self.state().descriptors
     }
 
+    /// Clients that wait to be accepted.
+    pub fn backlog(&self) -> usize {
+        self.state().listeners.values().map(|listener| listener.backlog.len()).sum()
+    }
+
+    pub fn has_free_descriptors(&self) -> bool {
+        let state = self.state();
+        state.descriptors < state.nature.descriptors
+    }
+
     /// The ports on which the program under test has clients' connections open.
     pub fn open_to_clients(&self) -> Vec<u16> {
         let state = self.state();

@@ -1,16 +1,10 @@
-//! This machine's networks, and where broadcasts and multicasts can be sent.
+//! Where a client's broadcasts and multicasts go on this machine's networks.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::SockaddrStorage;
-
-use super::target::any_address;
-
-/// The broadcast address of the loopback network: it reaches only this machine.
-pub const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
+use onepoll::interfaces::{V4Address, interfaces_up};
+use onepoll::service::any_address;
 
 /// Where to send a broadcast for `to`. Without a default route the system refuses
 /// 255.255.255.255; then it goes to the broadcast address of each network instead.
@@ -21,7 +15,7 @@ pub fn broadcast_destinations(to: SocketAddrV4) -> io::Result<Vec<SocketAddrV4>>
 fn destinations(
     to: SocketAddrV4,
     is_routed: impl Fn(SocketAddr) -> io::Result<()>,
-    networks: impl Fn() -> Vec<Network>,
+    networks: impl Fn() -> Vec<V4Address>,
 ) -> io::Result<Vec<SocketAddrV4>> {
     let Err(error) = is_routed(to.into()) else { return Ok(vec![to]) };
     if !to.ip().is_broadcast() {
@@ -48,33 +42,16 @@ pub fn multicast_interfaces(group: SocketAddr) -> Vec<Option<IpAddr>> {
     interfaces
 }
 
-/// An IPv4 network of this machine other than loopback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
-    address: Ipv4Addr,
-    broadcast: Option<Ipv4Addr>,
-}
-
-/// The networks of all interfaces that are up; empty if they cannot be listed.
-fn networks() -> Vec<Network> {
-    let ip = |address: Option<SockaddrStorage>| Some(address?.as_sockaddr_in()?.ip());
-    let interfaces = getifaddrs().into_iter().flatten();
-    let up = interfaces.filter(|interface| {
-        interface.flags.contains(InterfaceFlags::IFF_UP)
-            && !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)
-    });
-    up.filter_map(|interface| {
-        let has_broadcast = interface.flags.contains(InterfaceFlags::IFF_BROADCAST);
-        let broadcast = ip(interface.broadcast).filter(|_| has_broadcast);
-        Some(Network { address: ip(interface.address)?, broadcast })
-    })
-    .collect()
+/// The IPv4 addresses of all interfaces but loopback; empty if they cannot be listed.
+fn networks() -> Vec<V4Address> {
+    let interfaces = interfaces_up().unwrap_or_default();
+    interfaces.into_iter().filter(|interface| !interface.is_loopback).flat_map(|other| other.v4).collect()
 }
 
 /// Checks that the system has a route to an address. Connecting a UDP socket looks
 /// it up without sending anything (connect(2)).
 fn is_routed(address: SocketAddr) -> io::Result<()> {
-    let socket = UdpSocket::bind(any_address(address.ip()))?;
+    let socket = UdpSocket::bind(any_address(address))?;
     socket.set_broadcast(true)?;
     socket.connect(address)
 }
@@ -82,6 +59,7 @@ fn is_routed(address: SocketAddr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use onepoll::interfaces::LOOPBACK_BROADCAST;
 
     const EVERYBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 9);
 
@@ -89,9 +67,9 @@ mod tests {
         Err(io::ErrorKind::NetworkUnreachable.into())
     }
 
-    fn network(last: u8, has_broadcast: bool) -> Network {
+    fn network(last: u8, has_broadcast: bool) -> V4Address {
         let broadcast = has_broadcast.then_some(Ipv4Addr::new(10, 0, last, 255));
-        Network { address: Ipv4Addr::new(10, 0, last, 1), broadcast }
+        V4Address { address: Ipv4Addr::new(10, 0, last, 1), broadcast }
     }
 
     #[test]
