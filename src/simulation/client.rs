@@ -55,10 +55,15 @@ enum Lines {
     Settled,
 }
 
+/// Bytes of a line that is shouted.
+const SHOUT: usize = 20_000;
+
 pub(super) struct Client {
     pub number: usize,
     pub role: Role,
     pub address: SocketAddr,
+    /// How long a line may be that it says.
+    line_length: usize,
     /// `None` once it has closed.
     socket: Option<Stream>,
     reading: Reading,
@@ -74,6 +79,8 @@ pub(super) struct Client {
     /// Bytes of long answers that must come back between them.
     dots: usize,
     said: u32,
+    /// It says long lines, so that its room fills up.
+    shouts: bool,
     pub half_closed: bool,
     /// The server's end, or a reset, was read.
     pub ended: Option<End>,
@@ -88,13 +95,21 @@ pub(super) enum End {
 }
 
 impl Client {
-    pub fn new(number: usize, role: Role, address: SocketAddr, socket: Stream, rng: &mut Rng) -> Client {
+    pub fn new(
+        number: usize,
+        role: Role,
+        address: SocketAddr,
+        socket: Stream,
+        line_length: usize,
+        rng: &mut Rng,
+    ) -> Client {
         let reading =
             *rng.pick(&[Reading::Everything, Reading::Everything, Reading::ALittle, Reading::Nothing]);
         Client {
             number,
             role,
             address,
+            line_length,
             socket: Some(socket),
             reading,
             was_lazy: reading != Reading::Everything,
@@ -105,6 +120,7 @@ impl Client {
             answers: BTreeMap::new(),
             dots: 0,
             said: 0,
+            shouts: rng.chance(20),
             half_closed: false,
             ended: None,
             left: false,
@@ -243,9 +259,13 @@ impl Client {
                 words.extend_from_slice(rng.pick(&["[1]", "{}", "[\"a\"]", "[[],[2.50]]"]).as_bytes())
             }
             Role::Chat => {
-                let words_of_it = match rng.below(40) {
+                let words_of_it = match if self.shouts && self.said < 100 { 2 } else { rng.below(40) } {
                     0 => "/who\n".to_owned(),
                     1 => format!("/nick n{}\n", self.number),
+                    2 if self.line_length > SHOUT => {
+                        self.said += 1;
+                        format!("{}:{:0>SHOUT$}\n", self.number, self.said)
+                    }
                     _ => {
                         self.said += 1;
                         format!("{}:{}\n", self.number, self.said)
@@ -443,6 +463,14 @@ impl Client {
             heard.entry(who).or_default().push(what);
         }
         Ok(heard)
+    }
+
+    /// Bytes of the answers that came; frames that nobody asked for do not count.
+    pub fn answered(&self) -> usize {
+        match self.role {
+            Role::Courier => self.received.iter().filter(|byte| **byte == b'.').count(),
+            _ => self.received.len(),
+        }
     }
 
     /// How many numbered lines it has said.

@@ -38,6 +38,7 @@ pub(super) struct Stage {
     drain_timeout: u64,
     throttled: bool,
     drains: bool,
+    line_length: usize,
     /// How long a turn may take in this world, in microseconds.
     oversleeps: u64,
     complaints: Complaints,
@@ -69,6 +70,7 @@ impl Stage {
             .map_err(|error| format!("{error}\n{text}"))?;
         reactor.set_max_connections(config.limits.connections);
         let limits = config.limits.clone();
+        let line_length = limits.line_length;
         let is_undisturbed = limits.connections == 0
             && limits.connections_per_peer == 0
             && nature.descriptors > 1_000
@@ -99,6 +101,7 @@ impl Stage {
             drain_timeout,
             throttled,
             drains: false,
+            line_length,
             oversleeps: 2 * nature.turn as u64 + if faults.stall > 0 { 3 * SECOND } else { 0 },
             complaints,
             clients: Vec::new(),
@@ -140,7 +143,11 @@ impl Stage {
                 }
                 2 => self.throw_datagrams(),
                 3 if self.rng.chance(20) => self.world.signal(SIGUSR1),
-                _ => self.let_one_act(),
+                _ => {
+                    for _ in 0..*self.rng.pick(&[1, 1, 1, 5]) {
+                        self.let_one_act();
+                    }
+                }
             }
             let gap = *self.rng.pick(&[0, 0, 0, 100, 1_000, 50_000, 400_000]);
             let gap = if self.rng.chance(10) { 20 * SECOND } else { gap };
@@ -168,7 +175,8 @@ impl Stage {
         };
         if let Some(socket) = self.world.call(address, to) {
             let number = self.clients.len() + 1;
-            self.clients.push(Client::new(number, role, address, socket, &mut self.rng));
+            let client = Client::new(number, role, address, socket, self.line_length, &mut self.rng);
+            self.clients.push(client);
         }
     }
 
@@ -302,7 +310,7 @@ impl Stage {
             self.turn_for(SECOND / 50)?;
             self.clients_hear()?;
             // With small buffers a long answer takes its time.
-            let now_heard = self.clients.iter().map(|client| client.received.len()).sum();
+            let now_heard = self.clients.iter().map(Client::answered).sum();
             if now_heard > heard {
                 (heard, since) = (now_heard, self.world.micros());
             }
