@@ -33,7 +33,12 @@ struct Place {
 }
 
 // With debug assertions mio's sockets are larger.
-#[cfg(all(target_os = "linux", target_pointer_width = "64", not(debug_assertions)))]
+#[cfg(all(
+    target_os = "linux",
+    target_pointer_width = "64",
+    not(debug_assertions),
+    not(feature = "simulated")
+))]
 const _: () = assert!(size_of::<Place>() == 128, "a connection has outgrown its two cache lines");
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
