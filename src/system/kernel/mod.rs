@@ -114,3 +114,107 @@ pub(super) fn granted(socket: SockRef<'_>) -> String {
         size(socket.send_buffer_size())
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpStream as Blocking};
+
+    use mio::{Interest, Token};
+
+    use super::*;
+
+    const OURS: Token = Token(7);
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A registered connection, its other end, and a poll that has seen it writable.
+    fn pair() -> (Poll, TcpStream, Blocking) {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let theirs = Blocking::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut ours = TcpStream::from_std(ours);
+        let mut poll = Poll::new(16).unwrap();
+        poll.poll.registry().register(&mut ours, OURS, Interest::READABLE | Interest::WRITABLE).unwrap();
+        let first = next(&mut poll);
+        assert_eq!(first, Readiness { writable: true, ..Readiness::default() });
+        (poll, ours, theirs)
+    }
+
+    /// What the next event says.
+    fn next(poll: &mut Poll) -> Readiness {
+        loop {
+            poll.wait(Some(PATIENCE)).unwrap();
+            let events: Vec<Event> = poll.events.iter().map(event).collect();
+            match events[..] {
+                [Event { token: OURS, readiness }] => return readiness,
+                [] => panic!("no event came"),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_make_a_socket_readable() {
+        let (mut poll, _ours, mut theirs) = pair();
+        theirs.write_all("안녕".as_bytes()).unwrap();
+        let now = next(&mut poll);
+        assert!(now.readable && !now.read_closed);
+    }
+
+    #[test]
+    fn one_more_byte_is_one_more_event_although_the_first_is_unread() {
+        let (mut poll, _ours, mut theirs) = pair();
+        for _ in 0..3 {
+            theirs.write_all(b"x").unwrap();
+            assert!(next(&mut poll).readable);
+        }
+    }
+
+    #[test]
+    fn a_half_close_is_told_with_the_bytes_before_it() {
+        let (mut poll, mut ours, mut theirs) = pair();
+        theirs.write_all(b"bye").unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        let mut now = next(&mut poll);
+        while !now.read_closed {
+            now = next(&mut poll);
+        }
+        assert!(now.readable);
+        assert_eq!(ours.read(&mut [0; 8]).unwrap(), 3);
+        assert_eq!(ours.read(&mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_reset_makes_both_directions_ready() {
+        let (mut poll, mut ours, theirs) = pair();
+        SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(theirs);
+        let now = next(&mut poll);
+        assert_eq!(now, Readiness { readable: true, writable: true, read_closed: true });
+        assert_eq!(ours.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn a_refused_connection_makes_both_directions_ready() {
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let mut socket = connect(free, None, &SocketOptions::default()).unwrap();
+        let mut poll = Poll::new(16).unwrap();
+        poll.poll.registry().register(&mut socket, OURS, Interest::READABLE | Interest::WRITABLE).unwrap();
+        assert_eq!(next(&mut poll), Readiness { readable: true, writable: true, read_closed: true });
+        let refusal = socket.take_error().unwrap().unwrap();
+        assert_eq!(refusal.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn room_to_write_is_announced_once_a_full_buffer_has_drained() {
+        let (mut poll, mut ours, mut theirs) = pair();
+        let block = vec![b'.'; 256 * 1024];
+        let mut sent = 0;
+        while let Ok(count) = ours.write(&block) {
+            sent += count;
+        }
+        theirs.read_exact(&mut vec![0; sent]).unwrap();
+        assert!(next(&mut poll).writable);
+    }
+}

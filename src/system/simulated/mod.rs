@@ -72,10 +72,15 @@ impl Faults {
     /// Everything goes wrong now and then.
     pub fn drawn(rng: &mut Rng) -> Faults {
         let mut often = || *rng.pick(&[0, 0, 5, 30, 150]);
+        let stall = often() / 10;
+        // Bytes that a fault hides until after a stall have come too late: then a line
+        // may be taken as it is.
+        let mut hides = || if stall > 0 { 0 } else { often() };
+        let (would_block, partial_read) = (hides(), hides());
         Faults {
             interrupted: often(),
-            would_block: often(),
-            partial_read: often(),
+            would_block,
+            partial_read,
             partial_write: often(),
             accept: often(),
             refused: often(),
@@ -84,7 +89,7 @@ impl Faults {
             send_refused: often(),
             queue_full: often(),
             spurious_event: often(),
-            stall: often() / 10,
+            stall,
         }
     }
 }
