@@ -124,10 +124,22 @@ impl<S: Service + 'static> Rehearsal<S> {
     /// As [`Rehearsal::connect`], from an address. If the service no longer listens, the
     /// client is closed from the start.
     pub fn connect_from(&mut self, peer: SocketAddr) -> Client {
+        self.welcome(peer, true)
+    }
+
+    /// As [`Rehearsal::connect`], for a client that reads nothing before
+    /// [`Rehearsal::read_on`]: the kernel of the stage takes 1 MiB for it, and the rest
+    /// waits in its outbox.
+    pub fn connect_without_reading(&mut self) -> Client {
+        let port = FIRST_PORT + (self.clients.len() % 10_000) as u16;
+        self.welcome((Ipv4Addr::LOCALHOST, port).into(), false)
+    }
+
+    fn welcome(&mut self, peer: SocketAddr, reads: bool) -> Client {
         let socket = self.world.accept_outside().or_else(|| self.world.call(peer, STAGE));
         let client = Client(self.clients.len() as u32);
         self.ends.extend(socket.as_ref().map(|socket| (socket.end, client)));
-        self.clients.insert(client, Seat { socket, received: Vec::new(), reads: true });
+        self.clients.insert(client, Seat { socket, received: Vec::new(), reads });
         self.settle();
         client
     }
@@ -188,6 +200,15 @@ impl<S: Service + 'static> Rehearsal<S> {
         if let Some(seat) = self.clients.get_mut(&client) {
             seat.reads = false;
         }
+    }
+
+    /// A client reads everything again.
+    pub fn read_on(&mut self, client: Client) {
+        if let Some(seat) = self.clients.get_mut(&client) {
+            seat.reads = true;
+            seat.listen();
+        }
+        self.settle();
     }
 
     /// A datagram arrives at the service's socket.
@@ -290,4 +311,55 @@ pub(crate) fn splits<'a>(bytes: &'a [u8], cuts: &[proptest::sample::Index]) -> V
     }
     pieces.push(&bytes[start..]);
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::{Context, Input};
+
+    const LENGTH: usize = 3 * 1024 * 1024;
+    const STEP: usize = 4 * 1024;
+
+    /// Sends a long answer in steps, also to a client that half-closes meanwhile.
+    struct Long;
+
+    impl Long {
+        fn step(left: &mut usize, cx: &mut Context<'_>) {
+            let now = STEP.min(*left);
+            *left -= now;
+            cx.send(&vec![b'.'; now]);
+            match *left {
+                0 => cx.close(),
+                _ => cx.more_to_send(),
+            }
+        }
+    }
+
+    impl Service for Long {
+        type Session = usize;
+
+        fn open(&mut self, left: &mut usize, cx: &mut Context<'_>) {
+            *left = LENGTH;
+            Long::step(left, cx);
+        }
+
+        fn room_to_send(&mut self, left: &mut usize, cx: &mut Context<'_>) {
+            Long::step(left, cx);
+        }
+
+        fn end_of_input(&mut self, _: &mut usize, _: &mut Input<'_>, _: &mut Context<'_>) {}
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_not_sent_more_than_its_buffers_hold() {
+        let mut stage = Rehearsal::new(Long);
+        let client = stage.connect_without_reading();
+        let left = stage.reactor.statistics().bytes_sent as usize;
+        assert!((1024 * 1024..1024 * 1024 + STEP).contains(&left), "{left} bytes were sent");
+        stage.half_close(client);
+        stage.read_on(client);
+        assert_eq!(stage.received(client).len(), LENGTH);
+        assert!(stage.is_closed(client));
+    }
 }

@@ -32,6 +32,18 @@ fn the_readme_lists_the_catalog() {
 }
 
 #[test]
+fn the_protocol_says_how_each_service_tells_a_client_that_it_is_turned_away() {
+    let table =
+        PROTOCOL.lines().skip_while(|line| !line.starts_with("| service | how it sends such a sentence |"));
+    let rows = table.skip(2).take_while(|line| line.starts_with('|'));
+    let names: Vec<&str> =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(',').map(str::trim)).collect();
+    for kind in CATALOG.iter().filter(|kind| kind.tcp.is_some()) {
+        assert!(names.contains(&kind.name), "{} is missing among {names:?}", kind.name);
+    }
+}
+
+#[test]
 fn the_protocol_lists_the_catalog_and_has_a_section_for_each_service() {
     let rows = rows(PROTOCOL);
     for (row, kind) in rows.iter().zip(CATALOG) {

@@ -103,7 +103,7 @@ impl Context<'_> {
 
     /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once
     /// everything sent so far is out, so that a long answer never has to be in
-    /// memory.
+    /// memory. Ask again in each `room_to_send` that leaves something.
     pub fn more_to_send(&mut self) {
         self.effects.more_to_send = true;
     }

@@ -66,12 +66,15 @@ pub trait Service {
     }
 
     /// The peer half-closed: it sends no more, but still reads. `input` is what was
-    /// left unread.
+    /// left unread. The default closes, and what was to be sent in `room_to_send` is
+    /// then never sent: implement it if an answer may be in flight.
     fn end_of_input(&mut self, _session: &mut Self::Session, _input: &mut Input<'_>, cx: &mut Context<'_>) {
         cx.close();
     }
 
-    /// Called after [`Context::more_to_send`], when everything sent so far is out.
+    /// Called once after each [`Context::more_to_send`], when the kernel has taken
+    /// everything sent so far; at the earliest in the next turn. It still comes after
+    /// `end_of_input`, but not after a close.
     fn room_to_send(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
 
     /// The deadline of [`Context::set_deadline`] has passed. `input` is what was
@@ -84,7 +87,9 @@ pub trait Service {
     /// more.
     fn closed(&mut self, _session: Self::Session, _why: &CloseReason, _cx: &mut Context<'_>) {}
 
-    /// A datagram arrived; an empty one is data too.
+    /// A datagram arrived; an empty one is data too. Its source may be answered: the
+    /// reactor ignores sources that answer by themselves, and limits how often each
+    /// is answered.
     fn datagram(&mut self, _on: SocketId, _from: SocketAddr, _datagram: &[u8], _cx: &mut Context<'_>) {}
 
     /// The service's own timer went off, see [`Context::set_tick`].
