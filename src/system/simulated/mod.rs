@@ -13,6 +13,7 @@
 //! - A wait with nothing ready and no deadline fails: it would last for ever,
 //!   so some wake-up was lost.
 
+mod poll;
 mod rng;
 mod tcp;
 mod udp;
@@ -26,18 +27,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Token;
 
+pub(crate) use poll::Poll;
 pub use rng::Rng;
 pub(crate) use tcp::{End, Listener, Stream};
 pub(crate) use udp::Datagram;
 
-use super::poll::{Event, Readiness};
 use super::workers::{Finished, Task};
-use super::{ALARM, SIGNALS, WAKER};
 use tcp::{Connection, ListenerState};
 use udp::DatagramState;
-
-/// Events per wait.
-const EVENTS: usize = 1024;
 
 /// How often something goes wrong, in thousandths of the cases where it could.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -437,185 +434,7 @@ impl Drop for Descriptor {
     }
 }
 
-/// The poll of a world.
-pub(crate) struct Poll {
-    pub world: World,
-    pub events: Vec<Event>,
-}
-
-impl Poll {
-    pub fn new(world: World) -> Poll {
-        Poll { world, events: Vec::new() }
-    }
-
-    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.events.clear();
-        self.world.state().wait(timeout, &mut self.events)
-    }
-}
-
 impl State {
-    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.calls.waits += 1;
-        self.take_time();
-        let deadline = timeout.map(|timeout| self.now + timeout.as_nanos().div_ceil(1000) as u64);
-        self.happen();
-        if !self.has_news() {
-            let next = self.agenda.keys().next().map(|(at, _)| *at);
-            let Some(at) = [next, self.alarm, deadline].into_iter().flatten().min() else {
-                return Err(io::Error::other(
-                    "nothing is ready and no deadline is set: this wait would last for ever",
-                ));
-            };
-            self.now = self.now.max(at);
-            self.happen();
-        }
-        if self.rng.chance(self.nature.faults.interrupted) {
-            self.note("interrupted wait", self.now);
-            return Ok(());
-        }
-        self.collect(events);
-        self.note("wait", self.now);
-        Ok(())
-    }
-
-    /// A turn takes time; now and then the process does not run at all.
-    fn take_time(&mut self) {
-        let turn = self.nature.turn;
-        self.now += self.rng.below(turn + 1) as u64;
-        if self.rng.chance(self.nature.faults.stall) {
-            self.now += self.rng.below(2_000_000) as u64;
-        }
-    }
-
-    fn has_news(&self) -> bool {
-        self.woken
-            || !self.signals.is_empty()
-            || !self.edges.is_empty()
-            || self.alarm.is_some_and(|at| at <= self.now)
-            || self.agenda.keys().next().is_some_and(|(at, _)| *at <= self.now)
-    }
-
-    fn collect(&mut self, events: &mut Vec<Event>) {
-        let all = Readiness { readable: true, writable: true, read_closed: false };
-        if self.alarm.is_some_and(|at| at <= self.now) {
-            self.alarm = None;
-            events.push(Event { token: ALARM, readiness: all });
-        }
-        if std::mem::take(&mut self.woken) {
-            events.push(Event { token: WAKER, readiness: all });
-        }
-        if !self.signals.is_empty() {
-            events.push(Event { token: SIGNALS, readiness: all });
-        }
-        for _ in 0..self.edges.len().min(EVENTS) {
-            let Some(source) = self.edges.pop_front() else { break };
-            if let Some(event) = self.take_event(source) {
-                self.note("event", event.token.0 as u64);
-                events.push(event);
-            }
-        }
-        if !self.gone.is_empty() && self.rng.chance(self.nature.faults.spurious_event) {
-            let at = self.rng.below(self.gone.len());
-            events.push(Event { token: self.gone[at], readiness: Readiness { read_closed: true, ..all } });
-        }
-    }
-
-    /// What there is to say of a source now, once it is registered.
-    fn take_event(&mut self, source: Source) -> Option<Event> {
-        match source {
-            Source::Listener(id) => {
-                let listener = self.listeners.get_mut(&id)?;
-                listener.queued = false;
-                let readiness = Readiness { readable: !listener.backlog.is_empty(), ..Readiness::default() };
-                Some(Event { token: listener.token?, readiness })
-            }
-            Source::End(end) => {
-                let connection = self.connections.get_mut(&end.connection)?;
-                connection.ends[end.side].queued = false;
-                let readiness = connection.readiness(end.side, self.nature.buffer);
-                Some(Event { token: connection.ends[end.side].token?, readiness })
-            }
-            Source::Datagram(id) => {
-                let socket = self.datagrams.get_mut(&id)?;
-                socket.queued = false;
-                let readable = !socket.queue.is_empty() || socket.error.is_some();
-                Some(Event {
-                    token: socket.token?,
-                    readiness: Readiness { readable, ..Readiness::default() },
-                })
-            }
-            Source::Stdin => {
-                self.stdin.queued = false;
-                let readiness = Readiness {
-                    readable: !self.stdin.typed.is_empty() || self.stdin.ended,
-                    read_closed: self.stdin.ended,
-                    writable: false,
-                };
-                Some(Event { token: self.stdin.token?, readiness })
-            }
-        }
-    }
-
-    /// An edge: the next wait reports this source, once.
-    fn announce(&mut self, source: Source) {
-        if let Source::End(end) = source
-            && let Some(connection) = self.connections.get_mut(&end.connection)
-            && !connection.ends[end.side].is_held()
-        {
-            // A client's end: whoever plays the client is told.
-            if !std::mem::replace(&mut connection.ends[end.side].queued, true) {
-                self.client_news.push(end);
-            }
-            return;
-        }
-        let (registered, queued) = match source {
-            Source::Listener(id) => match self.listeners.get_mut(&id) {
-                Some(listener) => (listener.token.is_some(), &mut listener.queued),
-                None => return,
-            },
-            Source::End(end) => match self.connections.get_mut(&end.connection) {
-                Some(connection) => {
-                    let end = &mut connection.ends[end.side];
-                    (end.token.is_some(), &mut end.queued)
-                }
-                None => return,
-            },
-            Source::Datagram(id) => match self.datagrams.get_mut(&id) {
-                Some(socket) => (socket.token.is_some(), &mut socket.queued),
-                None => return,
-            },
-            Source::Stdin => (self.stdin.token.is_some(), &mut self.stdin.queued),
-        };
-        if registered && !std::mem::replace(queued, true) {
-            self.edges.push_back(source);
-        }
-    }
-
-    /// Does everything of the agenda whose time has come.
-    fn happen(&mut self) {
-        while let Some(entry) = self.agenda.first_entry()
-            && entry.key().0 <= self.now
-        {
-            match entry.remove() {
-                Happening::Establish(connection) => self.establish(connection),
-                Happening::Refuse(connection, why) => self.refuse(connection, why),
-                Happening::Deliver(message) => self.deliver(message),
-                Happening::Answer(finished) => {
-                    self.answers.push_back(finished);
-                    self.woken = true;
-                }
-            }
-        }
-    }
-
-    fn later(&mut self, happening: Happening) {
-        let delay = self.nature.delay;
-        let at = self.now + self.rng.below(delay + 1) as u64;
-        self.happenings += 1;
-        self.agenda.insert((at, self.happenings), happening);
-    }
-
     fn new_id(&mut self) -> u32 {
         self.next_id += 1;
         self.next_id
