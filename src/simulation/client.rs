@@ -79,6 +79,9 @@ pub(super) struct Client {
     /// Bytes of long answers that must come back between them.
     dots: usize,
     said: u32,
+    /// Bytes that were sent, and how many they were at the end of each numbered line.
+    sent: usize,
+    lines_end: Vec<usize>,
     /// It says long lines, so that its room fills up.
     shouts: bool,
     pub half_closed: bool,
@@ -120,6 +123,8 @@ impl Client {
             answers: BTreeMap::new(),
             dots: 0,
             said: 0,
+            sent: 0,
+            lines_end: Vec::new(),
             shouts: rng.chance(20),
             half_closed: false,
             ended: None,
@@ -329,8 +334,18 @@ impl Client {
                     }
                 }
             }
-            Role::Time | Role::Quote | Role::Discard | Role::Chat | Role::Noise => {}
+            Role::Chat => {
+                let mut end = self.sent;
+                for line in words.split_inclusive(|byte| *byte == b'\n') {
+                    end += line.len();
+                    if line.contains(&b':') {
+                        self.lines_end.push(end);
+                    }
+                }
+            }
+            Role::Time | Role::Quote | Role::Discard | Role::Noise => {}
         }
+        self.sent += words.len();
         true
     }
 
@@ -476,6 +491,16 @@ impl Client {
     /// How many numbered lines it has said.
     pub fn said(&self) -> u32 {
         self.said
+    }
+
+    /// The number of the last line among its first `bytes` bytes.
+    pub fn last_line_of(&self, bytes: usize) -> u32 {
+        self.lines_end.partition_point(|end| *end <= bytes) as u32
+    }
+
+    /// Whether it fills its room up, so that others are left unread.
+    pub fn shouts(&self) -> bool {
+        self.shouts
     }
 
     pub fn complain(&self, what: &str) -> String {

@@ -338,6 +338,7 @@ impl Stage {
                 if speaker == client.number {
                     return Err(client.complain("heard itself"));
                 }
+                self.check_joined_before(client, speaker, &heard)?;
                 if let Some(gap) = heard.windows(2).find(|pair| pair[1] != pair[0] + 1) {
                     return Err(client.complain(&format!("heard {speaker}:{} and then {}", gap[0], gap[1])));
                 }
@@ -351,6 +352,19 @@ impl Stage {
                     return Err(client.complain(&what));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A member hears nothing that was said before it came.
+    fn check_joined_before(&self, client: &Client, speaker: usize, heard: &[u32]) -> Result<(), String> {
+        // Whoever is slowed down or waits for room is read before it is heard.
+        let is_prompt = !self.throttled && !self.clients.iter().any(|client| client.shouts());
+        let other = self.clients.iter().find(|other| other.number == speaker).filter(|_| is_prompt);
+        let (Some(other), Some(first)) = (other, heard.first()) else { return Ok(()) };
+        let taken = self.world.taken_before(client.address, other.address);
+        if *first <= other.last_line_of(taken) {
+            return Err(client.complain(&format!("heard {speaker}:{first}, which was said before it came")));
         }
         Ok(())
     }
@@ -472,9 +486,7 @@ fn configuration(rng: &mut Rng) -> (String, u64, bool) {
         rng.pick(&[0, 0, 5]),
         rng.pick(&[0, 0, 3]),
     );
-    if throttled {
-        text += &format!("messages_per_second = {}\n", rng.between(1, 20));
-    }
+    text += &format!("messages_per_second = {}\n", if throttled { rng.between(1, 20) } else { 0 });
     text += "[services.echo]\ntcp = 3333\nudp = 3333\nend_command = \"\"\n";
     text += "[services.upper]\ntcp = 12000\nudp = 12000\nkeep_open = true\n";
     text += &format!("[services.noise]\nkind = \"chat\"\ntcp = {NOISY_CHAT}\n");

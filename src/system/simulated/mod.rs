@@ -176,6 +176,9 @@ struct State {
     totals: Totals,
     /// Why the program under test ended a client's connection, by its address.
     ends: BTreeMap<SocketAddr, String>,
+    /// For each client that was accepted, the bytes that had been read from each other
+    /// client by then.
+    taken_before: BTreeMap<SocketAddr, BTreeMap<SocketAddr, usize>>,
 }
 
 impl std::fmt::Debug for State {
@@ -245,6 +248,7 @@ impl World {
             calls: Calls::default(),
             totals: Totals::default(),
             ends: BTreeMap::new(),
+            taken_before: BTreeMap::new(),
         })))
     }
 
@@ -321,6 +325,13 @@ impl World {
     /// Why the program under test ended a client's connection, once it has.
     pub fn end_of(&self, client: SocketAddr) -> Option<String> {
         self.state().ends.get(&client).cloned()
+    }
+
+    /// How many bytes of one client the program under test had read when it accepted
+    /// another.
+    pub fn taken_before(&self, accepted: SocketAddr, from: SocketAddr) -> usize {
+        let state = self.state();
+        state.taken_before.get(&accepted).and_then(|taken| taken.get(&from)).copied().unwrap_or(0)
     }
 
     /// From now on nothing goes wrong.

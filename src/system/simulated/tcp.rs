@@ -57,6 +57,8 @@ pub(super) struct EndState {
     wants_room: bool,
     /// The wait after which it was tried to be read last.
     tried: u64,
+    /// Bytes that were read here.
+    taken: usize,
     /// It is turned away: what is still written to it is no answer.
     over: bool,
 }
@@ -81,6 +83,7 @@ impl EndState {
             reset_on_close: false,
             wants_room: false,
             tried: 0,
+            taken: 0,
             over: false,
         }
     }
@@ -278,6 +281,9 @@ impl State {
         log::trace!("accepts {peer} as connection {connection}");
         self.note("accept", u64::from(connection));
         self.totals.accepted += 1;
+        let taken = self.connections.values().filter(|other| other.is_open_to_client());
+        let taken = taken.map(|other| (other.ends[0].address, other.ends[1].taken)).collect();
+        self.taken_before.insert(peer, taken);
         Ok((end, peer))
     }
 
@@ -311,6 +317,7 @@ impl State {
         }
         self.note(if held { "server" } else { "client" }, u64::from(end.connection));
         self.note("read", count as u64);
+        self.end(end).taken += count;
         if held && !self.end(end).over {
             self.totals.read += count as u64;
         }
