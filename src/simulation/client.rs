@@ -57,6 +57,8 @@ enum Lines {
 
 /// Bytes of a line that is shouted.
 const SHOUT: usize = 20_000;
+/// How many lines one client shouts.
+const SHOUTS: u32 = 60;
 
 pub(super) struct Client {
     pub number: usize,
@@ -104,6 +106,7 @@ impl Client {
         address: SocketAddr,
         socket: Stream,
         line_length: usize,
+        shouts: bool,
         rng: &mut Rng,
     ) -> Client {
         let reading =
@@ -125,7 +128,7 @@ impl Client {
             said: 0,
             sent: 0,
             lines_end: Vec::new(),
-            shouts: rng.chance(20),
+            shouts,
             half_closed: false,
             ended: None,
             left: false,
@@ -264,7 +267,7 @@ impl Client {
                 words.extend_from_slice(rng.pick(&["[1]", "{}", "[\"a\"]", "[[],[2.50]]"]).as_bytes())
             }
             Role::Chat => {
-                let words_of_it = match if self.shouts && self.said < 100 { 2 } else { rng.below(40) } {
+                let words_of_it = match if self.shouts && self.said < SHOUTS { 2 } else { rng.below(40) } {
                     0 => "/who\n".to_owned(),
                     1 => format!("/nick n{}\n", self.number),
                     2 if self.line_length > SHOUT => {

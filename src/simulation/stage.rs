@@ -38,6 +38,8 @@ pub(super) struct Stage {
     drain_timeout: u64,
     throttled: bool,
     drains: bool,
+    /// Half of the clients chat, and many of them shout: their room fills up.
+    is_crowd: bool,
     line_length: usize,
     /// How long a turn may take in this world, in microseconds.
     oversleeps: u64,
@@ -52,10 +54,12 @@ impl Stage {
     pub fn new(seed: u64) -> Result<Stage, String> {
         let mut rng = Rng::new(seed ^ 0x006f_6e65_706f_6c6c);
         let faults = if rng.chance(200) { Faults::default() } else { Faults::drawn(&mut rng) };
+        let is_crowd = rng.chance(50);
+        let buffer = if is_crowd { 1_000_000 } else { *rng.pick(&[200, 4096, 65_536, 1_000_000]) };
         let nature = Nature {
             seed,
             faults,
-            buffer: *rng.pick(&[200, 4096, 65_536, 1_000_000]),
+            buffer,
             descriptors: *rng.pick(&[60, 100_000, 100_000]),
             turn: *rng.pick(&[0, 100, 5_000]),
             delay: *rng.pick(&[0, 1_000, 300_000]),
@@ -65,7 +69,7 @@ impl Stage {
         world.set_faults(Faults::default());
         let mut reactor = Reactor::simulated(&world).map_err(|error| error.to_string())?;
         reactor.watch_daemon_signals().map_err(|error| error.to_string())?;
-        let (text, drain_timeout, throttled) = configuration(&mut rng);
+        let (text, drain_timeout, throttled) = configuration(&mut rng, is_crowd);
         let config = Config::parse(CATALOG, &text, Path::new("simulated.toml"), &Overrides::default())
             .map_err(|error| format!("{error}\n{text}"))?;
         reactor.set_max_connections(config.limits.connections);
@@ -101,6 +105,7 @@ impl Stage {
             drain_timeout,
             throttled,
             drains: false,
+            is_crowd,
             line_length,
             oversleeps: 2 * nature.turn as u64 + if faults.stall > 0 { 3 * SECOND } else { 0 },
             complaints,
@@ -164,7 +169,9 @@ impl Stage {
             1 => (Ipv4Addr::new(127, 0, 0, 2), self.last_port).into(),
             _ => (Ipv4Addr::LOCALHOST, self.last_port).into(),
         };
-        let role = *self.rng.pick(&ROLES);
+        let chats = self.is_crowd && self.rng.chance(500);
+        let role = if chats { Role::Chat } else { *self.rng.pick(&ROLES) };
+        let shouts = self.rng.chance(if chats { 300 } else { 20 });
         let to = match role {
             Role::Courier => COURIER,
             Role::Noise => {
@@ -175,7 +182,7 @@ impl Stage {
         };
         if let Some(socket) = self.world.call(address, to) {
             let number = self.clients.len() + 1;
-            let client = Client::new(number, role, address, socket, self.line_length, &mut self.rng);
+            let client = Client::new(number, role, address, socket, self.line_length, shouts, &mut self.rng);
             self.clients.push(client);
         }
     }
@@ -471,9 +478,9 @@ fn port_of(role: Role) -> u16 {
 
 /// A configuration with every service, as TOML; its drain timeout, and whether
 /// a chat slows down those who speak much.
-fn configuration(rng: &mut Rng) -> (String, u64, bool) {
+fn configuration(rng: &mut Rng, is_crowd: bool) -> (String, u64, bool) {
     let drain = rng.between(1, 5) as u64;
-    let throttled = rng.chance(300);
+    let throttled = !is_crowd && rng.chance(300);
     let mut text = format!(
         "[limits]\nidle_timeout = \"{}\"\nmessage_timeout = \"{}\"\nsend_timeout = \"{}\"\n\
          line_length = {}\noutput_limit = {}\ndrain_timeout = \"{drain}s\"\n\
@@ -481,7 +488,7 @@ fn configuration(rng: &mut Rng) -> (String, u64, bool) {
         rng.pick(&["3s", "30m", "0"]),
         rng.pick(&["2s", "10s", "0"]),
         rng.pick(&["2s", "60s", "0"]),
-        rng.pick(&[64, 1_024, 65_536]),
+        if is_crowd { &65_536 } else { rng.pick(&[64, 1_024, 65_536]) },
         rng.pick(&[1_000, 65_536, 1_048_576]),
         rng.pick(&[0, 0, 5]),
         rng.pick(&[0, 0, 3]),
