@@ -8,7 +8,7 @@ use super::net::Entry;
 use super::tcp::stream::State;
 use super::udp::conversations;
 use super::udp::datagram::SOURCES;
-use super::{CALLS_PER_TURN, READ_BUFFER, Reactor};
+use super::{READ_BUFFER, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::ROOM_CAPACITY;
 
@@ -24,8 +24,9 @@ const SPARE_WAKE_UPS: usize = 512;
 /// Remembers, from one look to the next, who was kept waiting since when.
 #[derive(Debug, Default)]
 pub(crate) struct Auditor {
-    /// Since which turn a connection could have been read and was not.
-    unread_since: BTreeMap<Handle, u64>,
+    /// Since which turn a connection could have been read or shown again and was not,
+    /// and how much was left unread of it.
+    unread_since: BTreeMap<Handle, (u64, usize)>,
     /// Since which turn a room delivers what.
     delivering_since: BTreeMap<(ServiceId, u16, u64), u64>,
 }
@@ -45,19 +46,21 @@ impl Auditor {
         self.no_room_takes_too_long(reactor)
     }
 
-    /// Who is ready is served when the queue before it has been: a pass over
-    /// the queue takes ⌈ready / [`CALLS_PER_TURN`]⌉ turns.
+    /// Who is ready is served when the queue before it has been, and each turn serves
+    /// at least one of those who have become ready and one of those who are going on.
     fn nobody_waits_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
         let turn = reactor.net.statistics.turns;
-        let patience = reactor.net.ready.len().div_ceil(CALLS_PER_TURN) as u64 + 1;
+        let patience = reactor.net.ready.len() as u64 + 1;
         let mut waiting = BTreeMap::new();
         for (handle, stream) in reactor.net.streams() {
             if stream.may_be_read(reactor.net.now) && stream.socket.has_been_ignored() {
-                let since = self.unread_since.get(&handle).copied().unwrap_or(turn);
+                let left = stream.kept.as_ref().map_or(0, |kept| kept.len());
+                let before = self.unread_since.get(&handle).filter(|(_, before)| left >= *before);
+                let since = before.map_or(turn, |(since, _)| *since);
                 if turn - since > patience {
                     return Err(format!("{} could be read for {} turns", stream.peer, turn - since));
                 }
-                waiting.insert(handle, since);
+                waiting.insert(handle, (since, left));
             }
         }
         self.unread_since = waiting;
@@ -124,7 +127,7 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
         if limits.output_limit > 0 && unsent > limits.output_limit + OUTPUT_PER_TURN {
             return Err(format!("{unsent} bytes wait for {}", stream.peer));
         }
-        let kept = stream.kept.as_ref().map_or(0, |kept| kept.bytes.len());
+        let kept = stream.kept.as_ref().map_or(0, |kept| kept.len());
         let longest = limits.longest_unread(reactor.longest_input);
         // Who pauses it may leave a whole read, and what was left before.
         if kept > longest + READ_BUFFER {

@@ -104,6 +104,7 @@ fn ending(reason: &CloseReason) -> Ending {
         Reason::CutOff => (AtOnce, None, None),
         Reason::SendTimeout => (WithReset, Some(Notice::Timeout), Some(Counter::TimedOut)),
         Reason::TooSlow => (WithReset, Some(Notice::TooSlow), Some(Counter::TooSlow)),
+        Reason::OutOfMemory => (WithReset, Some(Notice::Limit), None),
         Reason::Aborted => (WithReset, None, None),
         Reason::Failed(_) => (WithReset, None, None),
         Reason::Panicked => (WithReset, None, None),

@@ -13,6 +13,7 @@ mod keyboard;
 mod net;
 mod notices;
 mod readiness;
+mod ready;
 mod signals;
 mod tcp;
 mod time;
@@ -58,9 +59,8 @@ const READ_BUFFER: usize = 256 * 1024;
 const LONGEST_LINE: usize = 16 * 1024 * 1024;
 /// Events taken from the kernel per turn.
 const EVENTS_PER_TURN: usize = 1024;
-/// Connections and sockets served per turn, before the reactor polls again: one
-/// pass over those that were ready when the turn began.
-const CALLS_PER_TURN: usize = 4096;
+/// Waiting calls delivered per turn.
+const PENDING_PER_TURN: usize = 4096;
 
 /// One thread, one [`mio::Poll`], any number of services.
 ///
@@ -252,8 +252,10 @@ impl Reactor {
     ///    make them late. The deadlines of connections that are due are taken out
     ///    too. What is armed from here on, even if it is due at once, waits for the
     ///    next turn: no timer can keep the loop busy.
-    /// 5. **Serve what is ready**, each once. What is still ready goes to the back
-    ///    of the queue, so that nobody waits for a connection that always has more.
+    /// 5. **Serve what is ready**: first those to which something has happened, then
+    ///    those who have more to do than they could in one call. Each call and the
+    ///    whole turn have a share of work (`ready`). Then the poll is asked again, so
+    ///    that nobody waits for a connection that always has more.
     /// 6. **Fire deadlines**, now that all input that had arrived in time has been
     ///    read: nobody is too late because the loop was.
     /// 7. **Deliver pending calls**: messages between services, sockets opened,

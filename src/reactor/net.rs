@@ -1,12 +1,12 @@
 //! All sockets of the reactor: the slab, the ready queue, the timers.
 
-use std::collections::VecDeque;
 use std::io;
 
 use slab::Slab;
 
 use super::keyboard::Keyboard;
 use super::notices::Notices;
+use super::ready::Ready;
 use crate::reactor::dispatch::host::Hosts;
 use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::Stream;
@@ -78,8 +78,7 @@ pub(crate) struct Net {
     registry: Registry,
     entries: Slab<Place>,
     generations: Generations,
-    /// The ready queue; the latches see to it that nobody is in it twice.
-    pub ready: VecDeque<Handle>,
+    pub ready: Ready,
     /// The connections to reap at the end of the turn.
     pub closing: Vec<Handle>,
     pub timers: Timers,
@@ -100,7 +99,7 @@ impl Net {
             registry,
             entries: Slab::with_capacity(PLACES_AT_FIRST),
             generations: Generations::default(),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             closing: Vec::new(),
             timers: Timers::default(),
             statistics: Statistics::default(),
@@ -192,14 +191,14 @@ impl Net {
             let latch = entry.latch();
             latch.set(event.readiness);
             if latch.enqueue() {
-                self.ready.push_back(handle);
+                self.ready.push(handle);
             }
         }
     }
 
     pub fn enqueue(&mut self, handle: Handle) {
         if self.get(handle).is_some_and(|entry| entry.latch().enqueue()) {
-            self.ready.push_back(handle);
+            self.ready.push(handle);
         }
     }
 
@@ -224,14 +223,23 @@ impl Net {
             && !stream.holds_back_reading()
             && !stream.is_paused(now)
         {
-            self.enqueue(handle);
+            self.go_on(handle);
         }
     }
 
-    /// The next entry to serve. From now on it can be queued again.
+    /// Queues an entry behind those that have just become ready.
+    pub fn go_on(&mut self, handle: Handle) {
+        if self.get(handle).is_some_and(|entry| entry.latch().enqueue()) {
+            self.ready.push_going_on(handle);
+        }
+    }
+
+    /// The next entry to serve, unless the turn's work is done. From now on it can be
+    /// queued again.
+    #[inline(always)]
     pub fn next_ready(&mut self) -> Option<(Handle, Kind)> {
         loop {
-            let handle = self.ready.pop_front()?;
+            let handle = self.ready.pop()?;
             if let Some(entry) = self.get(handle) {
                 entry.latch().dequeue();
                 return Some((handle, entry.kind()));

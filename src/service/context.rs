@@ -11,7 +11,13 @@ use super::limits::Limits;
 use super::reasons::Farewell;
 use super::rooms::{DatagramPeer, Membership, Room, Rooms};
 use super::sockets::DatagramSpec;
-use super::{Message, Statistics};
+use super::{Input, Message, Statistics};
+
+/// How many messages a callback takes up. Measured: at json, the slowest, it takes 60
+/// µs to answer so many.
+const MESSAGES_PER_CALL: usize = 64;
+/// How many bytes of input and answers are enough for a callback.
+const BYTES_PER_CALL: usize = 32 * 1024;
 
 /// What a callback can know and ask for. Effects apply when it returns.
 pub struct Context<'a> {
@@ -99,6 +105,23 @@ impl Context<'_> {
             "no such range of the input: {range:?}"
         );
         self.effects.send_input(range);
+    }
+
+    /// Whether this callback may take up another message of its input. Ask before
+    /// each: a callback that answers everything it is shown would keep all others
+    /// waiting. If the answer is no, leave the rest unread and return. The callback
+    /// [`receive`](super::Service::receive) is shown it again once everyone else who is
+    /// ready has been served.
+    pub fn may_go_on(&mut self, input: &Input<'_>) -> bool {
+        self.effects.yields = self.has_done_its_share(input);
+        self.effects.messages += 1;
+        !self.effects.yields
+    }
+
+    /// Whether [`Context::may_go_on`] would say no.
+    pub fn has_done_its_share(&self, input: &Input<'_>) -> bool {
+        self.effects.messages >= MESSAGES_PER_CALL
+            || input.consumed() + self.effects.scratch.len() >= BYTES_PER_CALL
     }
 
     /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once

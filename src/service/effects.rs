@@ -76,6 +76,10 @@ pub(crate) struct Effects {
     pub deadline: Option<Option<Instant>>,
     pub pause_until: Option<Instant>,
     pub more_to_send: bool,
+    /// Messages that were taken up.
+    pub messages: usize,
+    /// The rest of the input waits for the callback's next turn.
+    pub yields: bool,
     /// A room that this connection or socket joined or published to.
     pub room: Option<Room>,
     pub others: Vec<Effect>,
@@ -122,6 +126,8 @@ impl Effects {
         self.deadline = None;
         self.pause_until = None;
         self.more_to_send = false;
+        self.messages = 0;
+        self.yields = false;
         self.room = None;
         self.others.clear();
     }

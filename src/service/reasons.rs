@@ -49,6 +49,8 @@ pub enum CloseReason {
     SendTimeout,
     /// It did not keep up: its unsent output exceeded the output limit.
     TooSlow,
+    /// The memory that peers may take is used up, and it held the most of it.
+    OutOfMemory,
     /// The connection could not be made.
     NotConnected(io::Error),
     /// The daemon ends.
@@ -75,6 +77,7 @@ impl fmt::Display for CloseReason {
             CloseReason::GivenUp(why @ (Farewell::Full | Farewell::TooManyFromPeer)) => write!(f, "{why}"),
             CloseReason::SendTimeout => f.write_str("timed out, output not taken"),
             CloseReason::TooSlow => f.write_str("too slow, output over its limit"),
+            CloseReason::OutOfMemory => f.write_str("memory is used up, and it held the most"),
             CloseReason::NotConnected(error) => write!(f, "not connected: {error}"),
             CloseReason::ShuttingDown => f.write_str("shutting down"),
             CloseReason::CutOff => f.write_str("cut off, no time was left"),

@@ -11,7 +11,8 @@ use crate::wire::text::{Message, Mode, Step, TextFraming};
 const HOLD_BACK: Duration = Duration::from_secs(1);
 
 /// One connection's text. Call [`next`](Self::next) until it is `None`, and
-/// [`flush`](Self::flush) in `timeout` and `end_of_input`. The connection's deadline
+/// [`flush`](Self::flush) in `timeout` and `end_of_input`. `None` also ends a callback
+/// that has done its share, see [`Context::may_go_on`]. The connection's deadline
 /// belongs to it.
 #[derive(Debug, Default)]
 pub(super) struct Conversation {
@@ -29,8 +30,12 @@ pub(super) enum Heard<'a> {
 }
 
 impl Conversation {
-    /// Returns the next message; `None` once only held-back input is left.
+    /// Returns the next message; `None` once only held-back input is left, or the
+    /// callback has done its share.
     pub fn next<'a>(&mut self, input: &mut Input<'a>, cx: &mut Context<'_>) -> Option<Heard<'a>> {
+        if !input.unread().is_empty() && !cx.may_go_on(input) {
+            return None;
+        }
         let (used, step) = self.framing.next(input.unread(), cx.limits().line_length);
         input.consume(used);
         match step {
@@ -54,8 +59,11 @@ impl Conversation {
         }
     }
 
-    /// Whether [`next`](Self::next) would find something.
+    /// Whether [`next`](Self::next) would find something now.
     pub fn has_next(&self, input: &Input<'_>, cx: &Context<'_>) -> bool {
+        if cx.has_done_its_share(input) {
+            return false;
+        }
         let mut trial = self.framing;
         trial.next(input.unread(), cx.limits().line_length).1 != Step::Incomplete
     }

@@ -45,6 +45,8 @@ fn value_size(value: &Toml<'_>) -> Read<usize> {
 
 /// A bare number is complete if nothing more comes for this long.
 const NUMBER_WAIT: Duration = Duration::from_millis(200);
+/// How many bytes of a value are taken up at once.
+const PART: usize = 16 * 1024;
 /// How much memory the answer buffer keeps: more would be wasted after one large value.
 const WORTH_KEEPING: usize = 64 * 1024;
 
@@ -117,16 +119,18 @@ impl Service for Json {
     type Session = JsonSession;
 
     fn receive(&mut self, session: &mut JsonSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
-        loop {
-            let (used, step) = session.stream.next(input.unread(), self.value_size);
+        while !input.unread().is_empty() && cx.may_go_on(input) {
+            // A large value comes in parts, so that others are served between them.
+            let part = &input.unread()[..input.unread().len().min(PART)];
+            let (used, step) = session.stream.next(part, self.value_size);
             input.consume(used);
             match step {
                 JsonStep::Value(value) => self.answer(session, Ok(value)),
                 JsonStep::Error(error) => self.answer(session, Err(error)),
-                JsonStep::Incomplete => break,
+                JsonStep::Incomplete => {}
             }
+            self.send(cx);
         }
-        self.send(cx);
         session.wait(cx);
     }
 

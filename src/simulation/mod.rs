@@ -22,6 +22,8 @@ mod courier;
 #[cfg(test)]
 mod known;
 mod peer;
+#[cfg(test)]
+mod scenarios;
 mod stage;
 
 use std::fmt;

@@ -29,6 +29,22 @@ const ANSWERED_WITHIN: u64 = 3 * SECOND;
 /// How long after the last client has closed its connection may be known.
 const FORGOTTEN_WITHIN: u64 = SECOND;
 
+/// A world in which half of the clients chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Crowd {
+    Quiet,
+    /// Many of them shout, and their room fills up.
+    Loud,
+}
+
+/// One world in ten is crowded.
+const CROWDS: [Option<Crowd>; 20] = {
+    let mut crowds = [None; 20];
+    crowds[0] = Some(Crowd::Quiet);
+    crowds[1] = Some(Crowd::Loud);
+    crowds
+};
+
 pub(super) struct Stage {
     rng: Rng,
     world: World,
@@ -38,8 +54,7 @@ pub(super) struct Stage {
     drain_timeout: u64,
     throttled: bool,
     drains: bool,
-    /// Half of the clients chat, and many of them shout: their room fills up.
-    is_crowd: bool,
+    crowd: Option<Crowd>,
     line_length: usize,
     /// How long a turn may take in this world, in microseconds.
     oversleeps: u64,
@@ -54,8 +69,9 @@ impl Stage {
     pub fn new(seed: u64) -> Result<Stage, String> {
         let mut rng = Rng::new(seed ^ 0x006f_6e65_706f_6c6c);
         let faults = if rng.chance(200) { Faults::default() } else { Faults::drawn(&mut rng) };
-        let is_crowd = rng.chance(50);
-        let buffer = if is_crowd { 1_000_000 } else { *rng.pick(&[200, 4096, 65_536, 1_000_000]) };
+        let crowd = *rng.pick(&CROWDS);
+        let buffer =
+            if crowd == Some(Crowd::Loud) { 1_000_000 } else { *rng.pick(&[200, 4096, 65_536, 1_000_000]) };
         let nature = Nature {
             seed,
             faults,
@@ -69,7 +85,7 @@ impl Stage {
         world.set_faults(Faults::default());
         let mut reactor = Reactor::simulated(&world).map_err(|error| error.to_string())?;
         reactor.watch_daemon_signals().map_err(|error| error.to_string())?;
-        let (text, drain_timeout, throttled) = configuration(&mut rng, is_crowd);
+        let (text, drain_timeout, throttled) = configuration(&mut rng, crowd);
         let config = Config::parse(CATALOG, &text, Path::new("simulated.toml"), &Overrides::default())
             .map_err(|error| format!("{error}\n{text}"))?;
         reactor.set_max_connections(config.limits.connections);
@@ -105,7 +121,7 @@ impl Stage {
             drain_timeout,
             throttled,
             drains: false,
-            is_crowd,
+            crowd,
             line_length,
             oversleeps: 2 * nature.turn as u64 + if faults.stall > 0 { 3 * SECOND } else { 0 },
             complaints,
@@ -169,9 +185,13 @@ impl Stage {
             1 => (Ipv4Addr::new(127, 0, 0, 2), self.last_port).into(),
             _ => (Ipv4Addr::LOCALHOST, self.last_port).into(),
         };
-        let chats = self.is_crowd && self.rng.chance(500);
+        let chats = self.crowd.is_some() && self.rng.chance(500);
         let role = if chats { Role::Chat } else { *self.rng.pick(&ROLES) };
-        let shouts = self.rng.chance(if chats { 300 } else { 20 });
+        let shouts = match self.crowd {
+            Some(Crowd::Loud) if chats => self.rng.chance(300),
+            Some(Crowd::Quiet) => false,
+            _ => self.rng.chance(20),
+        };
         let to = match role {
             Role::Courier => COURIER,
             Role::Noise => {
@@ -478,9 +498,9 @@ fn port_of(role: Role) -> u16 {
 
 /// A configuration with every service, as TOML; its drain timeout, and whether
 /// a chat slows down those who speak much.
-fn configuration(rng: &mut Rng, is_crowd: bool) -> (String, u64, bool) {
+fn configuration(rng: &mut Rng, crowd: Option<Crowd>) -> (String, u64, bool) {
     let drain = rng.between(1, 5) as u64;
-    let throttled = !is_crowd && rng.chance(300);
+    let throttled = crowd.is_none() && rng.chance(300);
     let mut text = format!(
         "[limits]\nidle_timeout = \"{}\"\nmessage_timeout = \"{}\"\nsend_timeout = \"{}\"\n\
          line_length = {}\noutput_limit = {}\ndrain_timeout = \"{drain}s\"\n\
@@ -488,7 +508,7 @@ fn configuration(rng: &mut Rng, is_crowd: bool) -> (String, u64, bool) {
         rng.pick(&["3s", "30m", "0"]),
         rng.pick(&["2s", "10s", "0"]),
         rng.pick(&["2s", "60s", "0"]),
-        if is_crowd { &65_536 } else { rng.pick(&[64, 1_024, 65_536]) },
+        if crowd == Some(Crowd::Loud) { &65_536 } else { rng.pick(&[64, 1_024, 65_536]) },
         rng.pick(&[1_000, 65_536, 1_048_576]),
         rng.pick(&[0, 0, 5]),
         rng.pick(&[0, 0, 3]),

@@ -13,7 +13,7 @@ use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
 use crate::reactor::tcp::stream::{State, Stream};
 use crate::reactor::udp::datagram::Datagram;
-use crate::reactor::{CALLS_PER_TURN, Reactor};
+use crate::reactor::{PENDING_PER_TURN, Reactor};
 use crate::service::effects::{Closing, Effect, Effects};
 use crate::service::ids::{ConnectionId, Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
@@ -255,7 +255,7 @@ impl Reactor {
         if effects.more_to_send {
             stream.more_to_send = true;
             if stream.outbox.is_none() {
-                self.net.enqueue(handle);
+                self.net.go_on(handle);
             }
         }
         let reason = match effects.closing {
@@ -361,7 +361,7 @@ impl Reactor {
     /// Makes the calls that waited, each once. What they ask for waits for the next
     /// turn, so that two services cannot keep the loop to themselves.
     pub(crate) fn deliver_pending(&mut self) {
-        for _ in 0..self.pending.len().min(CALLS_PER_TURN) {
+        for _ in 0..self.pending.len().min(PENDING_PER_TURN) {
             match self.pending.pop_front() {
                 Some(Pending::Message { service, message }) => {
                     self.call_service(service, Call::Message(message))

@@ -6,34 +6,34 @@
 
 use std::net::SocketAddr;
 
-use super::stream::{Kept, ReadOutcome, State, Stream};
+use super::kept::{Kept, Unread};
+use super::stream::{ReadOutcome, State};
+use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Kind;
-use crate::reactor::{CALLS_PER_TURN, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell, Input};
 
 /// Whose input a service is shown.
-pub(crate) struct Shown {
-    pub handle: Handle,
-    pub service: ServiceId,
-    pub peer: SocketAddr,
-    /// How much of the input was left unread before.
-    pub kept: usize,
+struct Shown {
+    handle: Handle,
+    service: ServiceId,
+    peer: SocketAddr,
+    /// The input is what was left unread before, and not in the shared buffer.
+    is_kept: bool,
 }
 
 impl Reactor {
-    /// Serves everything that is ready once; what is still ready goes to the back
-    /// of the queue.
+    /// Serves those who are ready, until nobody is or the turn's work is done.
     pub(crate) fn serve_ready(&mut self) {
-        for _ in 0..self.net.ready.len().min(CALLS_PER_TURN) {
-            match self.net.next_ready() {
-                Some((handle, Kind::Stream)) => self.serve_stream(handle),
-                Some((handle, Kind::Datagram)) => self.serve_datagrams(handle),
-                Some((handle, Kind::Listener)) => self.accept(handle),
-                Some((handle, Kind::Keyboard)) => self.serve_keyboard(handle),
-                None => return,
+        self.net.ready.begin_turn();
+        while let Some((handle, kind)) = self.net.next_ready() {
+            match kind {
+                Kind::Stream => self.serve_stream(handle),
+                Kind::Datagram => self.serve_datagrams(handle),
+                Kind::Listener => self.accept(handle),
+                Kind::Keyboard => self.serve_keyboard(handle),
             }
         }
     }
@@ -128,30 +128,23 @@ impl Reactor {
             }
             return;
         }
+        if stream.kept.is_some() {
+            return self.read_behind_kept(handle);
+        }
         stream.show_again = false;
         let mut buffer = std::mem::take(&mut self.buffer);
-        let kept = stream.kept.as_ref().map_or(0, |kept| {
-            buffer[..kept.bytes.len()].copy_from_slice(&kept.bytes);
-            kept.bytes.len()
-        });
-        let outcome = if may_read && kept < buffer.len() {
-            stream.read(&mut buffer[kept..], now)
-        } else {
-            ReadOutcome::Blocked
-        };
+        let outcome = stream.read(&mut buffer, now);
         let is_drained = !stream.latch.is_readable();
-        let shown = Shown { handle, service, peer, kept };
+        let shown = Shown { handle, service, peer, is_kept: false };
         match outcome {
             ReadOutcome::Bytes(count) => {
                 self.net.statistics.bytes_received += count as u64;
-                self.show(shown, &buffer[..kept + count], |input| Call::Receive(session, input));
-            }
-            ReadOutcome::Blocked if kept > 0 => {
-                self.show(shown, &buffer[..kept], |input| Call::Receive(session, input));
+                self.net.ready.count_bytes(count);
+                self.show(shown, &buffer[..count], |input| Call::Receive(session, input));
             }
             ReadOutcome::Blocked => {}
             ReadOutcome::EndOfInput => {
-                self.show(shown, &buffer[..kept], |input| Call::EndOfInput(session, input));
+                self.show(shown, &[], |input| Call::EndOfInput(session, input));
             }
             ReadOutcome::Failed(why) => self.close(handle, why),
         }
@@ -161,39 +154,122 @@ impl Reactor {
         }
     }
 
-    /// Calls the service with its unread input, and keeps what it leaves.
-    #[inline(always)]
-    pub(crate) fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F)
-    where
-        F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
-    {
-        let Shown { handle, service, peer, kept } = shown;
-        let mut input = Input::new(bytes);
-        let about = About::Connection { handle, peer: &peer };
-        let Some(effects) = self.call(service, about, call(&mut input)) else {
-            return self.close(handle, CloseReason::Panicked);
-        };
-        let consumed = input.consumed();
-        let rest = &bytes[consumed..];
-        if kept > 0 || !rest.is_empty() {
-            let now = self.net.now;
-            if let Some(stream) = self.net.stream(handle) {
-                keep_unread(stream, rest, consumed, now);
-            }
+    /// Shows a service again what it left unread: as it is if the service has not gone
+    /// through it, otherwise with what has arrived since.
+    #[inline(never)]
+    fn read_behind_kept(&mut self, handle: Handle) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return };
+        let Some(kept) = &mut stream.kept else { return };
+        let session = stream.session;
+        if std::mem::take(&mut stream.show_again) {
+            self.show_kept(handle, |input| Call::Receive(session, input));
+            return self.net.read_on(handle);
         }
-        self.apply(service, about, effects, bytes);
-        let limit = self.hosts[service].limits.longest_unread(self.longest_input);
-        if rest.len() > limit {
-            self.check_unread(handle, limit);
+        let mut unread = kept.take();
+        let room = self.buffer.len().saturating_sub(unread.bytes().len());
+        let outcome = stream.read(&mut self.buffer[..room], now);
+        let mut added = Ok(());
+        if let ReadOutcome::Bytes(count) = outcome {
+            added = unread.append(&self.buffer[..count]);
+            self.net.statistics.bytes_received += count as u64;
+            self.net.ready.count_bytes(count);
+        }
+        if let Some(kept) = self.net.stream(handle).and_then(|stream| stream.kept.as_mut()) {
+            kept.put_back(unread, 0, true);
+        }
+        match outcome {
+            _ if added.is_err() => self.close(handle, CloseReason::OutOfMemory),
+            ReadOutcome::Bytes(_) => self.show_kept(handle, |input| Call::Receive(session, input)),
+            ReadOutcome::Blocked => {}
+            ReadOutcome::EndOfInput => self.show_kept(handle, |input| Call::EndOfInput(session, input)),
+            ReadOutcome::Failed(why) => self.close(handle, why),
+        }
+        self.net.read_on(handle);
+    }
+
+    /// Calls the service with what it left unread before.
+    pub(crate) fn show_kept<F>(&mut self, handle: Handle, call: F)
+    where
+        F: for<'a, 'b> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
+    {
+        let Some(stream) = self.net.stream(handle) else { return };
+        let shown = Shown { handle, service: stream.service, peer: stream.peer, is_kept: true };
+        let unread = stream.kept.as_mut().map(|kept| kept.take());
+        let bytes = unread.as_ref().map_or(&[][..], Unread::bytes);
+        let before = bytes.len();
+        let left = self.show(shown, bytes, call);
+        if let Some(unread) = unread
+            && let Some(stream) = self.net.stream(handle)
+            && let Some(kept) = &mut stream.kept
+        {
+            kept.put_back(unread, before - left, stream.show_again);
         }
     }
 
-    fn check_unread(&mut self, handle: Handle, limit: usize) {
-        if let Some(stream) = self.net.stream(handle)
-            && stream.state == State::Open
-            && stream.paused_until().is_none()
-            && stream.kept.as_ref().is_some_and(|kept| kept.bytes.len() > limit)
-        {
+    /// Calls the service with its unread input, and keeps what it leaves. Returns how
+    /// many bytes that is.
+    #[inline(always)]
+    fn show<'b, F>(&mut self, shown: Shown, bytes: &'b [u8], call: F) -> usize
+    where
+        F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
+    {
+        let Shown { handle, service, peer, is_kept } = shown;
+        let mut input = Input::new(bytes);
+        let about = About::Connection { handle, peer: &peer };
+        let Some(effects) = self.call(service, about, call(&mut input)) else {
+            self.close(handle, CloseReason::Panicked);
+            return 0;
+        };
+        let consumed = input.consumed();
+        let left = bytes.len() - consumed;
+        self.net.ready.count_bytes(consumed + effects.scratch.len());
+        let mut yields = false;
+        if is_kept || left > 0 || effects.messages > 0 {
+            self.net.ready.count_messages(effects.messages);
+            yields = effects.yields && left > 0;
+            self.keep_unread(&shown, &bytes[consumed..], consumed, yields);
+        }
+        self.apply(service, about, effects, bytes);
+        if left > 0 {
+            self.after_unread(handle, service, left, yields);
+        }
+        left
+    }
+
+    /// Keeps what a service has left unread, or notes that it has left less.
+    #[inline(never)]
+    fn keep_unread(&mut self, shown: &Shown, rest: &[u8], consumed: usize, yields: bool) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(shown.handle) else { return };
+        stream.show_again = yields;
+        if rest.is_empty() {
+            stream.kept = None;
+        } else if let Some(kept) = &mut stream.kept {
+            if consumed > 0 {
+                kept.since = now;
+            }
+        } else if shown.is_kept {
+            // It has been closed meanwhile.
+        } else {
+            match Kept::copy(rest, now) {
+                Ok(kept) => stream.kept = Some(Box::new(kept)),
+                Err(_) => self.close(shown.handle, CloseReason::OutOfMemory),
+            }
+        }
+    }
+
+    /// Something is left unread: the service is shown it again when its turn comes if
+    /// it has yielded; otherwise it must not be too much.
+    #[inline(never)]
+    fn after_unread(&mut self, handle: Handle, service: ServiceId, left: usize, yields: bool) {
+        let limit = self.hosts[service].limits.longest_unread(self.longest_input);
+        let Some(stream) = self.net.stream(handle) else { return };
+        if yields {
+            if !stream.holds_back_reading() {
+                self.net.go_on(handle);
+            }
+        } else if left > limit && stream.state == State::Open && stream.paused_until().is_none() {
             self.close(handle, CloseReason::GivenUp(Farewell::TooLong));
         }
     }
@@ -221,17 +297,4 @@ impl Reactor {
         }
         self.buffer = buffer;
     }
-}
-
-fn keep_unread(stream: &mut Stream, rest: &[u8], consumed: usize, now: u64) {
-    if rest.is_empty() {
-        stream.kept = None;
-        return;
-    }
-    let kept = stream.kept.get_or_insert_with(|| Box::new(Kept { bytes: Vec::new(), since: now }));
-    if consumed > 0 {
-        kept.since = now;
-    }
-    kept.bytes.clear();
-    kept.bytes.extend_from_slice(rest);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::kept::Kept;
 use super::outbox::{Outbox, PIECES_PER_WRITE};
 use crate::reactor::dispatch::host::SessionKey;
 use crate::reactor::readiness::Latch;
@@ -36,14 +37,6 @@ pub(crate) enum State {
     Lingering,
     /// Gone; it is reaped at the end of the turn.
     Closed,
-}
-
-/// What a service left unread.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    pub bytes: Vec<u8>,
-    /// When its first byte arrived.
-    pub since: u64,
 }
 
 /// What only few connections need; it is made when it is first set.
@@ -76,7 +69,8 @@ pub(crate) struct Stream {
     pub end_of_input: bool,
     /// The service asked for `room_to_send`.
     pub more_to_send: bool,
-    /// A pause is over: the service is to be shown again what it left unread.
+    /// The service is to be shown again what it left unread before more is read: it
+    /// has not gone through it, because it yielded or was paused.
     pub show_again: bool,
     pub counted_peer: bool,
     /// We made this connection. It is read even while it has unsent output: a
@@ -418,11 +412,11 @@ impl Stream {
         limit != 0 && self.unsent() > limit
     }
 
-    /// Something may be there to be read, and nothing keeps the loop from it.
+    /// Something may be there to be read or shown again, and nothing keeps the loop
+    /// from it.
     pub fn may_be_read(&self, now: u64) -> bool {
-        self.latch.is_readable()
+        (self.latch.is_readable() && !self.end_of_input || self.show_again)
             && matches!(self.state, State::Open | State::Lingering)
-            && !self.end_of_input
             && !self.holds_back_reading()
             && !self.is_paused(now)
             && !self.latch.is_parked()
@@ -475,17 +469,18 @@ impl Stream {
         next
     }
 
-    /// Input waits that the loop holds back from reading: what a deadline waits for
-    /// may be in it.
+    /// Input waits that the loop holds back from its service: what a deadline waits
+    /// for may be in it.
     fn is_kept_waiting(&self) -> bool {
-        self.latch.is_readable()
-            && !self.end_of_input
-            && (self.holds_back_reading() || self.latch.is_parked())
+        self.show_again
+            || self.latch.is_readable()
+                && !self.end_of_input
+                && (self.holds_back_reading() || self.latch.is_parked())
     }
 
     /// Whether it is we who do not read it: then its message cannot be late.
     fn is_left_unread(&self) -> bool {
-        self.paused_until().is_some() || self.outbox.is_some() || self.latch.is_parked()
+        self.show_again || self.paused_until().is_some() || self.outbox.is_some() || self.latch.is_parked()
     }
 
     /// It is read again: gives its unfinished message the full time.

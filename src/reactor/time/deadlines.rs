@@ -6,7 +6,6 @@ use super::timers::{NEVER, Wake};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
-use crate::reactor::tcp::serve::Shown;
 use crate::reactor::tcp::stream::Due;
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
@@ -57,8 +56,10 @@ impl Reactor {
         let now = self.net.now;
         let draining_since = self.net.draining_since;
         let Some(stream) = self.net.stream(handle) else { return };
-        let (service, session) = (stream.service, stream.session);
-        let Some((at, due)) = stream.next_due(&self.hosts[service].terms(draining_since)) else { return };
+        let session = stream.session;
+        let Some((at, due)) = stream.next_due(&self.hosts[stream.service].terms(draining_since)) else {
+            return;
+        };
         if at > now {
             return self.net.arm(handle, &self.hosts);
         }
@@ -87,9 +88,7 @@ impl Reactor {
             }
             Due::Service => {
                 stream.set_deadline(None);
-                let kept = stream.kept.as_ref().map_or(Vec::new(), |kept| kept.bytes.clone());
-                let shown = Shown { handle, service, peer: stream.peer, kept: kept.len() };
-                self.show(shown, &kept, |input| Call::Timeout(session, input));
+                self.show_kept(handle, |input| Call::Timeout(session, input));
             }
         }
         self.net.read_on(handle);

@@ -39,6 +39,7 @@ impl Reactor {
         }
         let came: usize = receiver.arrivals.iter().map(Arrival::datagrams).sum();
         self.net.statistics.datagrams_received += came as u64;
+        self.net.ready.count_messages(came);
         let is_logged = conversations::are_logged();
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
@@ -56,7 +57,7 @@ impl Reactor {
         self.receiver = receiver;
         self.send_datagrams();
         if self.net.datagram(handle).is_some_and(|socket| socket.latch.is_readable()) {
-            self.net.enqueue(handle);
+            self.net.go_on(handle);
         }
     }
 

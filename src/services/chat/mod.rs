@@ -139,7 +139,8 @@ impl Chat {
                 return self.part(session, LEFT, cx);
             }
         }
-        if session.has_ended {
+        let yields = !input.unread().is_empty() && cx.has_done_its_share(input);
+        if session.has_ended && !yields {
             self.flush(session, input, cx);
             self.part(session, LEFT, cx);
         }

@@ -1,0 +1,138 @@
+//! What seeds meet too seldom: one attacker at a time, in a world where nothing else
+//! goes wrong.
+
+use std::io::{ErrorKind, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::{Config, Overrides};
+use crate::hosting;
+use crate::reactor::Reactor;
+use crate::reactor::audit::Auditor;
+use crate::services::CATALOG;
+use crate::system::simulated::{Nature, Stream, World};
+
+const ATTACKED: u16 = 4_000;
+const ECHO: u16 = 4_001;
+
+/// A daemon with an echo service, and one that is attacked.
+struct Scene {
+    world: World,
+    reactor: Reactor,
+    auditor: Auditor,
+    last_port: u16,
+}
+
+impl Scene {
+    fn new(attacked: &str) -> Scene {
+        let world = World::new(Nature::calm());
+        let mut reactor = Reactor::simulated(&world).unwrap();
+        let text = format!(
+            "[services.{attacked}\ntcp = {ATTACKED}\n[services.other]\nkind = \"echo\"\ntcp = {ECHO}\n"
+        );
+        let config = Config::parse(CATALOG, &text, Path::new("scene.toml"), &Overrides::default());
+        for service in config.unwrap().services {
+            hosting::host(&mut reactor, service).unwrap();
+        }
+        Scene { world, reactor, auditor: Auditor::default(), last_port: 40_000 }
+    }
+
+    fn connect(&mut self, to: u16) -> Stream {
+        self.last_port += 1;
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.world.call(at(self.last_port), at(to)).unwrap()
+    }
+
+    fn turn(&mut self) {
+        self.reactor.turn(Some(Duration::ZERO)).unwrap();
+        self.auditor.look(&mut self.reactor).unwrap();
+    }
+
+    /// Turns until it has nothing left to do.
+    fn settle(&mut self) {
+        self.turn();
+        while !self.reactor.is_at_rest() {
+            self.turn();
+        }
+    }
+}
+
+fn say(socket: &Stream, words: &[u8]) {
+    assert_eq!(socket.write(&[IoSlice::new(words)]).unwrap(), words.len());
+}
+
+fn hear(socket: &Stream) -> Vec<u8> {
+    let mut heard = Vec::new();
+    let mut buffer = vec![0; 65_536];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return heard,
+            Ok(count) => heard.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return heard,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Twenty clients pipeline as many small messages as one read holds, and read what they
+/// get; then an echo has to wait for one turn at most.
+fn an_echo_does_not_wait_for(attacked: &str, line: &str, answer: &str) {
+    let mut scene = Scene::new(attacked);
+    let count = 250_000 / line.len();
+    let attackers: Vec<Stream> = (0..20).map(|_| scene.connect(ATTACKED)).collect();
+    let client = scene.connect(ECHO);
+    scene.settle();
+    // What is sent alone settles that lines are spoken.
+    attackers.iter().for_each(|attacker| say(attacker, b"\n"));
+    scene.settle();
+    attackers.iter().for_each(|attacker| drop(hear(attacker)));
+    attackers.iter().for_each(|attacker| say(attacker, line.repeat(count).as_bytes()));
+    // Each has been served once: from now on they are those who go on.
+    (0..5).for_each(|_| scene.turn());
+    for _ in 0..5 {
+        say(&client, "가".as_bytes());
+        scene.turn();
+        assert_eq!(hear(&client), "가".as_bytes());
+    }
+    let mut answers = vec![Vec::new(); attackers.len()];
+    let expected = answer.len() * count;
+    while answers.iter().any(|answers| answers.len() < expected) {
+        scene.turn();
+        let before: usize = answers.iter().map(Vec::len).sum();
+        for (answers, attacker) in answers.iter_mut().zip(&attackers) {
+            answers.extend(hear(attacker));
+        }
+        assert!(answers.iter().map(Vec::len).sum::<usize>() > before, "somebody is forgotten");
+    }
+    assert!(answers.iter().all(|answers| *answers == answer.repeat(count).as_bytes()));
+}
+
+#[test]
+fn an_echo_does_not_wait_for_a_flood_of_json() {
+    let error = "{\"error\": \"JSON has no such word: only true, false and null, in small letters\", \
+                 \"line\": 1, \"column\": 1}\n";
+    an_echo_does_not_wait_for("json]", "x\n", error);
+    an_echo_does_not_wait_for("json]", "[1]\n", "[1]\n");
+}
+
+#[test]
+fn an_echo_does_not_wait_for_a_flood_of_numbers() {
+    an_echo_does_not_wait_for("number]", "일\n", "Try again\n");
+}
+
+#[test]
+fn an_echo_does_not_wait_for_a_flood_of_lines_in_upper_case() {
+    an_echo_does_not_wait_for("upper]\nkeep_open = true", "가b\n", "가B\n");
+}
+
+#[test]
+fn answers_to_one_read_stay_within_the_output_limit() {
+    let mut scene = Scene::new("json]");
+    let attacker = scene.connect(ATTACKED);
+    scene.settle();
+    say(&attacker, &b"x\n".repeat(120_000));
+    // The auditor looks at the limit after each turn.
+    (0..100).for_each(|_| scene.turn());
+    assert!(hear(&attacker).len() > 900_000, "it was answered as far as it reads");
+}
