@@ -194,7 +194,9 @@ impl Reactor {
         if let Some(stream) = self.net.stream(handle).filter(is_open)
             && !words.is_empty()
         {
-            let written = stream.answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now)?;
+            let written = stream
+                .answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now)
+                .map_err(|cut| cut.why)?;
             self.net.statistics.bytes_sent += written as u64;
         }
         Ok(())

@@ -229,7 +229,7 @@ impl Reactor {
         if !effects.answer.is_empty() {
             let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
                 Ok(written) => written,
-                Err(why) => return self.close(handle, why),
+                Err(cut) => return self.cut(handle, cut),
             };
             // Its deadlines have only moved further away, so there is nothing to
             // arm.

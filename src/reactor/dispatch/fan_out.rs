@@ -4,7 +4,7 @@
 use super::host::Hosts;
 use crate::reactor::Reactor;
 use crate::reactor::net::Net;
-use crate::reactor::tcp::stream::State;
+use crate::reactor::tcp::stream::{Cut, State};
 use crate::service::CloseReason;
 use crate::service::effects::{Outgoings, Piece};
 use crate::service::ids::{Handle, ServiceId};
@@ -54,7 +54,7 @@ impl Reactor {
         let piece = Piece::Scratch(0..bytes.len());
         match stream.answer(&[piece], bytes, &[], now) {
             Ok(written) => self.net.statistics.bytes_sent += written as u64,
-            Err(why) => return self.close(handle, why),
+            Err(cut) => return self.cut(handle, cut),
         }
         self.check_output_limit(handle, service);
         self.net.read_on(handle);
@@ -109,9 +109,10 @@ impl Deliver for FanOut<'_> {
                 self.net.statistics.bytes_sent += written as u64;
                 self.spend(1, written)
             }
-            Err(why) => {
+            Err(Cut { written, why }) => {
+                self.net.statistics.bytes_sent += written as u64;
                 self.lost.push((handle, why));
-                self.spend(1, 0)
+                self.spend(1, written)
             }
         }
     }

@@ -65,9 +65,12 @@ impl Outbox {
     }
 
     /// Offers everything to `write` (a `write_vectored`) until all is out or some
-    /// is refused, and returns the number of bytes taken. `WouldBlock` is not an
-    /// error: it ends the writing.
-    pub fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
+    /// is refused. Returns the number of bytes taken, also if an error ended it.
+    /// `WouldBlock` is no error: it ends the writing.
+    pub fn write(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> (usize, io::Result<()>) {
         let mut written = 0;
         while !self.pieces.is_empty() {
             let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
@@ -82,7 +85,7 @@ impl Outbox {
                 Ok(taken) => taken,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+                Err(error) => return (written, Err(error)),
             };
             self.advance(taken);
             written += taken;
@@ -90,7 +93,7 @@ impl Outbox {
                 break;
             }
         }
-        Ok(written)
+        (written, Ok(()))
     }
 
     fn advance(&mut self, mut taken: usize) {
@@ -114,7 +117,7 @@ mod tests {
 
     fn take(outbox: &mut Outbox, room: usize) -> Vec<u8> {
         let mut out = Vec::new();
-        let result = outbox.write(|slices| {
+        let (written, result) = outbox.write(|slices| {
             let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
             let taken = all.len().min(room - out.len());
             if taken == 0 {
@@ -123,7 +126,8 @@ mod tests {
             out.extend_from_slice(&all[..taken]);
             Ok(taken)
         });
-        assert_eq!(result.ok(), Some(out.len()));
+        assert!(result.is_ok());
+        assert_eq!(written, out.len());
         out
     }
 
@@ -167,5 +171,20 @@ mod tests {
         assert_eq!(outbox.cost(), 8 + 2 * PIECE_COST);
         take(&mut outbox, 6);
         assert_eq!(outbox.cost(), 2 + PIECE_COST);
+    }
+
+    #[test]
+    fn bytes_that_went_before_an_error_are_told() {
+        let mut outbox = Outbox::new(0);
+        for _ in 0..PIECES_PER_WRITE + 1 {
+            outbox.push(Bytes::from_static(b"abc"), false);
+        }
+        let mut calls = 0;
+        let (written, result) = outbox.write(|slices| {
+            calls += 1;
+            if calls == 1 { Ok(slices.len() * 3) } else { Err(io::ErrorKind::ConnectionReset.into()) }
+        });
+        assert_eq!(written, PIECES_PER_WRITE * 3);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use super::kept::{Kept, Unread};
-use super::stream::{ReadOutcome, State};
+use super::stream::{Cut, ReadOutcome, State};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
@@ -55,7 +55,7 @@ impl Reactor {
         if stream.outbox.is_some() && stream.latch.is_writable() {
             match stream.flush(now) {
                 Ok(written) => self.flushed(handle, written),
-                Err(why) => return self.close(handle, why),
+                Err(cut) => return self.cut(handle, cut),
             }
         }
         let Some(stream) = self.net.stream(handle) else { return };
@@ -83,6 +83,13 @@ impl Reactor {
             stream.restart_message_clock(now);
             self.net.arm(handle, &self.hosts);
         }
+    }
+
+    /// Writing to it has failed; what had been written counts all the same.
+    #[cold]
+    pub(crate) fn cut(&mut self, handle: Handle, Cut { written, why }: Cut) {
+        self.net.statistics.bytes_sent += written as u64;
+        self.close(handle, why);
     }
 
     fn finish_connecting(&mut self, handle: Handle) {

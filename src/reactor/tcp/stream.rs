@@ -100,6 +100,13 @@ pub(crate) enum ReadOutcome {
     Failed(CloseReason),
 }
 
+/// Writing failed, after some bytes had been written all the same.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    pub written: usize,
+    pub why: CloseReason,
+}
+
 /// What a connection's deadlines are computed from. Times are in microseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms<'a> {
@@ -211,19 +218,13 @@ impl Stream {
     /// Sends an answer whose parts are in `scratch` and `input`: in one write, and
     /// without a copy unless the socket refuses some of it.
     #[inline(always)]
-    pub fn answer(
-        &mut self,
-        pieces: &[Piece],
-        scratch: &[u8],
-        input: &[u8],
-        now: u64,
-    ) -> Result<usize, CloseReason> {
+    pub fn answer(&mut self, pieces: &[Piece], scratch: &[u8], input: &[u8], now: u64) -> Result<usize, Cut> {
         let slice = |piece: &Piece| match piece {
             Piece::Scratch(range) => IoSlice::new(&scratch[range.clone()]),
             Piece::Input(range) => IoSlice::new(&input[range.clone()]),
         };
         if let ([piece], None) = (pieces, &self.outbox) {
-            return self.write_or_keep(&[slice(piece)], now);
+            return self.write_or_keep(&[slice(piece)], now).map_err(|why| Cut { written: 0, why });
         }
         let mut total = 0;
         for group in pieces.chunks(PIECES_PER_WRITE) {
@@ -234,7 +235,8 @@ impl Stream {
                 for (target, piece) in slices.iter_mut().zip(group) {
                     *target = slice(piece);
                 }
-                total += self.write_or_keep(&slices[..group.len()], now)?;
+                let written = self.write_or_keep(&slices[..group.len()], now);
+                total += written.map_err(|why| Cut { written: total, why })?;
             } else {
                 group.iter().for_each(|piece| self.keep(Bytes::copy_from_slice(&slice(piece)), false, now));
             }
@@ -266,7 +268,7 @@ impl Stream {
         ranges: &[Range<usize>],
         overflow: Overflow,
         now: u64,
-    ) -> Result<usize, CloseReason> {
+    ) -> Result<usize, Cut> {
         let mut total = 0;
         for group in ranges.chunks(PIECES_PER_WRITE) {
             let mut written = 0;
@@ -275,7 +277,8 @@ impl Stream {
                 for (slice, range) in slices.iter_mut().zip(group) {
                     *slice = IoSlice::new(&bytes[range.clone()]);
                 }
-                written = self.write(&slices[..group.len()], now)?;
+                let outcome = self.write(&slices[..group.len()], now);
+                written = outcome.map_err(|why| Cut { written: total, why })?;
                 total += written;
                 if written < group.iter().map(Range::len).sum() {
                     self.latch.write_blocked();
@@ -303,14 +306,17 @@ impl Stream {
     }
 
     /// Sends unsent output, as much of it as the socket takes.
-    pub fn flush(&mut self, now: u64) -> Result<usize, CloseReason> {
+    pub fn flush(&mut self, now: u64) -> Result<usize, Cut> {
         let Some(mut outbox) = self.outbox.take() else { return Ok(0) };
         let socket = &mut self.socket;
-        let written = outbox.write(|slices| socket.write_vectored(slices)).map_err(reason)?;
+        let (written, outcome) = outbox.write(|slices| socket.write_vectored(slices));
+        self.sent += written as u64;
+        if let Err(error) = outcome {
+            return Err(Cut { written, why: reason(error) });
+        }
         if written > 0 {
             outbox.progress = now;
             self.active = now;
-            self.sent += written as u64;
         }
         if !outbox.is_empty() {
             self.latch.write_blocked();
