@@ -17,7 +17,7 @@ use onepoll::service::Bound;
 use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
-use crate::{Failure, logging, output, signals};
+use crate::{Failure, logging, memory_limit, output, signals};
 
 /// Descriptors kept free for what is not a connection: files, sockets opened
 /// later, the spare one for turning clients away.
@@ -63,6 +63,9 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     signals::watch_as_daemon(&mut reactor).map_err(Failure::at_run_time)?;
     let possible = possible_connections(descriptors);
     reactor.set_max_connections(lowered("", config.limits.connections, possible, descriptors));
+    let memory = config.memory.unwrap_or_else(memory_limit::automatic);
+    log::debug!("clients may take {} of memory", config::format_size(memory));
+    reactor.set_memory_budget(memory);
     let reachable = config::reachable(&config);
     let mut served = Vec::new();
     for service in config.services {

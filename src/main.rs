@@ -5,6 +5,7 @@
 mod client;
 mod daemon;
 mod logging;
+mod memory_limit;
 mod output;
 mod signals;
 mod stress;

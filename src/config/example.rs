@@ -22,6 +22,14 @@ const HEAD: &str = r##"# The configuration of onepoll, with every key at its def
 # to 127.0.0.1.
 bind = "127.0.0.1"
 
+# The memory that all clients together may make the daemon hold: input that is
+# incomplete, output that is not read, and rooms. When it is used up, the
+# address that holds most loses its largest connection; on loopback, where all
+# have one address, the connection that holds most is lost. "auto" is half of
+# what the process can have: of the machine's memory, of its control group's
+# limit, or of RLIMIT_AS.
+memory = "auto"
+
 # Limits apply to every service, and each can also be set in a service's table.
 # 0 turns a limit off. Durations look like "200ms", "5s", "1m30s", "1h"; sizes
 # like "512 B", "64 KiB" or "64k", "1 MiB" or "1m".

@@ -17,7 +17,7 @@ use super::table::{Entry, Table};
 use super::{Config, Overrides, Transport, values};
 use crate::service::Limits;
 
-pub(super) const TOP_KEYS: [&str; 4] = ["bind", "limits", "socket", "services"];
+pub(super) const TOP_KEYS: [&str; 5] = ["bind", "memory", "limits", "socket", "services"];
 /// The keys of every service's table, besides limits, socket options and its own.
 pub(super) const SERVICE_KEYS: [&str; 4] = ["kind", "bind", "tcp", "udp"];
 
@@ -118,6 +118,7 @@ impl Reader<'_> {
         }
         config.bind = top.get("bind", values::bind, self.findings).unwrap_or(config.bind);
         config.bind = overrides.bind_or(config.bind, self.findings);
+        config.memory = top.get("memory", values::memory, self.findings).unwrap_or(None);
         if let Some(table) = top.table("limits", self.findings) {
             self.settings(table, &LIMITS, &mut config.limits, "in [limits]");
         }

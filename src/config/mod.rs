@@ -56,6 +56,9 @@ use planning::Draft;
 pub struct Config {
     /// The address of every service that does not name its own.
     pub bind: IpAddr,
+    /// The memory that all peers together may make it hold, in bytes; `None` leaves that
+    /// to the program.
+    pub memory: Option<usize>,
     /// The limits. `connections` and `drain_timeout` apply to the daemon as a whole; the
     /// others are the defaults of its services.
     pub limits: Limits,
@@ -106,7 +109,13 @@ impl Config {
     }
 
     fn empty(bind: IpAddr) -> Config {
-        Config { bind, limits: Limits::default(), socket: SocketOptions::default(), services: Vec::new() }
+        Config {
+            bind,
+            memory: None,
+            limits: Limits::default(),
+            socket: SocketOptions::default(),
+            services: Vec::new(),
+        }
     }
 }
 

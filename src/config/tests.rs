@@ -78,7 +78,7 @@ fn an_unknown_key_is_refused_with_what_was_likely_meant() {
         ("idle_timeout = \"5s\"", (1, 1), "belongs in [limits]"),
         ("nodelay = true", (1, 1), "belongs in [socket]"),
         ("[echo]\ntcp = 3333", (1, 2), "called [services.echo]"),
-        ("wallpaper = 1", (1, 1), "known are bind, limits, socket, services"),
+        ("wallpaper = 1", (1, 1), "known are bind, memory, limits, socket, services"),
         ("[limits]\nidle_timout = \"5s\"", (2, 1), "did you mean idle_timeout?"),
         ("[limits]\nnodelay = true", (2, 1), "belongs in [socket]"),
         ("[socket]\n\n  no_delay = true", (3, 3), "did you mean nodelay?"),

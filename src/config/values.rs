@@ -20,6 +20,8 @@ pub type Read<T> = Result<T, String>;
 const LARGEST_SOCKET_BUFFER: usize = 1 << 30;
 /// A line is kept in memory until it ends, so its length has to be bounded.
 const LINE_LENGTHS: RangeInclusive<usize> = 64..=16 << 20;
+/// Less would turn honest clients away: one value and its answer can take as much.
+const LEAST_MEMORY: usize = 8 << 20;
 /// The kernel's TCP_CA_NAME_MAX, less the terminating zero.
 const LONGEST_CONGESTION_NAME: usize = 15;
 /// The congestion controls that Linux has built in or loaded (tcp(7)).
@@ -98,6 +100,21 @@ pub fn size(value: &Toml<'_>) -> Read<usize> {
             bytes.map_err(|_| format!("{number} is not a size in bytes"))
         }
         other => Err(instead("a size such as \"64 KiB\"", other)),
+    }
+}
+
+/// A budget in bytes; `None` for `"auto"`.
+pub(super) fn memory(value: &Toml<'_>) -> Read<Option<usize>> {
+    if value.as_str() == Some("auto") {
+        return Ok(None);
+    }
+    match size(value).map_err(|error| format!("{error}; or write \"auto\""))? {
+        size if size >= LEAST_MEMORY => Ok(Some(size)),
+        size => Err(format!(
+            "{} is too little to serve anybody: give at least {}, or \"auto\"",
+            format_size(size),
+            format_size(LEAST_MEMORY)
+        )),
     }
 }
 

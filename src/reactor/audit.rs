@@ -142,6 +142,14 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
             return Err(format!("a room has gathered {} bytes", room.gathered));
         }
     }
+    let (in_use, budget) = (reactor.memory_in_use(), reactor.net.memory.budget());
+    if budget > 0 && in_use > budget + reactor.rooms.memory() {
+        return Err(format!("{in_use} bytes are held for peers, with a budget of {budget}"));
+    }
+    let most = reactor.net.memory.upper_bound() + reactor.rooms.memory();
+    if in_use > most {
+        return Err(format!("{in_use} bytes are held for peers, {most} are known of"));
+    }
     let (sources, followed) = (reactor.answer_limit.sources(), reactor.conversations.followed());
     if sources > SOURCES || followed > conversations::MOST {
         return Err(format!("{sources} sources are remembered, {followed} conversations followed"));

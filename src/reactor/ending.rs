@@ -43,6 +43,7 @@ use super::net::Entry;
 use super::notices::Notice;
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
+use crate::reactor::tcp::outbox::PIECE_COST;
 use crate::reactor::tcp::stream::{State, Stream};
 use crate::reactor::time::timers::SECOND;
 use crate::service::effects::Piece;
@@ -198,6 +199,7 @@ impl Reactor {
                 .answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now)
                 .map_err(|cut| cut.why)?;
             self.net.statistics.bytes_sent += written as u64;
+            self.net.memory.grew(words.len() + PIECE_COST);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::io;
 use slab::Slab;
 
 use super::keyboard::Keyboard;
+use super::memory::Memory;
 use super::notices::Notices;
 use super::ready::Ready;
 use crate::reactor::dispatch::host::Hosts;
@@ -84,6 +85,7 @@ pub(crate) struct Net {
     pub timers: Timers,
     pub statistics: Statistics,
     pub notices: Notices,
+    pub memory: Memory,
     /// The time of this turn, in microseconds since the reactor's start.
     pub now: u64,
     /// When the drain began.
@@ -104,6 +106,7 @@ impl Net {
             timers: Timers::default(),
             statistics: Statistics::default(),
             notices: Notices::default(),
+            memory: Memory::default(),
             now: 0,
             draining_since: None,
             loop_guard: LoopGuard::default(),

@@ -64,6 +64,7 @@ pub(crate) trait Hosted {
     fn drop_session(&mut self, session: SessionKey);
     fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
     fn farewell(&self, why: Farewell) -> String;
+    fn footprint(&self, session: SessionKey) -> usize;
     /// The service itself, for a stage that knows its type.
     #[cfg(feature = "simulated")]
     fn as_any(&mut self) -> &mut dyn std::any::Any;
@@ -108,6 +109,10 @@ impl<S: Service + 'static> Hosted for Host<S> {
 
     fn farewell(&self, why: Farewell) -> String {
         self.service.farewell(why)
+    }
+
+    fn footprint(&self, SessionKey(session): SessionKey) -> usize {
+        self.sessions.get(session as usize).map_or(0, |session| self.service.footprint(session))
     }
 
     #[cfg(feature = "simulated")]

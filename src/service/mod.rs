@@ -110,6 +110,12 @@ pub trait Service {
     /// Standard input arrived, after [`Context::read_keyboard`]; `None` at its end.
     fn keyboard(&mut self, _typed: Option<&[u8]>, _cx: &mut Context<'_>) {}
 
+    /// How many bytes of memory a session holds that its peer can make grow, such as
+    /// an unfinished value. Asked only when memory is short.
+    fn footprint(&self, _session: &Self::Session) -> usize {
+        0
+    }
+
     /// What to say, in the protocol's words, to a client that is turned away or
     /// given up. Empty if the protocol has no words for it.
     fn farewell(&self, _why: Farewell) -> String {

@@ -238,6 +238,17 @@ impl Rooms {
         self.find_or_make(service, room).waiting.push(handle);
     }
 
+    /// The memory that what they have gathered takes, in bytes.
+    pub fn memory(&self) -> usize {
+        let turn = |turn: &Turn| turn.plain.len() + turn.marks.len() * size_of::<Mark>();
+        let held = |state: &State| {
+            state.gathered.capacity()
+                + state.marks.capacity() * size_of::<Mark>()
+                + state.turn.as_ref().map_or(0, turn)
+        };
+        self.rooms.iter().map(held).sum()
+    }
+
     /// Whether anything is waiting to be delivered.
     pub fn has_work(&self) -> bool {
         self.rooms.iter().any(|state| state.turn.is_some() || !state.gathered.is_empty())

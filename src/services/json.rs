@@ -6,6 +6,7 @@ use crate::config::values::{self, Read, Toml};
 use crate::config::{Description, Key, Plan, Settings, Value};
 use crate::service::{Context, Farewell, Input, Service};
 use crate::wire::json::{self, JsonError, JsonStep, JsonStream, JsonText, Pending};
+use crate::wire::text::Mode;
 
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
@@ -126,7 +127,13 @@ impl Service for Json {
             input.consume(used);
             match step {
                 JsonStep::Value(value) => self.answer(session, Ok(value)),
-                JsonStep::Error(error) => self.answer(session, Err(error)),
+                JsonStep::Error(error) => {
+                    self.answer(session, Err(error));
+                    if session.stream.mode() == Mode::Chunk {
+                        // The error has spoiled the whole chunk.
+                        input.consume_all();
+                    }
+                }
                 JsonStep::Incomplete => {}
             }
             self.send(cx);
@@ -138,6 +145,8 @@ impl Service for Json {
         if session.stream.pending() == Pending::Value {
             cx.send(error(Farewell::MessageTimeout).as_bytes());
             cx.send(session.stream.mode().terminator());
+            // What it has sent of the value is not needed while the connection lingers.
+            *session = JsonSession::default();
             return cx.close_for(Farewell::MessageTimeout);
         }
         self.finish(session);
@@ -149,6 +158,10 @@ impl Service for Json {
         self.finish(session);
         self.send(cx);
         cx.close();
+    }
+
+    fn footprint(&self, session: &JsonSession) -> usize {
+        session.stream.memory()
     }
 
     fn farewell(&self, why: Farewell) -> String {

@@ -39,9 +39,13 @@ impl Scene {
     }
 
     fn connect(&mut self, to: u16) -> Stream {
+        self.connect_from(Ipv4Addr::LOCALHOST, to)
+    }
+
+    fn connect_from(&mut self, from: Ipv4Addr, to: u16) -> Stream {
         self.last_port += 1;
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        self.world.call(at(self.last_port), at(to)).unwrap()
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, to));
+        self.world.call((from, self.last_port).into(), to).unwrap()
     }
 
     fn turn(&mut self) {
@@ -135,4 +139,53 @@ fn answers_to_one_read_stay_within_the_output_limit() {
     // The auditor looks at the limit after each turn.
     (0..100).for_each(|_| scene.turn());
     assert!(hear(&attacker).len() > 900_000, "it was answered as far as it reads");
+}
+
+/// Whether its connection was reset.
+fn is_cut_off(socket: &Stream) -> bool {
+    matches!(socket.read(&mut [0; 16]), Err(error) if error.kind() != ErrorKind::WouldBlock)
+}
+
+#[test]
+fn who_holds_most_is_cut_off_when_memory_is_used_up() {
+    let mut scene = Scene::new("json]");
+    scene.reactor.set_memory_budget(2_000_000);
+    let client = scene.connect(ECHO);
+    let modest = scene.connect(ATTACKED);
+    let attackers: Vec<Stream> = (0..10).map(|_| scene.connect(ATTACKED)).collect();
+    say(&modest, b"[\"half of a value");
+    for attacker in &attackers {
+        say(attacker, &[b"\"".as_slice(), &[b'x'; 500_000]].concat());
+        // The auditor compares what is held with the budget.
+        scene.settle();
+    }
+    let lost = attackers.iter().filter(|attacker| is_cut_off(attacker)).count();
+    assert!((6..10).contains(&lost), "{lost} of 10 are cut off");
+    say(&modest, b"\"]");
+    say(&client, "가".as_bytes());
+    scene.settle();
+    assert_eq!(hear(&modest), b"[\"half of a value\"]");
+    assert_eq!(hear(&client), "가".as_bytes());
+}
+
+#[test]
+fn of_the_address_that_holds_most_the_largest_connection_goes_first() {
+    let mut scene = Scene::new("json]");
+    scene.reactor.set_memory_budget(2_000_000);
+    let (one, many) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+    let value = |size| [b"\"".as_slice(), &vec![b'x'; size]].concat();
+    let honest = scene.connect_from(one, ATTACKED);
+    say(&honest, &value(400_000));
+    scene.settle();
+    let attackers: Vec<Stream> = (0..7).map(|_| scene.connect_from(many, ATTACKED)).collect();
+    say(&attackers[0], &value(350_000));
+    scene.settle();
+    for attacker in &attackers[1..] {
+        say(attacker, &value(200_000));
+        scene.settle();
+    }
+    assert!(is_cut_off(&attackers[0]), "the largest of the address that holds most");
+    say(&honest, b"\"");
+    scene.settle();
+    assert_eq!(hear(&honest).len(), 400_002, "it is the largest of all, but of another address");
 }

@@ -89,9 +89,12 @@ impl Stage {
         let config = Config::parse(CATALOG, &text, Path::new("simulated.toml"), &Overrides::default())
             .map_err(|error| format!("{error}\n{text}"))?;
         reactor.set_max_connections(config.limits.connections);
+        let memory = *rng.pick(&[0, 0, 1_000_000, 30_000_000]);
+        reactor.set_memory_budget(memory);
         let limits = config.limits.clone();
         let line_length = limits.line_length;
-        let is_undisturbed = limits.connections == 0
+        let is_undisturbed = memory == 0
+            && limits.connections == 0
             && limits.connections_per_peer == 0
             && nature.descriptors > 1_000
             && faults.accept == 0

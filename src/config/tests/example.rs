@@ -33,7 +33,7 @@ fn the_example_is_the_default_configuration() {
 fn the_example_has_every_key() {
     let (given, shown) = keys_of_the_example();
     let all: BTreeSet<_> = given.iter().chain(&shown).cloned().collect();
-    let mut expected = BTreeSet::from([(String::new(), "bind".to_owned())]);
+    let mut expected = BTreeSet::from(["bind", "memory"].map(|key| (String::new(), key.to_owned())));
     expected.extend(setting::names(&LIMITS).map(|key| ("limits".into(), key.into())));
     expected.extend(setting::names(&SOCKET_OPTIONS).map(|key| ("socket".into(), key.into())));
     for kind in CATALOG {

@@ -226,6 +226,7 @@ impl Reactor {
             return;
         }
         let was_blocked = stream.outbox.is_some();
+        let before = if was_blocked { stream.unsent() } else { 0 };
         if !effects.answer.is_empty() {
             let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
                 Ok(written) => written,
@@ -234,10 +235,12 @@ impl Reactor {
             // Its deadlines have only moved further away, so there is nothing to
             // arm.
             let is_done = effects.is_only_answer() && stream.outbox.is_none() && stream.kept.is_none();
+            let unsent = if is_done { 0 } else { stream.unsent() };
             self.net.statistics.bytes_sent += written as u64;
             if is_done {
                 return;
             }
+            self.net.memory.grew(unsent.saturating_sub(before));
             if was_blocked {
                 // The service goes on sending to a peer that does not read.
                 self.check_output_limit(handle, service);
@@ -329,6 +332,7 @@ impl Reactor {
         match connected {
             Ok(handle) => {
                 self.hosts[service].connections += 1;
+                self.net.memory.grew_by_a_connection();
                 self.net.statistics.connections += 1;
                 self.net.arm(handle, &self.hosts);
             }

@@ -1,9 +1,12 @@
 //! Output for connections other than the one that spoke: fan-out of rooms, and
 //! single messages.
 
+use std::ops::Range;
+
 use super::host::Hosts;
 use crate::reactor::Reactor;
 use crate::reactor::net::Net;
+use crate::reactor::tcp::outbox::PIECE_COST;
 use crate::reactor::tcp::stream::{Cut, State};
 use crate::service::CloseReason;
 use crate::service::effects::{Outgoings, Piece};
@@ -56,6 +59,7 @@ impl Reactor {
             Ok(written) => self.net.statistics.bytes_sent += written as u64,
             Err(cut) => return self.cut(handle, cut),
         }
+        self.net.memory.grew(bytes.len() + PIECE_COST);
         self.check_output_limit(handle, service);
         self.net.read_on(handle);
         self.net.arm(handle, &self.hosts);
@@ -104,6 +108,8 @@ impl Deliver for FanOut<'_> {
                     if delivery.overflow == Overflow::Disconnect && stream.exceeds(limit) {
                         self.lost.push((handle, CloseReason::TooSlow));
                     }
+                    let bytes: usize = delivery.ranges.iter().map(Range::len).sum();
+                    self.net.memory.grew(bytes + delivery.ranges.len() * PIECE_COST);
                     self.net.arm(handle, self.hosts);
                 }
                 self.net.statistics.bytes_sent += written as u64;

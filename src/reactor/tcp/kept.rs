@@ -35,6 +35,11 @@ impl Kept {
         self.bytes.len() - self.start
     }
 
+    /// The memory it takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Takes the bytes out, to be shown; [`Kept::put_back`] ends that.
     pub fn take(&mut self) -> Unread {
         Unread { bytes: std::mem::take(&mut self.bytes), start: std::mem::take(&mut self.start) }

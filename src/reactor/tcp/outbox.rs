@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 
 /// What a queued piece costs besides its bytes: its place in the queue and its
 /// share of the allocation behind it.
-const PIECE_COST: usize = 64;
+pub(crate) const PIECE_COST: usize = 64;
 /// Pieces handed to the kernel per `writev`.
 pub(crate) const PIECES_PER_WRITE: usize = 64;
 

@@ -181,6 +181,7 @@ impl Reactor {
             added = unread.append(&self.buffer[..count]);
             self.net.statistics.bytes_received += count as u64;
             self.net.ready.count_bytes(count);
+            self.net.memory.grew_in_a_vector(count);
         }
         if let Some(kept) = self.net.stream(handle).and_then(|stream| stream.kept.as_mut()) {
             kept.put_back(unread, 0, true);
@@ -234,6 +235,8 @@ impl Reactor {
         let mut yields = false;
         if is_kept || left > 0 || effects.messages > 0 {
             self.net.ready.count_messages(effects.messages);
+            // What is consumed may be in a session or a room now.
+            self.net.memory.grew_in_a_vector(bytes.len());
             yields = effects.yields && left > 0;
             self.keep_unread(&shown, &bytes[consumed..], consumed, yields);
         }

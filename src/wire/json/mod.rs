@@ -208,6 +208,11 @@ impl JsonStream {
         }
     }
 
+    /// The memory that an unfinished value takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.held.capacity()
+    }
+
     /// Whether the connection's first input was a chunk or a line.
     pub fn mode(&self) -> Mode {
         self.mode

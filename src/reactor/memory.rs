@@ -1,0 +1,155 @@
+//! The memory that peers make the daemon take, and what happens when it is used up.
+//!
+//! What can grow is not counted byte by byte. Whatever makes it grow says so, which is
+//! an upper bound; once that bound passes the budget, everything is counted anew. So
+//! nothing has to be said when memory is given back, and no count can drift away.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::{IpAddr, SocketAddr};
+
+use super::Reactor;
+use crate::reactor::tcp::stream::{State, Stream};
+use crate::service::CloseReason;
+use crate::service::ids::Handle;
+
+/// What a connection takes besides what it holds: its places in the tables, its session
+/// and its wake-ups.
+const CONNECTION: usize = 1024;
+
+/// The least that a vector of bytes takes.
+const SMALLEST_VECTOR: usize = 64;
+
+/// The budget, and what is known of its use.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// In bytes; 0 means that there is none.
+    budget: usize,
+    /// What connections held when it was last counted. Rooms are few, and are counted
+    /// each time.
+    counted: usize,
+    /// What has been added since, at the most.
+    grown: usize,
+}
+
+impl Memory {
+    /// So many bytes more are held for peers.
+    #[inline]
+    pub fn grew(&mut self, bytes: usize) {
+        self.grown += bytes;
+    }
+
+    /// So many bytes more are in a vector, which may have doubled its memory for them.
+    pub fn grew_in_a_vector(&mut self, bytes: usize) {
+        self.grew(2 * bytes + SMALLEST_VECTOR);
+    }
+
+    pub fn grew_by_a_connection(&mut self) {
+        self.grew(CONNECTION);
+    }
+
+    fn may_be_used_up(&self, by_rooms: usize) -> bool {
+        self.budget > 0 && self.counted + self.grown + by_rooms > self.budget
+    }
+
+    /// What connections hold cannot be more than this.
+    #[cfg(feature = "simulated")]
+    pub fn upper_bound(&self) -> usize {
+        self.counted + self.grown
+    }
+
+    #[cfg(feature = "simulated")]
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+}
+
+/// Whose connections are counted together: an address, but on loopback, where all have
+/// the same, each connection by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    Address(IpAddr),
+    Connection(SocketAddr),
+}
+
+impl Holder {
+    fn of(peer: SocketAddr) -> Holder {
+        if peer.ip().is_loopback() { Holder::Connection(peer) } else { Holder::Address(peer.ip()) }
+    }
+}
+
+impl Reactor {
+    /// Bounds the memory that peers can make the reactor hold, in bytes: input that is
+    /// left unread, output that is not taken, values that are unfinished, rooms and
+    /// tables. When it is used up, connections are cut off: of the address that holds
+    /// most the one that holds most, and so on. 0 means no bound.
+    pub fn set_memory_budget(&mut self, bytes: usize) {
+        self.net.memory.budget = bytes;
+    }
+
+    /// Cuts off who holds most, if the budget is used up.
+    pub(crate) fn keep_within_memory(&mut self) {
+        if self.net.memory.may_be_used_up(self.rooms.memory()) {
+            self.count_memory();
+        }
+    }
+
+    #[cold]
+    fn count_memory(&mut self) {
+        let mut used = self.memory_in_use();
+        let budget = self.net.memory.budget;
+        if used > budget {
+            // A little more than is needed, so that this is not asked for again at once.
+            let enough = budget - budget / 8;
+            for (handle, bytes) in self.largest_first(used - enough) {
+                self.close(handle, CloseReason::OutOfMemory);
+                used -= bytes;
+            }
+        }
+        self.net.memory.counted = used - self.rooms.memory();
+        self.net.memory.grown = 0;
+    }
+
+    /// What peers make it hold at this moment.
+    pub(crate) fn memory_in_use(&self) -> usize {
+        let connections: usize = self.net.streams().map(|(_, stream)| self.footprint(stream)).sum();
+        connections + self.rooms.memory()
+    }
+
+    fn footprint(&self, stream: &Stream) -> usize {
+        let service = self.hosts[stream.service].service.as_ref();
+        let session = service.map_or(0, |service| service.footprint(stream.session));
+        CONNECTION + stream.unsent() + stream.kept.as_ref().map_or(0, |kept| kept.memory()) + session
+    }
+
+    /// The connections to cut off to get so many bytes, and what each of them holds.
+    fn largest_first(&self, needed: usize) -> Vec<(Handle, usize)> {
+        let mut holders: BTreeMap<Holder, (usize, Vec<(usize, Handle)>)> = BTreeMap::new();
+        // One that lingers holds next to nothing, and a reset would destroy its answer.
+        let is_candidate = |stream: &Stream| !matches!(stream.state, State::Closed | State::Lingering);
+        for (handle, stream) in self.net.streams().filter(|(_, stream)| is_candidate(stream)) {
+            let bytes = self.footprint(stream);
+            let (total, connections) = holders.entry(Holder::of(stream.peer)).or_default();
+            *total += bytes;
+            connections.push((bytes, handle));
+        }
+        let mut heap: BinaryHeap<(usize, Holder)> =
+            holders.iter().map(|(holder, (total, _))| (*total, *holder)).collect();
+        for (_, connections) in holders.values_mut() {
+            connections.sort_by_key(|(bytes, handle)| (*bytes, handle.generation));
+        }
+        let (mut chosen, mut found) = (Vec::new(), 0);
+        while found < needed
+            && let Some((total, holder)) = heap.pop()
+        {
+            let Some((bytes, handle)) =
+                holders.get_mut(&holder).and_then(|(_, connections)| connections.pop())
+            else {
+                continue;
+            };
+            found += bytes;
+            chosen.push((handle, bytes));
+            heap.push((total - bytes, holder));
+        }
+        chosen
+    }
+}
