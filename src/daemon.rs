@@ -17,7 +17,7 @@ use onepoll::service::Bound;
 use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
-use crate::{Failure, logging, memory_limit, output, signals};
+use crate::{Failure, heap, logging, memory_limit, output, signals};
 
 /// Descriptors kept free for what is not a connection: files, sockets opened
 /// later, the spare one for turning clients away.
@@ -66,6 +66,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let memory = config.memory.unwrap_or_else(memory_limit::automatic);
     log::debug!("clients may take {} of memory", config::format_size(memory));
     reactor.set_memory_budget(memory);
+    reactor.give_memory_back_by(heap::give_back);
     let reachable = config::reachable(&config);
     let mut served = Vec::new();
     for service in config.services {

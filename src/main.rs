@@ -4,6 +4,7 @@
 
 mod client;
 mod daemon;
+mod heap;
 mod logging;
 mod memory_limit;
 mod output;

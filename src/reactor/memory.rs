@@ -9,12 +9,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Reactor;
 use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::time::timers::SECOND;
 use crate::service::CloseReason;
 use crate::service::ids::Handle;
 
 /// What a connection takes besides what it holds: its places in the tables, its session
 /// and its wake-ups.
 const CONNECTION: usize = 1024;
+
+/// Growth that is worth giving back, in bytes.
+const WORTH_GIVING_BACK: usize = 4 << 20;
+/// How long after the growth the memory is given back.
+const GIVE_BACK_AFTER: u64 = 5 * SECOND;
 
 /// The least that a vector of bytes takes.
 const SMALLEST_VECTOR: usize = 64;
@@ -29,6 +35,12 @@ pub(crate) struct Memory {
     counted: usize,
     /// What has been added since, at the most.
     grown: usize,
+    /// What that was at the end of the last turn.
+    looked_at: usize,
+    /// Gives free memory back to the system.
+    give_back: Option<fn()>,
+    grown_since_given_back: usize,
+    pub give_back_at: Option<u64>,
 }
 
 impl Memory {
@@ -36,6 +48,7 @@ impl Memory {
     #[inline]
     pub fn grew(&mut self, bytes: usize) {
         self.grown += bytes;
+        self.grown_since_given_back += bytes;
     }
 
     /// So many bytes more are in a vector, which may have doubled its memory for them.
@@ -45,6 +58,12 @@ impl Memory {
 
     pub fn grew_by_a_connection(&mut self) {
         self.grew(CONNECTION);
+    }
+
+    fn is_worth_giving_back(&self) -> bool {
+        self.give_back.is_some()
+            && self.give_back_at.is_none()
+            && self.grown_since_given_back >= WORTH_GIVING_BACK
     }
 
     fn may_be_used_up(&self, by_rooms: usize) -> bool {
@@ -86,10 +105,40 @@ impl Reactor {
         self.net.memory.budget = bytes;
     }
 
+    /// Calls this some seconds after much memory was used and is free again. The
+    /// allocator keeps what is free for itself unless it is asked (malloc_trim(3)).
+    pub fn give_memory_back_by(&mut self, give_back: fn()) {
+        self.net.memory.give_back = Some(give_back);
+    }
+
     /// Cuts off who holds most, if the budget is used up.
+    #[inline]
     pub(crate) fn keep_within_memory(&mut self) {
+        if self.net.memory.give_back_at.is_some_and(|at| at <= self.net.now) {
+            self.give_memory_back();
+        }
+        let memory = &mut self.net.memory;
+        if memory.looked_at == memory.grown {
+            return;
+        }
+        memory.looked_at = memory.grown;
+        if memory.is_worth_giving_back() {
+            memory.give_back_at = Some(self.net.now + GIVE_BACK_AFTER);
+        }
         if self.net.memory.may_be_used_up(self.rooms.memory()) {
             self.count_memory();
+        }
+    }
+
+    /// Gives memory back, once peers hold little of it again.
+    #[cold]
+    fn give_memory_back(&mut self) {
+        if self.memory_in_use() >= WORTH_GIVING_BACK {
+            self.net.memory.give_back_at = Some(self.net.now + GIVE_BACK_AFTER);
+        } else if let Some(give_back) = self.net.memory.give_back {
+            give_back();
+            self.net.memory.grown_since_given_back = 0;
+            self.net.memory.give_back_at = None;
         }
     }
 
@@ -107,6 +156,7 @@ impl Reactor {
         }
         self.net.memory.counted = used - self.rooms.memory();
         self.net.memory.grown = 0;
+        self.net.memory.looked_at = 0;
     }
 
     /// What peers make it hold at this moment.

@@ -311,7 +311,13 @@ impl Reactor {
     }
 
     fn next_wake(&self) -> Option<u64> {
-        [self.net.timers.next(), self.conversations.sweep_at].into_iter().flatten().min()
+        let mut next = self.net.timers.next();
+        for at in [self.conversations.sweep_at, self.net.memory.give_back_at].into_iter().flatten() {
+            if next.is_none_or(|before| at < before) {
+                next = Some(at);
+            }
+        }
+        next
     }
 
     /// What [`Context::system_time`](crate::service::Context::system_time) says
