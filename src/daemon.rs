@@ -89,6 +89,9 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
         return Err(Failure::at_run_time("nothing is left to serve"));
     }
     log_table(&served, &reachable);
+    // From here on peers cause lines.
+    logging::queue_lines()
+        .map_err(|error| Failure::at_run_time(format!("the log's thread cannot be started: {error}")))?;
     if arguments.announce {
         let failed = |error| Failure::at_run_time(format!("the announcement cannot be written: {error}"));
         output::print(&announcement(&served)).map_err(failed)?;

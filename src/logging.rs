@@ -1,11 +1,15 @@
 //! The log on standard error: which lines are written, and what one looks like.
 
 use std::env::{self, VarError};
+use std::fmt;
 use std::io::{self, Write};
 
+use anstream::{AutoStream, ColorChoice};
 use env_logger::fmt::Formatter;
+use env_logger::fmt::style::{AnsiColor, Style};
+use env_logger::{Target, WriteStyle};
 use jiff::Zoned;
-use log::{LevelFilter, Record};
+use log::{Level, LevelFilter, Record};
 
 use crate::output;
 
@@ -17,7 +21,7 @@ const SOURCES: [&str; 2] = ["onepoll", "mio"];
 /// silence everything else.
 pub fn start(level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
-    builder.parse_write_style(&env::var("RUST_LOG_STYLE").unwrap_or_default());
+    builder.target(Target::Pipe(Box::new(output::Aside))).write_style(write_style());
     match wanted() {
         Ok(Some(filters)) => builder.parse_filters(&filters),
         Ok(None) => builder.filter_level(level),
@@ -27,7 +31,36 @@ pub fn start(level: LevelFilter) {
             builder.filter_level(level)
         }
     };
-    builder.format(write_line).init();
+    builder.format(write_record).init();
+}
+
+/// From now on nobody waits until a line is written, see [`output::queue_stderr`].
+///
+/// # Errors
+/// If the system gives no thread for it.
+pub fn queue_lines() -> io::Result<()> {
+    let style = match write_style() {
+        WriteStyle::Never => Style::new(),
+        WriteStyle::Auto | WriteStyle::Always => AnsiColor::Yellow.on_default(),
+    };
+    output::queue_stderr(move |dropped| {
+        let mut line = Vec::new();
+        let sentence =
+            format_args!("{dropped} lines of the log are missing here: standard error was not read");
+        // A vector takes everything.
+        let _ = write_line(&mut line, Level::Warn, style, &sentence);
+        String::from_utf8_lossy(&line).into_owned()
+    })
+}
+
+/// Whether lines are coloured: as RUST_LOG_STYLE says, or else on a terminal.
+fn write_style() -> WriteStyle {
+    match env::var("RUST_LOG_STYLE").as_deref() {
+        Ok("always") => WriteStyle::Always,
+        Ok("never") => WriteStyle::Never,
+        _ if AutoStream::choice(&io::stderr()) == ColorChoice::Never => WriteStyle::Never,
+        _ => WriteStyle::Always,
+    }
 }
 
 /// What RUST_LOG asks for; `None` if it asks for nothing.
@@ -73,11 +106,15 @@ fn is_level(word: &str) -> bool {
     word.parse::<LevelFilter>().is_ok()
 }
 
+fn write_record(to: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let style = to.default_level_style(record.level());
+    write_line(to, record.level(), style, record.args())
+}
+
 /// Writes a line with the local time in the format of RFC 3339, to the millisecond.
-fn write_line(to: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+fn write_line(to: &mut impl Write, level: Level, style: Style, text: &fmt::Arguments<'_>) -> io::Result<()> {
     let time = Zoned::now();
-    let (level, style) = (record.level(), to.default_level_style(record.level()));
-    writeln!(to, "[{} {style}{level:<5}{style:#}] {}", time.strftime("%FT%T%.3f%:z"), record.args())
+    writeln!(to, "[{} {style}{level:<5}{style:#}] {text}", time.strftime("%FT%T%.3f%:z"))
 }
 
 #[cfg(test)]

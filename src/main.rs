@@ -15,6 +15,7 @@ use std::env;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -81,8 +82,15 @@ impl Failure {
     }
 }
 
+/// How long a panic waits until it is logged. The process may abort right after it, and
+/// the loop may have to go on.
+const PANIC_FLUSH: Duration = Duration::from_millis(100);
+
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(|info| log::error!("this is a bug in onepoll, please report it: {info}")));
+    panic::set_hook(Box::new(|info| {
+        log::error!("this is a bug in onepoll, please report it: {info}");
+        output::flush_within(PANIC_FLUSH);
+    }));
     let outcome = match parse().command {
         Command::Serve(arguments) => daemon::serve(&arguments),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
@@ -91,13 +99,15 @@ fn main() -> ExitCode {
         Command::Stress(command) => stress::run(*command),
         Command::Client(command) => client::run(command).map_err(Failure::at_run_time),
     };
-    match outcome {
+    let status = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::remark(&failure.sentence);
             ExitCode::from(failure.status)
         }
-    }
+    };
+    output::flush();
+    status
 }
 
 /// Reads the command line. Whatever is wrong with it, the usage of the command is shown

@@ -2,8 +2,10 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
 use std::net::UdpSocket;
+use std::process::Command;
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use support::{Daemon, PATIENCE, config_file, connect, read_exactly, udp};
@@ -139,4 +141,47 @@ fn a_group_that_cannot_be_joined_leaves_the_rest_served() {
     (&client).write_all(b"x").unwrap();
     assert_eq!(read_exactly(&client, 1), b"x");
     assert!(daemon.addresses("multicast", "udp").is_empty());
+}
+
+/// Standard error that nobody reads, filled by the log.
+fn with_unread_log(arguments: &[&str]) -> (Daemon, PipeReader) {
+    let (reader, writer) = pipe().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+    command.args(["serve", "--announce"]).args(arguments).env("RUST_LOG", "debug").stderr(writer);
+    (Daemon::spawn(command), reader)
+}
+
+#[test]
+fn a_log_that_nobody_reads_delays_nobody_and_sigterm_ends_the_daemon() {
+    let (mut daemon, reader) = with_unread_log(ECHO);
+    // Over 2 MiB of lines at two per connection: more than the queue and the pipe take.
+    for _ in 0..15_000 {
+        drop(connect(daemon.tcp("echo")));
+    }
+    let client = connect(daemon.tcp("echo"));
+    (&client).write_all("안녕".as_bytes()).unwrap();
+    assert_eq!(read_exactly(&client, "안녕".len()), "안녕".as_bytes());
+    let told = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().0.code(), Some(0));
+    assert!(told.elapsed() < PATIENCE, "the log is flushed within a bound");
+    drop(reader);
+}
+
+#[test]
+fn lines_that_were_dropped_are_counted_in_the_log_and_the_end_is_flushed() {
+    let (mut daemon, reader) = with_unread_log(ECHO);
+    for _ in 0..15_000 {
+        drop(connect(daemon.tcp("echo")));
+    }
+    let client = connect(daemon.tcp("echo"));
+    (&client).write_all(b"x").unwrap();
+    assert_eq!(read_exactly(&client, 1), b"x");
+    let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
+    let report = lines.by_ref().find(|line| line.contains("WARN")).unwrap();
+    let count = report.split_once("] ").unwrap().1.split_once(" lines of the log are missing here");
+    assert!(count.unwrap().0.parse::<u64>().unwrap() > 0, "{report}");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(lines.last().map(|line| line.ends_with("] ended")), Some(true));
+    assert_eq!(daemon.wait().0.code(), Some(0));
 }
