@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use onepoll::reactor::{ConnectionId, DatagramSpec, SocketId, SocketOptions, Transport};
@@ -39,7 +39,7 @@ pub struct ServerArgs {
     /// Ask over UDP instead of TCP
     #[arg(long)]
     pub udp: bool,
-    /// How long to wait for an answer, 0 for no limit (default 3s over UDP, 10s over TCP)
+    /// How long an answer may take to its last byte, 0 for no limit (default 3s over UDP, 10s over TCP)
     #[arg(long, value_parser = parse_timeout)]
     pub timeout: Option<Timeout>,
     /// The server; an IPv6 address needs brackets, as in [::1]:3333
@@ -74,7 +74,7 @@ pub struct Question {
     pub expects: fn(message: &[u8]) -> Expected,
     /// Ask over UDP instead of TCP.
     pub udp: bool,
-    /// How long to wait for an answer; the transport's default if `None`.
+    /// How long an answer may take to its last byte; the transport's default if `None`.
     pub timeout: Option<Timeout>,
     /// The server.
     pub target: Target,
@@ -98,6 +98,7 @@ pub fn ask(question: Question) -> Result<(), ClientError> {
         reached: false,
         answers: 0,
         asked: None,
+        answer_by: None,
         prompt: Prompt::default(),
     };
     run_service("client", client, SocketOptions::default())
@@ -118,6 +119,8 @@ struct Ask {
     answers: u64,
     /// The message that is waiting for its answer.
     asked: Option<Asked>,
+    /// When its answer has to be complete.
+    answer_by: Option<Instant>,
     prompt: Prompt,
 }
 
@@ -189,12 +192,14 @@ impl Ask {
             (Link::Socket(socket), Some(server)) => cx.send_to(socket, server, &asked.message),
             _ => return,
         }
-        self.wait(self.timeout.limit(), cx);
+        self.answer_by = self.timeout.limit().map(|limit| cx.now() + limit);
+        self.wait_for_the_end(cx);
     }
 
-    fn wait(&self, limit: Option<Duration>, cx: &mut Context<'_>) {
-        match limit {
-            Some(limit) => cx.set_tick(cx.now() + limit),
+    /// Waits for the rest of an answer that shows where it ends.
+    fn wait_for_the_end(&self, cx: &mut Context<'_>) {
+        match self.answer_by {
+            Some(at) => cx.set_tick(at),
             None => cx.clear_tick(),
         }
     }
@@ -205,10 +210,15 @@ impl Ask {
         asked.hear(bytes);
         if asked.answer.len() > LONGEST_ANSWER {
             cx.fail(format!("{} does not stop answering: over {LONGEST_ANSWER} bytes", self.route));
-        } else if asked.is_whole() {
+        } else if asked.is_whole() || asked.is_wrong() {
             self.conclude(cx);
+        } else if asked.must_go_on() {
+            self.wait_for_the_end(cx);
+        } else if self.answer_by.is_some_and(|at| at <= cx.now()) {
+            self.out_of_time(cx);
         } else if !asked.answer.is_empty() {
-            self.wait(Some(QUIET), cx);
+            // The silence may last beyond the deadline; no byte after that counts.
+            cx.set_tick(cx.now() + QUIET);
         }
     }
 
@@ -225,7 +235,7 @@ impl Ask {
         }
     }
 
-    /// The answer is complete: prints it and goes on.
+    /// The answer is complete, or wrong already: prints it and goes on.
     fn conclude(&mut self, cx: &mut Context<'_>) {
         let Some(asked) = self.asked.take() else { return };
         self.answers += 1;
@@ -248,6 +258,19 @@ impl Ask {
             let came = counted(asked.answer.len(), "byte");
             cx.fail(format!("{} {why} after {came} of its answer, which may be cut", self.route));
         }
+    }
+
+    /// The answer is not complete, and it should be by now.
+    fn out_of_time(&mut self, cx: &mut Context<'_>) {
+        let timeout = self.timeout;
+        if self.asked.as_ref().is_some_and(|asked| !asked.answer.is_empty()) {
+            return self.give_up(&format!("was not done within {timeout}"), cx);
+        }
+        let transport = if self.transport == Transport::Tcp { "TCP" } else { "UDP" };
+        cx.fail(format!(
+            "no answer from {} within {timeout}: check that it is the {transport} port of such a server",
+            self.route
+        ));
     }
 
     /// The connection ended, in order if there is no `cause`.
@@ -332,22 +355,11 @@ impl Service for Ask {
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
-        let timeout = self.timeout;
-        let transport = if self.transport == Transport::Tcp { "TCP" } else { "UDP" };
-        let Some(asked) = &mut self.asked else { return };
-        if asked.answer.is_empty() {
-            return cx.fail(format!(
-                "no answer from {} within {timeout}: check that it is the {transport} port of such a server",
-                self.route
-            ));
-        }
-        let was_quiet = std::mem::replace(&mut asked.was_quiet, true);
-        if !asked.must_go_on() {
-            self.conclude(cx);
-        } else if was_quiet {
-            self.give_up(&format!("was silent for {timeout}"), cx);
+        let Some(asked) = &self.asked else { return };
+        if asked.answer.is_empty() || asked.must_go_on() {
+            self.out_of_time(cx);
         } else {
-            self.wait(timeout.limit(), cx);
+            self.conclude(cx);
         }
     }
 

@@ -15,14 +15,12 @@ const LONGEST_EXCERPT: usize = 40;
 
 /// A message that was sent, and what has come back so far.
 ///
-/// Pass what comes to [`hear`](Asked::hear). Ask [`is_whole`](Asked::is_whole) after each
-/// piece, [`must_go_on`](Asked::must_go_on) after a silence, and for the
-/// [`flaw`](Asked::flaw) at the end.
+/// Pass what comes to [`hear`](Asked::hear). After each piece, ask whether the answer
+/// [is whole](Asked::is_whole), [is wrong](Asked::is_wrong) already, or
+/// [must go on](Asked::must_go_on), and for the [`flaw`](Asked::flaw) at the end.
 pub struct Asked {
     pub message: Vec<u8>,
     pub answer: Vec<u8>,
-    /// Whether no byte of the answer came for a while.
-    pub was_quiet: bool,
     /// Whether it was sent twice, since the server had closed meanwhile.
     pub again: bool,
     expected: Expected,
@@ -80,12 +78,11 @@ impl Expected {
 impl Asked {
     /// A message that has not been answered yet.
     pub fn new(message: Vec<u8>, expected: Expected) -> Asked {
-        Asked { message, answer: Vec::new(), was_quiet: false, again: false, expected }
+        Asked { message, answer: Vec::new(), again: false, expected }
     }
 
     /// Takes a piece of the answer.
     pub fn hear(&mut self, mut bytes: &[u8]) {
-        self.was_quiet = false;
         if self.answer.is_empty() && matches!(self.expected, Expected::Word(_) | Expected::Json(_)) {
             // A line end that comes late belongs to the previous answer.
             bytes = bytes.trim_ascii_start();
@@ -117,6 +114,26 @@ impl Asked {
         }
     }
 
+    /// Whether the answer is wrong, whatever else may come. The word for another number is
+    /// heard to its end, so that it can be quoted.
+    pub fn is_wrong(&self) -> bool {
+        match &self.expected {
+            Expected::Same => !self.message.starts_with(&self.answer),
+            Expected::Upper(expected) => !self.may_become(expected),
+            Expected::Word(_) => !NUMBER_ANSWERS.iter().any(|known| self.may_become(known.as_bytes())),
+            Expected::Json(json) => json.found == Found::NoJson,
+            Expected::Anything => false,
+        }
+    }
+
+    /// Whether the answer can still turn out to be this, with or without a line end.
+    fn may_become(&self, expected: &[u8]) -> bool {
+        match self.answer.strip_prefix(expected) {
+            Some(rest) => b"\r\n".starts_with(rest) || rest == b"\n",
+            None => expected.starts_with(&self.answer),
+        }
+    }
+
     /// Whether the answer is certainly incomplete, however long the server is silent.
     pub fn must_go_on(&self) -> bool {
         match &self.expected {
@@ -140,7 +157,7 @@ impl Asked {
         let answer = strip_line_end(&self.answer);
         match &self.expected {
             Expected::Same if self.answer != self.message => Some(format!(
-                "sent {came} that differ from the {} it was sent: it is not an echo server",
+                "sent {came} back, different from the {} it was sent: it is not an echo server",
                 counted(self.message.len(), "byte")
             )),
             Expected::Upper(expected) if self.answer != *expected && answer != expected.as_slice() => {
@@ -163,11 +180,9 @@ impl Asked {
     }
 
     fn upper_flaw(&self, expected: &[u8]) -> String {
-        let came = String::from_utf8_lossy(&self.answer).chars().count();
-        let sent = self.message.utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum();
-        // Upper-casing never makes a text shorter in characters.
-        if is_beginning(&self.answer, expected) || came < sent {
-            let came = counted(came, "character");
+        if is_beginning(&self.answer, expected) || lacks_some(&self.answer, expected) {
+            let came = counted(String::from_utf8_lossy(&self.answer).chars().count(), "character");
+            let sent: usize = self.message.utf8_chunks().map(|chunk| chunk.valid().chars().count()).sum();
             format!("answered {came} to {sent}, so that some are missing: send shorter messages")
         } else {
             format!(
@@ -186,6 +201,13 @@ fn excerpt(text: &[u8]) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
+}
+
+/// Whether the answer has only characters of `all`, in their order.
+fn lacks_some(answer: &[u8], all: &[u8]) -> bool {
+    let all = String::from_utf8_lossy(all);
+    let mut all = all.chars();
+    String::from_utf8_lossy(answer).chars().all(|character| all.any(|other| other == character))
 }
 
 /// Whether `answer` is the beginning of `all`, but not all of it.
@@ -244,11 +266,11 @@ mod tests {
         // ı and ſ take two bytes, I and S one.
         assert_eq!(flaw("ıſ", b"IS"), None);
         assert_eq!(flaw("a", b"A\n"), None, "a line end is forgiven");
-        for cut in ["STRASS".as_bytes(), b"STRA", b"stra", "가".as_bytes()] {
+        for cut in ["STRASS".as_bytes(), b"STRA", b"SE"] {
             assert!(flaw("straße", cut).unwrap().contains("missing"), "{cut:?}");
         }
         assert!(flaw("안녕", &"안녕".as_bytes()[..5]).unwrap().contains("missing"));
-        for wrong in ["straße", "STRAßE", "STRASSE!", "안녕하세요 여러분"] {
+        for wrong in ["straße", "STRAßE", "STRASSE!", "안녕하세요 여러분", "stra", "가"] {
             let said = flaw("straße", wrong.as_bytes()).unwrap();
             assert!(said.contains(&format!("{wrong:?}")) && said.contains("\"STRASSE\" is right"), "{said}");
         }
@@ -313,7 +335,38 @@ mod tests {
         assert_eq!(asked(Question::Echo, "\na", "\na").answer, b"\na");
     }
 
+    #[test]
+    fn an_answer_is_wrong_at_the_first_byte_that_cannot_belong_to_it() {
+        for (question, message, right, wrong) in [
+            (Question::Echo, "안녕", "안", "안녕!"),
+            (Question::Echo, "hi", "h", "x"),
+            (Question::Upper, "straße", "STRASSE\r", "STRASSE\rx"),
+            (Question::Upper, "hi", "", "h"),
+            (Question::Number, "7", "seve", "sevel"),
+            (Question::Number, "7", "Try again\r\n", "Try again\n\n"),
+            (Question::Number, "7", "six", "일"),
+            (Question::Json, "[]", "[1, 2", "[1, ]"),
+            (Question::Json, "[]", "1", "x"),
+        ] {
+            assert!(!asked(question, message, right).is_wrong(), "{right:?}");
+            let wrong = asked(question, message, wrong);
+            assert!(wrong.is_wrong() && wrong.flaw().is_some(), "{:?}", wrong.answer);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_wrong_already_has_a_flaw_and_does_not_have_to_go_on(
+            message in "[0-9a-cß ]{0,3}",
+            answer in "[a-c0-9ST\\[\\]onetr\n]{1,5}",
+        ) {
+            for question in [Question::Echo, Question::Upper, Question::Number, Question::Json] {
+                let asked = asked(question, &message, &answer);
+                prop_assert!(!asked.is_wrong() || asked.flaw().is_some() && !asked.must_go_on());
+                prop_assert!(!asked.is_wrong() || !asked.is_whole());
+            }
+        }
+
         #[test]
         fn a_json_answer_is_whole_at_its_last_byte_at_any_split(text in "\\{\"[가a]{1,3}\": \\[[1-9]{1,3}\\]\\}") {
             let mut asked = new(Question::Json, b"[]");

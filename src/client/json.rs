@@ -24,7 +24,7 @@ use super::{ClientError, Run, Timeout, parse_timeout};
 pub struct Json {
     // A server that waits for the rest of a value complains after 10 s; that has to
     // come first.
-    /// How long to wait for an answer, 0 for no limit
+    /// How long an answer may take to its last byte, 0 for no limit
     #[arg(long, value_parser = parse_timeout, default_value = "15s")]
     timeout: Timeout,
     /// The server; an IPv6 address needs brackets, as in [::1]:9000

@@ -4,9 +4,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::stage::{Live, answering, ask, echo, free_port, onepoll, recv, tcp_server, udp_server};
+use super::support::PATIENCE;
 
 fn nobody() -> String {
     format!("127.0.0.1:{}", free_port())
@@ -41,7 +43,67 @@ fn half_an_answer_is_printed_and_reported() {
     let (server, _) = answering(|_| b"[1, 2".to_vec());
     let ended = ask(&["json", "--timeout", "200ms", &server.to_string(), "[]"]);
     assert_eq!(ended.out, "[1, 2\n");
-    ended.failed_saying(&["silent", "5 bytes"]);
+    ended.failed_saying(&["was not done within 200ms", "5 bytes"]);
+}
+
+/// Sends a text to each client over and over, one byte per 20 ms.
+fn dripping(text: &'static [u8]) -> String {
+    let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+        for byte in text.iter().cycle() {
+            if connection.write_all(&[*byte]).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    server.to_string()
+}
+
+#[test]
+fn the_timeout_bounds_the_whole_answer_however_slowly_it_comes() {
+    let long = "x".repeat(100_000);
+    for (command, text, message) in [
+        ("echo", &b"x"[..], Some(long.as_str())),
+        ("upper", b"X", Some(&long)),
+        ("json", b"[", Some("[]")),
+        ("json", b"1", Some("1")),
+        ("time", b"x", None),
+    ] {
+        let server = dripping(text);
+        let mut arguments = vec![command, "--timeout", "500ms", &server];
+        arguments.extend(message);
+        let started = Instant::now();
+        let ended = ask(&arguments);
+        assert!(started.elapsed() < PATIENCE / 2, "{command}: {:?}", started.elapsed());
+        assert!(!ended.out.trim_end().is_empty(), "{command} shows what came");
+        ended.failed_saying(&[&server, "was not done within 500ms", "may be cut"]);
+    }
+    // White space does not begin an answer.
+    let server = dripping(b"\n");
+    ask(&["number", "--timeout", "500ms", &server, "7"]).failed_saying(&["no answer", "500ms"]);
+}
+
+#[test]
+fn an_answer_that_is_already_wrong_ends_the_client_at_once() {
+    for (command, message, said) in [
+        ("echo", "hi", "not an echo server"),
+        ("upper", "hi", "not an upper server"),
+        ("number", "7", "not a number server"),
+        ("json", "[]", "not a json server"),
+    ] {
+        let server = dripping(b"x");
+        // Without a limit, only the first byte can end it.
+        ask(&[command, "--timeout", "0", &server, message]).failed_saying(&[&server, said]);
+    }
+}
+
+#[test]
+fn an_answer_in_time_is_whole_although_the_silence_after_it_is_longer_than_the_timeout() {
+    let (server, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
+        connection.write_all("지금".as_bytes()).unwrap();
+        recv(&mut connection);
+    });
+    ask(&["time", "--timeout", "190ms", &server.to_string()]).printed(&["지금"]);
 }
 
 #[test]
