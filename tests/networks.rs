@@ -8,14 +8,14 @@ mod support;
 mod trials;
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 use network::{in_namespace, ip};
 use onepoll::services::CATALOG;
 use socket2::SockRef;
-use support::{Daemon, PATIENCE, connect, read_exactly};
+use support::{Daemon, PATIENCE, config_file, connect, read_exactly, read_line};
 use trials::trial;
 
 const LAN: [&str; 2] = ["lan", "192.0.2.10/24"];
@@ -26,7 +26,7 @@ const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 255), 5005);
 const EVERYWHERE: &[&str] = &["--bind", "0.0.0.0"];
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 7] = [
+    let tests: [(&str, fn()); 8] = [
         ("without_a_default_route_every_service_is_served", lan_without_default_route),
         ("a_beacon_reaches_each_of_two_networks", beacon_on_two_networks),
         ("a_group_is_heard_on_each_of_two_networks_and_on_loopback", group_on_two_networks),
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         ("with_loopback_alone_every_service_is_served", loopback_alone),
         ("with_no_interface_up_all_but_the_group_is_served", no_interface),
         ("a_beacon_finds_a_network_that_comes_later", network_that_comes_later),
+        ("one_address_of_the_network_has_a_quarter_of_the_connections", quarter_for_one_address),
     ];
     if let Some(ended) = network::run_again_as_root() {
         return ended;
@@ -178,4 +179,24 @@ fn network_that_comes_later() {
     attach(LAN);
     let (message, by) = receive(&listener("192.0.2.255", BEACON_PORT));
     assert_eq!((message.as_str(), by.ip().to_string().as_str()), ("broadcast message", "192.0.2.10"));
+}
+
+fn quarter_for_one_address() {
+    ip("link set lo up");
+    attach(LAN);
+    let config = config_file(
+        "quarter",
+        "bind = \"0.0.0.0\"\n[limits]\nconnections = 8\n[services.number]\ntcp = 2500\n",
+    );
+    let _daemon = Daemon::start(&["--config", &config]);
+    let word = |client: &TcpStream| {
+        (&mut &*client).write_all(b"7\n").unwrap();
+        read_line(client)
+    };
+    let connect_to = |address: &str| connect(SocketAddr::new(address.parse().unwrap(), 2500));
+    let two = [connect_to("192.0.2.10"), connect_to("192.0.2.10")];
+    assert!(two.iter().all(|client| word(client) == "seven\n"));
+    assert_eq!(read_line(&connect_to("192.0.2.10")), "too many connections from your address are open\n");
+    let others: Vec<_> = (0..6).map(|_| connect_to("127.0.0.1")).collect();
+    assert!(others.iter().all(|client| word(client) == "seven\n"));
 }

@@ -204,7 +204,7 @@ fn who_leaves_too_much_unread_hears_so() {
 fn who_finds_no_place_hears_so_and_is_counted() {
     for limits in [
         Limits { connections: 1, ..Limits::default() },
-        Limits { connections_per_peer: 1, ..Limits::default() },
+        Limits { connections_per_peer: Some(1), ..Limits::default() },
     ] {
         let words = match limits.connections {
             1 => "too many connections are open, try again later\n",

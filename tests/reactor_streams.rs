@@ -445,7 +445,7 @@ fn limits_on_connections_turn_clients_away_and_let_them_back_in() {
 
 #[test]
 fn one_address_cannot_take_every_slot() {
-    let limits = Limits { connections_per_peer: 1, ..Limits::default() };
+    let limits = Limits { connections_per_peer: Some(1), ..Limits::default() };
     let running = Running::start(|reactor| host_with(reactor, Stubborn, limits));
     let _first = connect(running.made);
     let second = connect(running.made);

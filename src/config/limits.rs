@@ -20,11 +20,13 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
     Setting {
         key: Key {
             name: "connections_per_peer",
-            value: Value::Default("0"),
-            about: "Connections open at once from one IP address.",
+            value: Value::Sample("100"),
+            about: "Connections open at once from one IP address. If unset: a quarter of `connections`, \
+                    the service's and the whole daemon's, and no limit for peers on loopback. If set, \
+                    it applies to those too, and in each service by itself.",
         },
         only: None,
-        set: |limits, value| store(&mut limits.connections_per_peer, values::count(value)),
+        set: |limits, value| store(&mut limits.connections_per_peer, values::count(value).map(Some)),
     },
     Setting {
         key: Key {

@@ -273,7 +273,7 @@ fn a_service_inherits_what_it_does_not_set() {
 
     assert_eq!((zebra.name.as_str(), zebra.kind.name), ("zebra", "chat"));
     assert_eq!((zebra.plan.tcp, udp(zebra)), (Some("127.0.0.2:1".parse().unwrap()), None));
-    assert_eq!((zebra.limits.connections, zebra.limits.connections_per_peer), (5, 3));
+    assert_eq!((zebra.limits.connections, zebra.limits.connections_per_peer), (5, Some(3)));
     assert_eq!(zebra.limits.idle_timeout, Some(Duration::from_millis(1500)));
     assert_eq!(zebra.limits.messages_per_second, Rate::OFF);
     assert_eq!(zebra.limits.datagrams_per_second, Rate::per_second(7));

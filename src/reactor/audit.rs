@@ -109,13 +109,18 @@ fn everything_adds_up(reactor: &Reactor) -> Result<(), String> {
     if sessions + without_service != open + unmade {
         return Err(format!("{sessions} sessions for {open} connections and {unmade} that were not made"));
     }
-    let mut per_peer: HashMap<(ServiceId, IpAddr), usize> = HashMap::new();
+    let mut here: HashMap<(ServiceId, IpAddr), usize> = HashMap::new();
+    let mut anywhere: HashMap<IpAddr, usize> = HashMap::new();
     for (_, stream) in reactor.net.streams().filter(|(_, stream)| stream.counted_peer) {
-        *per_peer.entry((stream.service, stream.peer.ip())).or_default() += 1;
+        *here.entry((stream.service, stream.peer.ip())).or_default() += 1;
+        *anywhere.entry(stream.peer.ip()).or_default() += 1;
     }
-    let counted: usize = reactor.hosts.iter().map(|slot| slot.per_peer.len()).sum();
-    if counted != per_peer.len() {
-        return Err(format!("{counted} addresses are counted, {} have connections", per_peer.len()));
+    let addresses: usize = reactor.hosts.iter().map(|slot| slot.per_peer.counts().len()).sum();
+    let is_right = |((service, address), count): (&(ServiceId, IpAddr), &usize)| {
+        reactor.hosts[*service].per_peer.count(*address) == *count
+    };
+    if addresses != here.len() || !here.iter().all(is_right) || *reactor.per_peer.counts() != anywhere {
+        return Err(format!("{addresses} addresses are counted, {} have connections: {here:?}", here.len()));
     }
     Ok(())
 }

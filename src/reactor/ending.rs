@@ -261,13 +261,9 @@ impl Reactor {
             let slot = &mut self.hosts[service];
             slot.connections -= 1;
             self.net.statistics.connections -= 1;
-            if stream.counted_peer
-                && let Some(count) = slot.per_peer.get_mut(&peer.ip())
-            {
-                *count -= 1;
-                if *count == 0 {
-                    slot.per_peer.remove(&peer.ip());
-                }
+            if stream.counted_peer {
+                slot.per_peer.remove(peer.ip());
+                self.per_peer.remove(peer.ip());
             }
             drop(stream);
             self.retry_listeners();

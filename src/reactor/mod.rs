@@ -13,6 +13,7 @@ mod keyboard;
 mod memory;
 mod net;
 mod notices;
+mod per_address;
 mod readiness;
 mod ready;
 mod signals;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 use dispatch::calls::Pending;
 use dispatch::host::Hosts;
 use net::Net;
+use per_address::PerAddress;
 use tcp::listener;
 use time::alarm::Alarm;
 use time::timers::Wake;
@@ -93,6 +95,8 @@ pub struct Reactor {
     /// buffer for more.
     longest_input: usize,
     max_connections: usize,
+    /// Counted only where a limit needs it.
+    per_peer: PerAddress,
     start: Instant,
     /// The time of this turn.
     now: Instant,
@@ -184,6 +188,7 @@ impl Reactor {
             buffer: vec![0; READ_BUFFER],
             longest_input: READ_BUFFER - 1,
             max_connections: 0,
+            per_peer: PerAddress::default(),
             start,
             now: start,
             ends_now: false,
@@ -192,7 +197,9 @@ impl Reactor {
         })
     }
 
-    /// Limits the connections of all services together; 0 means no limit.
+    /// Limits the connections of all services together; 0 means no limit. One address other
+    /// than loopback may have a quarter of them, unless a service
+    /// [says otherwise](Limits::connections_per_peer).
     pub fn set_max_connections(&mut self, connections: usize) {
         self.max_connections = connections;
     }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 /// Bounds on what connections and peers may use. Every service has its own
-/// copy; `None`, or 0 for a count or a size, turns a limit off.
+/// copy; `None`, or 0 for a count or a size, turns a limit off, unless it says otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Connections open at once. One more is turned away.
     pub connections: usize,
-    /// Connections open at once from one IP address. One more is turned away.
-    pub connections_per_peer: usize,
+    /// Connections open at once from one IP address. One more is turned away. If it is
+    /// `None`, an address other than loopback may have a quarter of the service's
+    /// `connections`, and in all services together a quarter of the reactor's.
+    pub connections_per_peer: Option<usize>,
     /// How long a connection that the service asked for may take to be established.
     pub connect_timeout: Option<Duration>,
     /// A connection that neither sent nor took a byte for this long is closed.
@@ -43,7 +45,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 0,
-            connections_per_peer: 0,
+            connections_per_peer: None,
             connect_timeout: Some(Duration::from_secs(10)),
             idle_timeout: Some(Duration::from_secs(30 * 60)),
             message_timeout: Some(Duration::from_secs(10)),

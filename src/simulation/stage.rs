@@ -95,7 +95,7 @@ impl Stage {
         let line_length = limits.line_length;
         let is_undisturbed = memory == 0
             && limits.connections == 0
-            && limits.connections_per_peer == 0
+            && limits.connections_per_peer == Some(0)
             && nature.descriptors > 1_000
             && faults.accept == 0
             && limits.idle_timeout.is_none_or(|limit| limit > Duration::from_secs(60))

@@ -56,6 +56,7 @@ fn a_key_is_only_shown_where_its_default_has_no_text() {
     let (_, shown) = keys_of_the_example();
     let shown: Vec<_> = shown.iter().map(|(_, key)| key.as_str()).collect();
     let without_text = [
+        "connections_per_peer",
         "messages_per_second",
         "datagrams_per_second",
         "receive_buffer",

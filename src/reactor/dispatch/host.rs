@@ -1,14 +1,14 @@
 //! A service's place in the reactor, and the builder that gives it its sockets.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::{Index, IndexMut};
 
 use crate::reactor::Reactor;
 use crate::reactor::ending::DRAIN_GRACE;
 use crate::reactor::net::Entry;
+use crate::reactor::per_address::PerAddress;
 use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
 use crate::reactor::udp::datagram::Datagram;
@@ -29,7 +29,7 @@ pub(crate) struct Slot {
     pub panics: u32,
     pub connections: usize,
     /// Counted only if a limit needs it.
-    pub per_peer: HashMap<IpAddr, usize>,
+    pub per_peer: PerAddress,
     pub tick: Option<u64>,
 }
 
@@ -257,7 +257,7 @@ impl<'r> HostBuilder<'r> {
             service: Some(service.0),
             panics: 0,
             connections: 0,
-            per_peer: HashMap::new(),
+            per_peer: PerAddress::default(),
             tick: None,
         });
         for socket in sockets {

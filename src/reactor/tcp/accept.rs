@@ -9,6 +9,7 @@ use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
+use crate::reactor::per_address::share;
 use crate::reactor::time::timers::{SECOND, Wake};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
@@ -113,13 +114,15 @@ impl Reactor {
         let Some(session) = self.new_session(service) else { return };
         let slot = &mut self.hosts[service];
         let mut stream = Stream::new(socket, peer, service, session, State::Open, self.net.now);
-        stream.counted_peer = slot.limits.connections_per_peer > 0;
+        let at_most = slot.limits.connections_per_peer;
+        stream.counted_peer = at_most.map_or(!peer.ip().is_loopback(), |at_most| at_most > 0);
         let counted_peer = stream.counted_peer;
         match self.net.insert(Entry::Stream(stream)) {
             Ok(handle) => {
                 slot.connections += 1;
                 if counted_peer {
-                    *slot.per_peer.entry(peer.ip()).or_default() += 1;
+                    slot.per_peer.add(peer.ip());
+                    self.per_peer.add(peer.ip());
                 }
                 self.net.statistics.connections += 1;
                 self.net.statistics.accepted += 1;
@@ -143,8 +146,13 @@ impl Reactor {
         {
             return Some(Farewell::Full);
         }
-        let from_peer = slot.per_peer.get(&peer.ip()).copied().unwrap_or(0);
-        over(slot.limits.connections_per_peer, from_peer).then_some(Farewell::TooManyFromPeer)
+        let (here, anywhere) = (slot.per_peer.count(peer.ip()), self.per_peer.count(peer.ip()));
+        let is_over_its_share = match slot.limits.connections_per_peer {
+            Some(at_most) => over(at_most, here),
+            None if peer.ip().is_loopback() => false,
+            None => over(share(slot.limits.connections), here) || over(share(self.max_connections), anywhere),
+        };
+        is_over_its_share.then_some(Farewell::TooManyFromPeer)
     }
 
     fn refuse(&mut self, service: ServiceId, socket: StreamSocket, peer: SocketAddr, why: Farewell) {
@@ -152,5 +160,107 @@ impl Reactor {
         listener::turn_away(socket, &words);
         log::debug!("{}: {peer} ended: refused, {why}", self.hosts[service].name);
         self.record(&CloseReason::GivenUp(why), service, peer, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::service::limits::Limits;
+    use crate::service::{Context, Input, Service};
+    use crate::system::simulated::{Nature, Stream as Client, World};
+
+    struct Silent;
+
+    impl Service for Silent {
+        type Session = ();
+
+        fn end_of_input(&mut self, _: &mut (), _: &mut Input<'_>, cx: &mut Context<'_>) {
+            cx.close();
+        }
+    }
+
+    const PORTS: [u16; 2] = [4_000, 4_001];
+    const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
+    const NEIGHBOUR: [u8; 4] = [192, 0, 2, 7];
+    const OTHER: [u8; 4] = [192, 0, 2, 8];
+
+    /// Two services with these limits, and a bound on all connections.
+    struct Stage {
+        world: World,
+        reactor: Reactor,
+        clients: u16,
+    }
+
+    impl Stage {
+        fn new(max_connections: usize, limits: &Limits) -> Stage {
+            let world = World::new(Nature::calm());
+            let mut reactor = Reactor::simulated(&world).unwrap();
+            reactor.set_max_connections(max_connections);
+            for port in PORTS {
+                let host = reactor.host(&format!("silent-{port}"), Silent).limits(limits.clone());
+                host.tcp((Ipv4Addr::LOCALHOST, port).into()).start().unwrap();
+            }
+            Stage { world, reactor, clients: 0 }
+        }
+
+        /// Connects until somebody is turned away, 20 times at most.
+        fn connect_all(&mut self, from: [u8; 4], port: u16) -> Vec<Client> {
+            let mut connected = Vec::new();
+            for _ in 0..20 {
+                self.clients += 1;
+                let before = self.reactor.statistics().connections;
+                let from = SocketAddr::from((from, 10_000 + self.clients));
+                let client = self.world.call(from, (Ipv4Addr::LOCALHOST, port).into()).unwrap();
+                (0..3).for_each(|_| self.reactor.turn(Some(Duration::ZERO)).unwrap());
+                if self.reactor.statistics().connections == before {
+                    break;
+                }
+                connected.push(client);
+            }
+            connected
+        }
+    }
+
+    #[test]
+    fn one_address_has_a_quarter_of_all_connections_over_all_services() {
+        let mut stage = Stage::new(12, &Limits::default());
+        let one = stage.connect_all(NEIGHBOUR, PORTS[0]);
+        assert_eq!(one.len(), 3);
+        assert_eq!(stage.connect_all(NEIGHBOUR, PORTS[1]).len(), 0);
+        assert_eq!(stage.connect_all(OTHER, PORTS[1]).len(), 3, "others have theirs");
+        drop(one);
+        (0..3).for_each(|_| stage.reactor.turn(Some(Duration::ZERO)).unwrap());
+        assert_eq!(stage.connect_all(NEIGHBOUR, PORTS[1]).len(), 3, "what it closed is free again");
+    }
+
+    #[test]
+    fn one_address_has_a_quarter_of_a_services_connections() {
+        let mut stage = Stage::new(0, &Limits { connections: 8, ..Limits::default() });
+        let here = stage.connect_all(NEIGHBOUR, PORTS[0]);
+        assert_eq!(here.len(), 2);
+        assert_eq!(stage.connect_all(NEIGHBOUR, PORTS[1]).len(), 2, "each service has its own");
+    }
+
+    #[test]
+    fn loopback_has_no_share_and_a_setting_takes_its_place() {
+        let mut stage = Stage::new(12, &Limits::default());
+        assert_eq!(stage.connect_all(LOOPBACK, PORTS[0]).len(), 12);
+        for (set, most) in [(0, 12), (5, 5)] {
+            for address in [LOOPBACK, NEIGHBOUR] {
+                let limits = Limits { connections_per_peer: Some(set), ..Limits::default() };
+                let mut stage = Stage::new(12, &limits);
+                assert_eq!(stage.connect_all(address, PORTS[0]).len(), most, "{set}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_share_is_at_least_one_connection() {
+        let mut stage = Stage::new(2, &Limits::default());
+        assert_eq!(stage.connect_all(NEIGHBOUR, PORTS[0]).len(), 1);
     }
 }

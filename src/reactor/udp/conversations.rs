@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::reactor::Reactor;
+use crate::reactor::per_address::{PerAddress, share};
 use crate::reactor::time::timers::{NEVER, SECOND};
 use crate::service::effects::Outgoing;
 use crate::service::ids::ServiceId;
@@ -21,7 +22,8 @@ const QUIET: u64 = 30 * SECOND;
 /// The least time between two searches for quiet ones, since each goes through all.
 const SWEEP: u64 = SECOND;
 /// How many are followed at once, in about half a megabyte. Anybody can forge
-/// sources, so this also bounds the lines in the log: two for each per [`QUIET`].
+/// sources, so this also bounds the lines in the log: two for each per [`QUIET`]. One
+/// address other than loopback has its [`share`] of them, whatever ports it sends from.
 pub(crate) const MOST: usize = 4096;
 
 type Key = (ServiceId, SocketAddr);
@@ -43,9 +45,11 @@ struct Traffic {
 #[derive(Debug, Default)]
 pub(crate) struct Conversations {
     table: HashMap<Key, Conversation>,
+    per_peer: PerAddress,
     /// When to search for quiet ones; `None` while there are no conversations.
     pub sweep_at: Option<u64>,
-    /// Datagrams that found the table full since the last search.
+    /// Datagrams that found the table, or the share of their address, full since the last
+    /// search.
     not_followed: u64,
 }
 
@@ -124,16 +128,24 @@ impl Reactor {
         let not_followed = std::mem::take(&mut self.conversations.not_followed);
         if not_followed > 0 {
             log::debug!(
-                "{not_followed} more datagrams were in UDP conversations over the {MOST} that are followed at once"
+                "{not_followed} more datagrams were in UDP conversations over the {MOST} that are followed at once, {} of one address",
+                share(MOST)
             );
         }
     }
 }
 
+/// An IPv4 peer of a dual-stack socket is known by its IPv4 address.
+fn address_of((_, peer): &Key) -> IpAddr {
+    peer.ip().to_canonical()
+}
+
 impl Conversations {
     /// Counts some traffic. True if a conversation begins with it.
     fn note(&mut self, way: Way, key: Key, traffic: Traffic, now: u64) -> bool {
-        let is_full = self.table.len() >= MOST;
+        let address = address_of(&key);
+        let has_its_share = !address.is_loopback() && self.per_peer.count(address) >= share(MOST);
+        let is_full = self.table.len() >= MOST || has_its_share;
         let mut begins = false;
         let conversation = match self.table.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -143,6 +155,7 @@ impl Conversations {
             }
             Entry::Vacant(entry) => {
                 begins = true;
+                self.per_peer.add(address);
                 entry.insert(Conversation { since: now, last: now, ..Conversation::default() })
             }
         };
@@ -160,6 +173,7 @@ impl Conversations {
     fn take_silent_since(&mut self, time: u64) -> Vec<(Key, Conversation)> {
         let is_silent = |_: &Key, conversation: &mut Conversation| conversation.last <= time;
         let mut silent: Vec<_> = self.table.extract_if(is_silent).collect();
+        silent.iter().map(|(key, _)| address_of(key)).for_each(|peer| self.per_peer.remove(peer));
         silent.sort_unstable_by_key(|(key, conversation)| (conversation.since, *key));
         silent
     }
@@ -227,6 +241,20 @@ mod tests {
         assert_eq!((conversations.table.len(), conversations.not_followed), (MOST, 2000));
         assert!(!conversations.note(Way::In, key(7), traffic(1, 1), 1), "those within it go on");
         assert_eq!(conversations.not_followed, 2000);
+    }
+
+    #[test]
+    fn one_address_has_a_quarter_of_the_conversations() {
+        let mut conversations = Conversations::default();
+        let from = |last: u8, port: u16| (ServiceId(0), SocketAddr::from(([192, 0, 2, last], port)));
+        for port in 0..MOST as u16 {
+            let begins = conversations.note(Way::In, from(7, port), traffic(1, 1), 0);
+            assert_eq!(begins, usize::from(port) < MOST / 4, "{port}");
+        }
+        assert_eq!(conversations.not_followed, (MOST - MOST / 4) as u64);
+        assert!(conversations.note(Way::In, from(8, 1), traffic(1, 1), 1), "others have theirs");
+        assert_eq!(conversations.take_silent_since(0).len(), MOST / 4);
+        assert!(conversations.note(Way::In, from(7, 9), traffic(1, 1), 1), "its own are free again");
     }
 
     struct Silent;
