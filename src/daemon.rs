@@ -19,9 +19,17 @@ use onepoll::wire::json;
 
 use crate::{Failure, heap, logging, memory_limit, output, signals};
 
-/// Descriptors kept free for what is not a connection: files, sockets opened
-/// later, the spare one for turning clients away.
-const RESERVED_DESCRIPTORS: u64 = 32;
+/// A connection is accepted before it is turned away.
+const TURNED_AWAY: u64 = 1;
+/// The time zone is read again now and then, by the loop and by the thread of the log.
+const TIME_ZONES: u64 = 2;
+/// A beacon lists the networks through a socket.
+const NETWORK_LISTS: u64 = 1;
+/// Each of two threads may look up a name, with a file and a socket to a name server.
+const OFFLOADED: u64 = 4;
+/// What is opened while the daemon serves, besides connections. Everything else is open
+/// before: the poll, the sockets of the services, the spare descriptor.
+const OPENED_LATER: u64 = TURNED_AWAY + TIME_ZONES + NETWORK_LISTS + OFFLOADED;
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -61,17 +69,15 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let config = load(arguments).map_err(Failure::usage)?;
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
     signals::watch_as_daemon(&mut reactor).map_err(Failure::at_run_time)?;
-    let possible = possible_connections(descriptors);
-    reactor.set_max_connections(lowered("", config.limits.connections, possible, descriptors));
     let memory = config.memory.unwrap_or_else(memory_limit::automatic);
     log::debug!("clients may take {} of memory", config::format_size(memory));
     reactor.set_memory_budget(memory);
     reactor.give_memory_back_by(heap::give_back);
     let reachable = config::reachable(&config);
+    let mut wanted = vec![(String::new(), config.limits.connections)];
     let mut served = Vec::new();
     for service in config.services {
-        // One service cannot have more than the whole daemon.
-        lowered(&format!("{}: ", service.name), service.limits.connections, possible, descriptors);
+        wanted.push((format!("{}: ", service.name), service.limits.connections));
         let (name, kind) = (service.name.clone(), service.kind.name);
         let sockets = match hosting::host(&mut reactor, service) {
             Ok(sockets) => sockets,
@@ -88,6 +94,10 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     if served.is_empty() {
         return Err(Failure::at_run_time("nothing is left to serve"));
     }
+    let possible = possible_connections(descriptors);
+    reactor.set_max_connections(within(possible, wanted[0].1));
+    // One service cannot have more than the whole daemon.
+    wanted.iter().for_each(|(whose, wanted)| warn_if_lowered(whose, *wanted, possible, descriptors));
     log_table(&served, &reachable);
     // From here on peers cause lines.
     logging::queue_lines()
@@ -130,22 +140,25 @@ fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// How many connections the descriptors allow.
+/// How many connections the descriptors allow, once everything that stays open is.
 fn possible_connections(descriptors: u64) -> usize {
     let in_use =
         fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).map_or(64, |list| list.count());
-    descriptors.saturating_sub(in_use as u64 + RESERVED_DESCRIPTORS).max(1) as usize
+    descriptors.saturating_sub(in_use as u64 + OPENED_LATER).max(1) as usize
 }
 
 /// The limit on connections: what is wanted, or what is possible if that is less or
-/// nothing is wanted. Warns if it is less.
-fn lowered(whose: &str, wanted: usize, possible: usize, descriptors: u64) -> usize {
+/// nothing is wanted.
+fn within(possible: usize, wanted: usize) -> usize {
+    if wanted == 0 { possible } else { wanted.min(possible) }
+}
+
+fn warn_if_lowered(whose: &str, wanted: usize, possible: usize, descriptors: u64) {
     if wanted > possible {
         log::warn!(
             "{whose}connections = {wanted} is lowered to {possible}: the system allows this program {descriptors} open descriptors (ulimit -n)"
         );
     }
-    if wanted == 0 { possible } else { wanted.min(possible) }
 }
 
 fn log_table(served: &[Served], reachable: &[String]) {

@@ -5,10 +5,11 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use support::{Daemon, connect, eventually, read_exactly, read_to_end};
+use support::{Daemon, Log, connect, eventually, read_exactly, read_to_end};
 
 const CHAT: &[&str] = &["--only", "echo,chat", "--port", "echo=0", "--port", "chat=0"];
 
@@ -86,21 +87,42 @@ fn without_even_a_spare_descriptor_it_waits_without_spinning() {
     eventually("new clients are served", || is_served(&connect(daemon.tcp("echo"))));
 }
 
-#[test]
-fn the_connection_limit_is_lowered_to_what_the_descriptors_allow() {
-    let mut command = std::process::Command::new("sh");
-    let config = support::config_file("few", "[limits]\nconnections = 500\n[services.echo]\ntcp = 0\n");
+/// A daemon that may have this many descriptors.
+fn limited(name: &str, descriptors: usize, config: &str) -> (Daemon, Log) {
+    let config = support::config_file(name, config);
     let serve = format!(
-        "ulimit -n 60; exec '{}' serve --announce --config '{config}'",
+        "ulimit -n {descriptors}; exec '{}' serve --announce --config '{config}'",
         env!("CARGO_BIN_EXE_onepoll")
     );
-    command.args(["-c", &serve]);
-    let log = std::fs::File::create(format!("{config}.log")).unwrap();
-    command.stderr(log);
-    let daemon = Daemon::spawn(command);
+    let log = Log::new(name);
+    let mut command = Command::new("sh");
+    command.args(["-c", &serve]).stderr(log.writer()).env_remove("RUST_LOG");
+    (Daemon::spawn(command), log)
+}
+
+#[test]
+fn the_connection_limit_is_lowered_to_what_the_descriptors_allow() {
+    let text = "[limits]\nconnections = 500\n[services.echo]\ntcp = 0\nconnections = 100\n";
+    let (daemon, log) = limited("few", 60, text);
     let all: Vec<TcpStream> = (0..60).map(|_| connect(daemon.tcp("echo"))).collect();
     let served = all.iter().filter(|stream| is_served(stream)).count();
     assert!((5..60).contains(&served), "{served} served");
-    let log = std::fs::read_to_string(format!("{config}.log")).unwrap();
-    assert!(log.contains("connections = 500 is lowered to"), "{log}");
+    log.line_with(&["WARN", "] connections = 500 is lowered to"]);
+    log.line_with(&["WARN", "] echo: connections = 100 is lowered to"]);
+}
+
+#[test]
+fn descriptors_are_kept_free_for_what_is_not_a_connection_however_many_services_there_are() {
+    const DESCRIPTORS: usize = 200;
+    let services: String = (0..60)
+        .map(|number| format!("[services.echo-{number}]\nkind = \"echo\"\ntcp = 0\nudp = 0\n"))
+        .collect();
+    let (daemon, log) = limited("many-services", DESCRIPTORS, &services);
+    let before = daemon.descriptors();
+    assert!(before > 120, "each service has two sockets");
+    let all: Vec<TcpStream> = (0..DESCRIPTORS).map(|_| connect(daemon.tcp("echo-0"))).collect();
+    let served = all.iter().filter(|stream| is_served(stream)).count();
+    assert!((DESCRIPTORS - before - 10..DESCRIPTORS - before).contains(&served), "{served} of {before}");
+    assert!(daemon.descriptors() + 8 <= DESCRIPTORS, "{} are open", daemon.descriptors());
+    assert!(!log.text().contains("no descriptor is free"), "{}", log.text());
 }
