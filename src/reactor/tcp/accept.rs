@@ -132,7 +132,8 @@ impl Reactor {
                 self.net.arm(handle, &self.hosts);
             }
             Err(error) => {
-                log::error!("{}: cannot watch the connection of {peer}: {error}", slot.name);
+                let line = format_args!("{}: cannot watch the connection of {peer}: {error}", slot.name);
+                self.net.notices.say(Notice::Fault, self.net.now, line);
                 self.drop_session(service, session);
             }
         }
@@ -165,13 +166,16 @@ impl Reactor {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::net::Ipv4Addr;
     use std::time::Duration;
+
+    use log::{Level, LevelFilter, Log, Metadata, Record};
 
     use super::*;
     use crate::service::limits::Limits;
     use crate::service::{Context, Input, Service};
-    use crate::system::simulated::{Nature, Stream as Client, World};
+    use crate::system::simulated::{Faults, Nature, Stream as Client, World};
 
     struct Silent;
 
@@ -255,6 +259,54 @@ mod tests {
                 let mut stage = Stage::new(12, &limits);
                 assert_eq!(stage.connect_all(address, PORTS[0]).len(), most, "{set}");
             }
+        }
+    }
+
+    thread_local! {
+        /// The lines that this test's thread has logged.
+        static LINES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    struct Counter;
+
+    impl Log for Counter {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.level() <= Level::Info
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            if self.enabled(record.metadata()) {
+                LINES.set(LINES.get() + 1);
+            }
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn connections_that_cannot_be_accepted_or_watched_cost_a_few_lines_a_second() {
+        const SECONDS: u64 = 10;
+        log::set_logger(&Counter).unwrap();
+        log::set_max_level(LevelFilter::Info);
+        for faults in
+            [Faults { watch: 1000, ..Faults::default() }, Faults { accept: 1000, ..Faults::default() }]
+        {
+            let mut stage = Stage::new(0, &Limits::default());
+            stage.world.set_faults(faults);
+            let to = SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS[0]));
+            let before = LINES.get();
+            for port in 1.. {
+                let _gone = stage.world.call((NEIGHBOUR, port).into(), to).unwrap();
+                stage.reactor.turn(Some(Duration::from_millis(10))).unwrap();
+                stage.world.leap(Duration::from_millis(10));
+                if stage.world.micros() > SECONDS * SECOND {
+                    break;
+                }
+            }
+            assert_eq!(stage.reactor.statistics().accepted, 0);
+            let lines = LINES.get() - before;
+            // Two kinds of notices, five of each per second, in eleven seconds by the clock.
+            assert!((10..=2 * 5 * 11).contains(&lines), "{faults:?}: {lines} lines");
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Faults {
     pub partial_write: u32,
     /// `accept` lacks descriptors or memory, or its client has given up.
     pub accept: u32,
+    /// The poll refuses to watch a connection (epoll_ctl(2): ENOSPC).
+    pub watch: u32,
     /// A connection that is asked for is refused.
     pub refused: u32,
     /// A reset destroys what was under way to the peer.
@@ -80,6 +82,8 @@ impl Faults {
             partial_read,
             partial_write: often(),
             accept: often(),
+            // What it does to a client looks as if nobody had ended the connection.
+            watch: 0,
             refused: often(),
             reset_destroys: often() * 4,
             datagram: often(),

@@ -565,6 +565,10 @@ impl Stream {
 
     pub fn register(&self, token: Token) -> io::Result<()> {
         let mut state = self.world.state();
+        let refused = state.nature.faults.watch;
+        if state.rng.chance(refused) {
+            return Err(io::Error::from_raw_os_error(nix::libc::ENOSPC));
+        }
         state.end(self.end).token = Some(token);
         let is_under_way =
             state.connections.get(&self.end.connection).is_some_and(|it| it.phase == Phase::Connecting);
