@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use super::dispatch::host::Slot;
 use super::net::Entry;
+use super::per_address::{PerAddress, share};
 use super::tcp::stream::State;
 use super::udp::conversations;
 use super::udp::datagram::SOURCES;
@@ -139,6 +141,7 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
             return Err(format!("{kept} bytes of {} are left unread", stream.peer));
         }
     }
+    nobody_is_over_its_share(reactor)?;
     for room in reactor.rooms.audit() {
         if room.peers > MOST_PEERS {
             return Err(format!("{} UDP peers are in a room", room.peers));
@@ -163,6 +166,27 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
     let most = 2 * (reactor.net.streams().count() + reactor.hosts.iter().count()) + SPARE_WAKE_UPS;
     if wake_ups > most {
         return Err(format!("the timers hold {wake_ups} wake-ups, of at most {most}"));
+    }
+    Ok(())
+}
+
+fn nobody_is_over_its_share(reactor: &Reactor) -> Result<(), String> {
+    let check = |most: usize, counted: &PerAddress, whose: &str| match counted
+        .counts()
+        .iter()
+        .find(|(_, count)| most > 0 && **count > most)
+    {
+        Some((address, count)) => Err(format!("{address} has {count} connections of {most}: {whose}")),
+        None => Ok(()),
+    };
+    // A setting also counts loopback, which has no share.
+    let leaves_unset = |slot: &Slot| slot.limits.connections_per_peer.is_none();
+    if reactor.hosts.iter().all(leaves_unset) {
+        check(share(reactor.max_connections), &reactor.per_peer, "in all services")?;
+    }
+    for slot in reactor.hosts.iter() {
+        let limits = &slot.limits;
+        check(limits.connections_per_peer.unwrap_or(share(limits.connections)), &slot.per_peer, &slot.name)?;
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ impl Stage {
         let line_length = limits.line_length;
         let is_undisturbed = memory == 0
             && limits.connections == 0
-            && limits.connections_per_peer == Some(0)
+            && limits.connections_per_peer.is_none_or(|at_most| at_most == 0)
             && nature.descriptors > 1_000
             && faults.accept == 0
             && limits.idle_timeout.is_none_or(|limit| limit > Duration::from_secs(60))
@@ -507,14 +507,14 @@ fn configuration(rng: &mut Rng, crowd: Option<Crowd>) -> (String, u64, bool) {
     let mut text = format!(
         "[limits]\nidle_timeout = \"{}\"\nmessage_timeout = \"{}\"\nsend_timeout = \"{}\"\n\
          line_length = {}\noutput_limit = {}\ndrain_timeout = \"{drain}s\"\n\
-         connections = {}\nconnections_per_peer = {}\n",
+         connections = {}\n{}",
         rng.pick(&["3s", "30m", "0"]),
         rng.pick(&["2s", "10s", "0"]),
         rng.pick(&["2s", "60s", "0"]),
         if crowd == Some(Crowd::Loud) { &65_536 } else { rng.pick(&[64, 1_024, 65_536]) },
         rng.pick(&[1_000, 65_536, 1_048_576]),
         rng.pick(&[0, 0, 5]),
-        rng.pick(&[0, 0, 3]),
+        rng.pick(&["connections_per_peer = 0\n", "", "connections_per_peer = 3\n"]),
     );
     text += &format!("messages_per_second = {}\n", if throttled { rng.between(1, 20) } else { 0 });
     text += "[services.echo]\ntcp = 3333\nudp = 3333\nend_command = \"\"\n";
