@@ -70,7 +70,6 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let mut reactor = Reactor::new().map_err(Failure::at_run_time)?;
     signals::watch_as_daemon(&mut reactor).map_err(Failure::at_run_time)?;
     let memory = config.memory.unwrap_or_else(memory_limit::automatic);
-    log::debug!("clients may take {} of memory", config::format_size(memory));
     reactor.set_memory_budget(memory);
     reactor.give_memory_back_by(heap::give_back);
     let reachable = config::reachable(&config);
@@ -99,6 +98,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     // One service cannot have more than the whole daemon.
     wanted.iter().for_each(|(whose, wanted)| warn_if_lowered(whose, *wanted, possible, descriptors));
     log_table(&served, &reachable);
+    log::debug!("clients may take {} of memory", config::format_size(memory));
     // From here on peers cause lines.
     logging::queue_lines()
         .map_err(|error| Failure::at_run_time(format!("the log's thread cannot be started: {error}")))?;
