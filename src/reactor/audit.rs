@@ -9,7 +9,6 @@ use super::net::Entry;
 use super::per_address::{PerAddress, share};
 use super::tcp::stream::State;
 use super::udp::conversations;
-use super::udp::datagram::SOURCES;
 use super::{READ_BUFFER, Reactor};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::ROOM_CAPACITY;
@@ -158,9 +157,12 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
     if in_use > most {
         return Err(format!("{in_use} bytes are held for peers, {most} are known of"));
     }
-    let (sources, followed) = (reactor.answer_limit.sources(), reactor.conversations.followed());
-    if sources > SOURCES || followed > conversations::MOST {
-        return Err(format!("{sources} sources are remembered, {followed} conversations followed"));
+    if let Some((sources, most)) = reactor.accounts.loads().into_iter().find(|(load, most)| load > most) {
+        return Err(format!("{sources} sources are remembered, of at most {most}"));
+    }
+    let followed = reactor.conversations.followed();
+    if followed > conversations::MOST {
+        return Err(format!("{followed} conversations are followed"));
     }
     let wake_ups = reactor.net.timers.len();
     let most = 2 * (reactor.net.streams().count() + reactor.hosts.iter().count()) + SPARE_WAKE_UPS;

@@ -36,9 +36,9 @@ use per_address::PerAddress;
 use tcp::listener;
 use time::alarm::Alarm;
 use time::timers::Wake;
+use udp::accounts::Accounts;
 use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
 use udp::conversations::Conversations;
-use udp::datagram;
 
 pub use crate::service::{
     Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DatagramPeer, DatagramSpec, Limits, Membership,
@@ -86,7 +86,7 @@ pub struct Reactor {
     outgoing: Outgoings,
     receiver: DatagramReceiver,
     sender: DatagramSender,
-    answer_limit: datagram::AnswerLimit,
+    accounts: Accounts,
     conversations: Conversations,
     pending: VecDeque<Pending>,
     spare: listener::Spare,
@@ -180,7 +180,7 @@ impl Reactor {
             outgoing: Outgoings::default(),
             receiver: DatagramReceiver::default(),
             sender: DatagramSender::default(),
-            answer_limit: datagram::AnswerLimit::default(),
+            accounts: Accounts::default(),
             conversations: Conversations::default(),
             pending: VecDeque::new(),
             spare: listener::Spare::new(&system),

@@ -140,17 +140,25 @@ impl Context<'_> {
     }
 
     /// Sends a datagram; nothing tells whether it arrives.
+    ///
+    /// To the sender of the datagram that the callback is about, it is an answer:
+    /// what an address is sent keeps to its account, since the source may be forged.
+    /// To any other address it is sent without that bound, so the address must be
+    /// one that the service has from its settings, and not from a datagram.
     pub fn send_to(&mut self, on: SocketId, to: SocketAddr, datagram: &[u8]) {
         match self.datagram {
             Some(peer) if peer.socket == on && peer.address == to => {
                 self.outgoing.push(*peer, datagram, true)
             }
-            _ => self.send_to_peer(DatagramPeer { socket: on, address: to, local: None }, datagram),
+            _ => {
+                let to = DatagramPeer { socket: on, address: to, local: None };
+                self.outgoing.push_unprompted(to, datagram);
+            }
         }
     }
 
     /// Sends a datagram to a peer that was heard before, from the address that the
-    /// peer had asked.
+    /// peer had asked, within the account of the peer's address.
     pub fn send_to_peer(&mut self, to: DatagramPeer, datagram: &[u8]) {
         self.outgoing.push(to, datagram, false);
     }

@@ -64,6 +64,20 @@ pub(crate) struct Outgoing {
     pub end: usize,
     /// An answer to the datagram of the callback, which the rate limit counts.
     pub is_answer: bool,
+    /// What its address has to have an allowance for: bytes on the wire beyond
+    /// what the question to which it is an answer has earned.
+    pub unearned: u32,
+}
+
+/// Bytes of the headers of a datagram (IPv4 and UDP).
+const HEADERS: usize = 28;
+/// What came from an address earns it this many times as much. QUIC has the same
+/// bound for what is sent to an address that may be forged (RFC 9000, 8.1).
+const EARNED: u32 = 3;
+
+/// What a datagram with so many bytes of payload counts as.
+pub(crate) fn on_the_wire(length: usize) -> u32 {
+    (length + HEADERS) as u32
 }
 
 /// The effects of one callback. The vectors are reused from call to call.
@@ -138,13 +152,41 @@ impl Effects {
 pub(crate) struct Outgoings {
     pub list: Vec<Outgoing>,
     pub bytes: Vec<u8>,
+    /// What the datagram of the callback has earned its sender, less the answers to
+    /// it so far.
+    earned: u32,
 }
 
 impl Outgoings {
+    /// Notes a datagram to an address that is known only as a source, and that may
+    /// have been forged: it is sent no more than its account allows.
     pub fn push(&mut self, to: DatagramPeer, datagram: &[u8], is_answer: bool) {
+        let cost = on_the_wire(datagram.len());
+        let covered = if is_answer { cost.min(self.earned) } else { 0 };
+        self.earned -= covered;
+        self.note(to, datagram, is_answer, cost - covered);
+    }
+
+    /// Notes a datagram to an address that the service chose: no source says so, and
+    /// no account counts it.
+    pub fn push_unprompted(&mut self, to: DatagramPeer, datagram: &[u8]) {
+        self.note(to, datagram, false, 0);
+    }
+
+    fn note(&mut self, to: DatagramPeer, datagram: &[u8], is_answer: bool, unearned: u32) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(datagram);
-        self.list.push(Outgoing { to, start, end: self.bytes.len(), is_answer });
+        self.list.push(Outgoing { to, start, end: self.bytes.len(), is_answer, unearned });
+    }
+
+    /// A datagram with so many bytes came: the answers to it may cost what it earns.
+    pub fn begin_answer(&mut self, length: usize) {
+        self.earned = EARNED * on_the_wire(length);
+    }
+
+    /// What the answers to the datagram have left of what it earned.
+    pub fn end_answer(&mut self) -> u32 {
+        std::mem::take(&mut self.earned)
     }
 
     pub fn clear(&mut self) {

@@ -22,8 +22,11 @@ pub struct Statistics {
     /// Datagrams handed to the kernel.
     pub datagrams_sent: u64,
     /// Datagrams that were not answered or not sent: the loop guard, a rate limit,
-    /// a full buffer.
+    /// the account of an address, a full buffer.
     pub datagrams_dropped: u64,
+    /// Those among them that an address missed because it would have been sent too
+    /// much for what came from it.
+    pub datagrams_withheld: u64,
     /// Errors that UDP sockets reported (ICMP and the like).
     pub datagram_errors: u64,
     /// Panics caught in services.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::config::values::{self, Read, Toml};
 use crate::config::{Description, Key, Plan, Settings, Value};
 use crate::interfaces::{LOOPBACK_BROADCAST, broadcast_addresses};
-use crate::service::{Context, DatagramPeer, DatagramSpec, Service, SocketId};
+use crate::service::{Context, DatagramSpec, Service, SocketId};
 
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
@@ -134,9 +134,7 @@ impl Beacon {
 
     fn send(&mut self, socket: SocketId, cx: &mut Context<'_>) {
         let Beacon { message, destination, networks, .. } = self;
-        let mut send_to = |address| {
-            cx.send_to_peer(DatagramPeer { socket, address, local: None }, message.as_bytes());
-        };
+        let mut send_to = |address| cx.send_to(socket, address, message.as_bytes());
         match networks {
             None => send_to(*destination),
             Some(networks) => {

@@ -75,7 +75,7 @@ mod tests {
         for (port, length) in datagrams {
             let socket = SocketId(Handle::without_place(Generations::default().next()));
             let to = DatagramPeer { socket, address: ([127, 0, 0, 1], *port).into(), local: None };
-            list.push(Outgoing { to, start, end: start + length, is_answer: false });
+            list.push(Outgoing { to, start, end: start + length, is_answer: false, unearned: 0 });
             start += length;
         }
         list

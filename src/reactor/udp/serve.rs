@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::accounts::Withheld;
 use super::conversations;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::{About, Pending};
@@ -67,16 +68,21 @@ impl Reactor {
         let on = SocketId(handle);
         let peer = DatagramPeer { socket: on, address: arrival.from, local: arrival.to };
         let about = About::Datagram(&peer);
+        let mut earned = 0;
         for number in 0..arrival.datagrams() {
             let datagram = &message[number * segment..message.len().min((number + 1) * segment)];
             let call = Call::Datagram { on, from: arrival.from, datagram };
-            let Some(effects) = self.call(service, about, call) else { continue };
+            self.outgoing.begin_answer(datagram.len());
+            let called = self.call(service, about, call);
+            earned += self.outgoing.end_answer();
+            let Some(effects) = called else { continue };
             let may_have_closed_it = !effects.others.is_empty();
             self.apply(service, about, effects, &[]);
             if may_have_closed_it && self.net.datagram(handle).is_none() {
                 return;
             }
         }
+        self.accounts.earn(arrival.from.ip(), earned);
         if self.outgoing.bytes.len() >= WORTH_SENDING {
             self.send_datagrams();
         }
@@ -115,7 +121,7 @@ impl Reactor {
             return;
         }
         let mut outgoing = std::mem::take(&mut self.outgoing);
-        self.limit_answers(&mut outgoing);
+        self.withhold(&mut outgoing);
         let is_logged = conversations::are_logged();
         let mut start = 0;
         while start < outgoing.list.len() {
@@ -137,36 +143,23 @@ impl Reactor {
         self.outgoing = outgoing;
     }
 
-    fn limit_answers(&mut self, outgoing: &mut Outgoings) {
-        let Reactor { net, hosts, answer_limit, now, .. } = self;
-        if hosts.iter().all(|slot| slot.limits.datagrams_per_second.per_second == 0) {
-            return;
-        }
+    /// The one place that decides whether a datagram may be sent to its address.
+    fn withhold(&mut self, outgoing: &mut Outgoings) {
+        let Reactor { net, hosts, accounts, now, .. } = self;
         outgoing.list.retain(|datagram| {
-            if !datagram.is_answer {
+            let Some(socket) = net.datagram(datagram.to.socket.0) else { return false };
+            if socket.socket.is_connected() {
+                // The service chose its peer.
                 return true;
             }
-            let Some(socket) = net.datagram(datagram.to.socket.0) else { return false };
             let slot = &hosts[socket.service];
-            let source = datagram.to.address.ip();
-            let admitted = answer_limit.admits(
-                socket.service,
-                source.to_canonical(),
-                slot.limits.datagrams_per_second,
-                *now,
-            );
-            if !admitted {
-                let (at, name) = (net.now, &slot.name);
-                net.statistics.datagrams_dropped += 1;
-                net.notices.say(
-                    Notice::DatagramLimit,
-                    at,
-                    format_args!(
-                        "{name}: {source} is not answered: it asks more often than datagrams_per_second"
-                    ),
-                );
-            }
-            admitted
+            let limit = slot.limits.datagrams_per_second;
+            let Err(why) = accounts.admit(socket.service, limit, datagram, *now) else { return true };
+            let (at, name, address) = (net.now, &slot.name, datagram.to.address.ip());
+            net.statistics.datagrams_dropped += 1;
+            net.notices.say(Notice::DatagramLimit, at, format_args!("{name}: {address} {why}"));
+            net.statistics.datagrams_withheld += u64::from(why == Withheld::TooMuch);
+            false
         });
     }
 }
