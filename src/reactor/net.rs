@@ -130,7 +130,7 @@ impl Net {
             Entry::Listener(listener) => listener.socket.register(&self.registry, token),
             Entry::Stream(stream) => stream.socket.register(&self.registry, token),
             Entry::Datagram(datagram) => {
-                self.loop_guard.add(datagram.socket.address());
+                self.loop_guard.add(datagram.socket.address(), datagram.has_configured_port);
                 datagram.socket.register(&self.registry, token)
             }
             Entry::Keyboard(keyboard) => keyboard.register(&self.registry, token),
@@ -148,7 +148,9 @@ impl Net {
         self.get(handle)?;
         let entry = self.entries.remove(handle.key as usize).entry;
         match &entry {
-            Entry::Datagram(datagram) => self.loop_guard.remove(datagram.socket.address()),
+            Entry::Datagram(datagram) => {
+                self.loop_guard.remove(datagram.socket.address(), datagram.has_configured_port)
+            }
             Entry::Keyboard(keyboard) => keyboard.deregister(&self.registry),
             Entry::Stream(stream) if stream.armed != NEVER => self.timers.abandon(),
             _ => {}

@@ -213,12 +213,13 @@ impl<'r> HostBuilder<'r> {
         }
         let mut datagrams = Vec::new();
         for mut spec in udp {
+            let has_configured_port = spec.bind.port() != 0;
             if let (0, Some(before)) = (spec.bind.port(), datagrams.last()) {
                 spec.bind.set_port(Datagram::port(before));
             }
             let datagram = Datagram::open(&reactor.system, &spec, &options, id)
                 .map_err(|source| failed(Transport::Udp, spec.bind, source))?;
-            datagrams.push(datagram);
+            datagrams.push(Datagram { has_configured_port, ..datagram });
         }
         let mut bound = Vec::new();
         let mut sockets = Vec::new();

@@ -16,6 +16,8 @@ pub(crate) struct Datagram {
     pub socket: DatagramSocket,
     pub service: ServiceId,
     pub listens_only: bool,
+    /// Its port is the one that was asked for; else the system chose it.
+    pub has_configured_port: bool,
     /// Messages that the next call asks for: what it has room for costs, too.
     pub batch: usize,
     pub latch: Latch,
@@ -34,6 +36,7 @@ impl Datagram {
             socket: system.open_datagram(spec, options)?,
             service,
             listens_only: spec.listens_only,
+            has_configured_port: spec.bind.port() != 0,
             batch: FEWEST_PER_CALL,
             latch: Latch::default(),
             room: None,
