@@ -53,6 +53,50 @@ impl Interface {
     }
 }
 
+/// A network that this machine is attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// The machine's own address in it.
+    address: IpAddr,
+    /// How many bits of the address name the network.
+    prefix: u32,
+}
+
+impl Network {
+    /// The network of this address whose name has this many bits.
+    pub fn new(address: IpAddr, prefix: u32) -> Network {
+        Network { address, prefix }
+    }
+
+    /// Whether an address is in the network.
+    pub fn has(&self, address: IpAddr) -> bool {
+        let common = match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => (own.to_bits() ^ other.to_bits()).leading_zeros(),
+            (IpAddr::V6(own), IpAddr::V6(other)) => (own.to_bits() ^ other.to_bits()).leading_zeros(),
+            _ => return false,
+        };
+        common >= self.prefix
+    }
+}
+
+/// Lists the networks that this machine is attached to, without those behind a router.
+///
+/// # Errors
+/// As [`interfaces_up`].
+pub fn attached_networks() -> io::Result<Vec<Network>> {
+    let up = getifaddrs()?.filter(|entry| entry.flags.contains(InterfaceFlags::IFF_UP));
+    Ok(up.filter_map(|entry| network(&entry)).collect())
+}
+
+fn network(entry: &InterfaceAddress) -> Option<Network> {
+    let (address, netmask) = (entry.address.as_ref()?, entry.netmask.as_ref()?);
+    if let (Some(address), Some(netmask)) = (v4(address), v4(netmask)) {
+        return Some(Network::new(address.into(), netmask.to_bits().leading_ones()));
+    }
+    let (address, netmask) = (address.as_sockaddr_in6()?.ip(), netmask.as_sockaddr_in6()?.ip());
+    Some(Network::new(address.into(), netmask.to_bits().leading_ones()))
+}
+
 /// Lists the interfaces that are up, in the kernel's order.
 ///
 /// # Errors
@@ -194,6 +238,24 @@ mod tests {
         );
         let alone = in_place_of(v4, &[lo()]);
         assert!(alone.starts_with("This machine has no network address yet"), "{alone}");
+    }
+
+    #[test]
+    fn a_network_has_the_addresses_that_begin_as_its_name_does() {
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        let class = Network::new(at("10.9.0.1"), 24);
+        assert!(class.has(at("10.9.0.254")) && !class.has(at("10.9.1.1")) && !class.has(at("::1")));
+        let alone = Network::new(at("10.9.0.1"), 32);
+        assert!(alone.has(at("10.9.0.1")) && !alone.has(at("10.9.0.2")));
+        let link = Network::new(at("fe80::1"), 64);
+        assert!(link.has(at("fe80::2:3")) && !link.has(at("2001:db8::1")) && !link.has(at("10.9.0.1")));
+    }
+
+    #[test]
+    fn the_loopback_network_of_this_machine_is_attached() {
+        let networks = attached_networks().unwrap();
+        let has = |address: [u8; 4]| networks.iter().any(|network| network.has(address.into()));
+        assert!(has([127, 9, 9, 9]), "{networks:?}");
     }
 
     #[test]

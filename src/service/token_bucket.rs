@@ -17,10 +17,6 @@ impl TokenBucket {
         TokenBucket { tokens: f64::from(rate.burst), filled: now }
     }
 
-    pub(crate) fn empty(now: Instant) -> TokenBucket {
-        TokenBucket { tokens: 0.0, filled: now }
-    }
-
     /// Takes one token; false if there is none.
     pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
         self.take_many(1, rate, now)

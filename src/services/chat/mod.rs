@@ -1,18 +1,20 @@
 //! chat: one room, where a message goes to every other member, over TCP and UDP.
 //!
 //! In this file members join, speak and leave over either transport. `circle` knows who
-//! is there and relays what they say, `command` reads what they say to the server, and
-//! `throttle` limits how often they speak.
+//! is there and relays what they say, `command` reads what they say to the server,
+//! `throttle` limits how often they speak, `admission` says whose datagrams make them
+//! members, and `peers` who has to go when there are too many of those.
 
+mod admission;
 mod circle;
 mod command;
+mod peers;
 #[cfg(test)]
 mod tests;
 mod throttle;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::conversation::{Conversation, Heard};
 use crate::config::{Description, Key, Plan, Settings, Value, values};
@@ -20,7 +22,10 @@ use crate::service::{
     CloseReason, Context, DatagramPeer, Farewell, Input, Membership, Overflow, Room, Service, SocketId,
 };
 use crate::wire::text::Mode;
+use admission::Admission;
+pub use admission::Members;
 use circle::{Circle, Person, Then, say};
+use peers::{Key as PeerKey, Peers};
 use throttle::Verdict;
 
 /// What the catalog says about it.
@@ -30,7 +35,7 @@ pub static DESCRIPTION: Description = Description {
     notes: "TCP and UDP share it.",
     tcp: Some(9999),
     udp: Some(9999),
-    keys: &[ECHO_TO_SENDER],
+    keys: &[ECHO_TO_SENDER, MEMBERS],
     plan,
 };
 
@@ -40,17 +45,25 @@ const ECHO_TO_SENDER: Key = Key {
     about: "Send a message to its sender too.",
 };
 
+const MEMBERS: Key = Key {
+    name: "members",
+    value: Value::Default(r#""local""#),
+    about: "Who can join over UDP, where a source may be forged: \"local\" (this machine and the \
+            networks that it is attached to), \"any\" or \"none\".",
+};
+
 fn plan(settings: &mut Settings<'_>) -> Plan {
     let echo_to_sender = settings.get(&ECHO_TO_SENDER, values::flag);
-    settings.listen(Chat::new(echo_to_sender))
+    let members = settings.get(&MEMBERS, admission::members);
+    settings.listen(Chat::new(echo_to_sender).with_members(members))
 }
 
 const ROOM: Room = Room(0);
-/// The most UDP members at once. No handshake shows that a sender is real, so forged
-/// sources can join; this limits what they cost to about 2 MB.
-const UDP_MEMBERS: usize = 10_000;
 /// The least time between two searches for idle UDP members.
 const SWEEP: Duration = Duration::from_secs(1);
+/// UDP members that are taken out in one turn: 10,000 at once held up everybody else
+/// for 100 ms.
+const EXPIRIES_PER_TURN: usize = 32;
 
 const LEFT: &str = "left";
 const DOES_NOT_READ: &str = "was dropped: it does not read";
@@ -65,7 +78,8 @@ const SENDS_TOO_MUCH: &str = "was dropped: it sends too much";
 #[derive(Debug)]
 pub struct Chat {
     circle: Circle,
-    peers: HashMap<(SocketId, SocketAddr), Peer>,
+    admission: Admission,
+    peers: Peers,
     /// Whether the tick is set.
     sweeps: bool,
 }
@@ -83,19 +97,16 @@ pub struct ChatSession {
     has_ended: bool,
 }
 
-/// One UDP member.
-#[derive(Debug)]
-struct Peer {
-    reach: DatagramPeer,
-    person: Person,
-    /// When its last datagram came.
-    heard: Instant,
-}
-
 impl Chat {
     /// A chat service. With `echo_to_sender`, messages go to their sender too.
     pub fn new(echo_to_sender: bool) -> Chat {
-        Chat { circle: Circle::new(echo_to_sender), peers: HashMap::new(), sweeps: false }
+        let (admission, peers) = (Admission::new(Members::Local), Peers::default());
+        Chat { circle: Circle::new(echo_to_sender), admission, peers, sweeps: false }
+    }
+
+    /// Sets who can join over UDP, instead of [`Members::Local`].
+    pub fn with_members(self, members: Members) -> Chat {
+        Chat { admission: Admission::new(members), ..self }
     }
 
     /// Relays what a member has said. One that speaks too often is left unread for a
@@ -165,16 +176,20 @@ impl Chat {
         cx.close();
     }
 
-    /// Makes the sender of a first datagram a member. Returns false if there are too
-    /// many.
+    /// Makes the sender of a first datagram a member, if it is one that can join. If
+    /// there are too many, another goes.
     fn admit(&mut self, reach: DatagramPeer, cx: &mut Context<'_>) -> bool {
-        if self.peers.len() >= UDP_MEMBERS {
-            log::debug!("chat: {} is turned away: {UDP_MEMBERS} members use UDP already", reach.address);
-            say(&self.farewell(Farewell::Full), cx);
+        if let Some(refusal) = self.admission.refusal(reach.address.ip(), cx.now()) {
+            cx.report(format!("{} cannot join: members = {refusal}", reach.address));
+            say(refusal.words(), cx);
             return false;
         }
-        let peer = Peer { reach, person: Person::default(), heard: cx.now() };
-        self.peers.insert((reach.socket, reach.address), peer);
+        if let Some(key) = self.peers.one_too_many(reach.address.ip()) {
+            log::debug!("chat: {} makes room for {}", key.1, reach.address);
+            let words = self.farewell(Farewell::Full);
+            self.remove(key, Some(&words), LEFT, cx);
+        }
+        self.peers.join(reach, cx.now());
         self.circle.enter();
         cx.join(ROOM, membership(false));
         if let Some(limit) = cx.limits().idle_timeout
@@ -185,12 +200,14 @@ impl Chat {
         true
     }
 
-    /// Takes out a UDP member.
-    fn remove(&mut self, key: (SocketId, SocketAddr), how: &str, cx: &mut Context<'_>) {
-        if let Some(mut peer) = self.peers.remove(&key) {
-            self.circle.depart(&mut peer.person, how, cx);
-            cx.leave_peer(ROOM, &peer.reach);
+    /// Takes out a UDP member, with or without a word to it.
+    fn remove(&mut self, key: PeerKey, words: Option<&str>, how: &str, cx: &mut Context<'_>) {
+        let Some((reach, mut person)) = self.peers.remove(&key) else { return };
+        if let Some(words) = words {
+            cx.send_to_peer(reach, words.as_bytes());
         }
+        self.circle.depart(&mut person, how, cx);
+        cx.leave_peer(ROOM, &reach);
     }
 }
 
@@ -228,52 +245,43 @@ impl Service for Chat {
         let Some(reach) = cx.datagram_peer() else { return };
         let key = (on, from);
         let leaves = command::parse(datagram, true) == command::Said::Leave;
-        if !self.peers.contains_key(&key) && (leaves || !self.admit(reach, cx)) {
+        let is_member = self.peers.hear(&key, cx.now());
+        if !is_member && (leaves || !self.admit(reach, cx)) {
             return;
         }
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        peer.heard = cx.now();
         if datagram.is_empty() {
             return;
         }
         if leaves {
-            return self.remove(key, LEFT, cx);
+            return self.remove(key, None, LEFT, cx);
         }
-        match self.circle.may_speak(&mut peer.person, cx) {
+        let Some(person) = self.peers.person(&key) else { return };
+        match self.circle.may_speak(person, cx) {
             Verdict::Admitted => {
-                self.circle.hear(&mut peer.person, datagram, datagram, cx);
+                self.circle.hear(person, datagram, datagram, cx);
             }
             Verdict::Refused { begins: true, .. } => report_flood("loses messages", cx),
             Verdict::Refused { begins: false, .. } => {}
             Verdict::Flooding => {
                 say(&flooded(cx), cx);
-                self.remove(key, SENDS_TOO_MUCH, cx);
+                self.remove(key, None, SENDS_TOO_MUCH, cx);
             }
         }
     }
 
-    /// Takes out the UDP members that sent nothing for the idle timeout.
+    /// Takes out UDP members that sent nothing for the idle timeout: some per turn.
     fn tick(&mut self, cx: &mut Context<'_>) {
         self.sweeps = false;
         let Some(limit) = cx.limits().idle_timeout else { return };
         let now = cx.now();
-        let is_idle = |peer: &Peer| now.duration_since(peer.heard) >= limit;
-        let mut idle: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| is_idle(peer))
-            .map(|(key, peer)| (*key, peer.reach))
-            .collect();
-        // The same members always go in the same order.
-        idle.sort_by_key(|(key, _)| *key);
         let words = self.farewell(Farewell::Idle);
-        for (key, reach) in idle {
-            cx.send_to_peer(reach, words.as_bytes());
-            self.remove(key, LEFT, cx);
+        for key in self.peers.silent(now, limit, EXPIRIES_PER_TURN) {
+            self.remove(key, Some(&words), LEFT, cx);
         }
-        if let Some(heard) = self.peers.values().map(|peer| peer.heard).min() {
+        if let Some(since) = self.peers.silent_since() {
+            let next = since + limit;
             self.sweeps = true;
-            cx.set_tick((heard + limit).max(now + SWEEP));
+            cx.set_tick(if next <= now { now } else { next.max(now + SWEEP) });
         }
     }
 

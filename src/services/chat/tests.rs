@@ -6,8 +6,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::interfaces::Network;
+use crate::reactor::Reactor;
 use crate::rehearsal::{Client, Rehearsal, splits};
 use crate::service::{Limits, Rate};
+use crate::services::refused;
+use crate::system::simulated::{Nature, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -315,19 +319,110 @@ fn a_udp_member_from_whom_nothing_comes_expires() {
     assert_eq!(datagrams(&mut stage).len(), 1, "the tick is set again for a later member");
 }
 
+/// A UDP peer that is not on loopback.
+fn far(last: u8, port: u16) -> SocketAddr {
+    ([192, 0, 2, last], port).into()
+}
+
+fn open_to_all() -> Rehearsal<Chat> {
+    Rehearsal::new(Chat::new(false).with_members(Members::Any))
+}
+
 #[test]
-fn udp_members_are_bounded_and_the_one_too_many_is_told() {
+fn forged_joins_do_not_keep_an_honest_one_out() {
     let mut stage = stage();
-    let source = |number: usize| SocketAddr::from(([127, 0, (number >> 8) as u8, number as u8], 1));
-    (0..UDP_MEMBERS).for_each(|number| stage.datagram(source(number), b""));
+    let forged = |number: usize| SocketAddr::from(([127, 1, (number >> 8) as u8, number as u8], 1));
+    stage.datagram(at(1), b"first");
+    stage.datagram(at(1), b"and again");
+    (0..peers::MOST - 1).for_each(|number| stage.datagram(forged(number), b""));
     assert_eq!(stage.datagrams(), []);
-    let one_more = at(9);
-    stage.datagram(one_more, b"hello");
+    stage.datagram(at(2), b"");
     let words = b"* too many connections are open, try again later\n".to_vec();
-    assert_eq!(stage.datagrams(), [(one_more, words)]);
-    stage.datagram(source(0), b"quit");
-    stage.datagram(one_more, b"");
-    assert_eq!(stage.datagrams(), []);
+    assert_eq!(stage.datagrams(), [(forged(0), words)], "the oldest that spoke once goes");
+    stage.datagram(at(2), "안녕".as_bytes());
+    let heard: Vec<SocketAddr> = stage.datagrams().into_iter().map(|(to, _)| to).collect();
+    assert_eq!(heard.len(), peers::MOST - 1);
+    assert!(heard.contains(&at(1)) && !heard.contains(&forged(0)));
+}
+
+#[test]
+fn an_address_has_a_few_members_and_a_new_one_takes_the_place_of_the_quietest() {
+    let mut stage = open_to_all();
+    let a = stage.connect();
+    stage.datagram(far(1, 1), b"");
+    stage.datagram(far(1, 1), b"");
+    (2..=5).for_each(|port| stage.datagram(far(1, port), b""));
+    stage.datagram(far(2, 1), b"");
+    stage.datagrams();
+    stage.send(a, b"x");
+    assert_eq!(datagrams(&mut stage), ["1 x", "3 x", "4 x", "5 x", "1 x"]);
+}
+
+#[test]
+fn who_is_not_on_a_network_of_this_machine_is_told_to_use_tcp() {
+    let elsewhere = || Ok(vec![Network::new([10, 9, 0, 1].into(), 24)]);
+    for (admission, words) in [
+        (Admission::with_networks(elsewhere), "only members from this network use UDP, join over TCP"),
+        (Admission::new(Members::None), "there are no members over UDP, join over TCP"),
+    ] {
+        let mut stage = Rehearsal::new(Chat { admission, ..Chat::new(false) });
+        let a = stage.connect();
+        stage.datagram(far(1, 1), "안녕".as_bytes());
+        assert_eq!(datagrams(&mut stage), [format!("1 * {words}\n")]);
+        stage.send(a, b"x");
+        assert_eq!((text(&mut stage, a), datagrams(&mut stage)), (String::new(), vec![]), "{words}");
+    }
+}
+
+/// One forged datagram made its victim hear the room for half an hour.
+#[test]
+fn a_forged_member_is_sent_no_more_than_its_account_allows() {
+    let mut stage = open_to_all();
+    let a = stage.connect();
+    stage.datagram(far(1, 1), b"");
+    let mut sent = 0;
+    for second in 0..20 {
+        for _ in 0..20 {
+            stage.send(a, &[b'x'; 500]);
+        }
+        sent += stage.datagrams().iter().map(|(_, bytes)| bytes.len() + 28).sum::<usize>();
+        let most = 3 * 28 + 4096 + 1024 * second;
+        assert!((most - 1000..=most).contains(&sent), "{sent} of {most} bytes");
+        stage.pass(SECOND);
+    }
+}
+
+#[test]
+fn a_quiet_listener_hears_an_ordinary_conversation() {
+    let mut stage = open_to_all();
+    let a = stage.connect();
+    stage.datagram(far(1, 1), b"");
+    for _ in 0..600 {
+        stage.send(a, "[민수] 다음 시간에는 소켓 옵션을 같이 보겠습니다\n".as_bytes());
+        assert_eq!(stage.datagrams().len(), 1);
+        stage.pass(SECOND / 10);
+    }
+}
+
+/// 10,000 that expired together held up everybody else for 100 ms.
+#[test]
+fn members_that_expire_together_go_some_per_turn() {
+    let world = World::new(Nature::calm());
+    let mut reactor = Reactor::simulated(&world).unwrap();
+    let limits = Limits { idle_timeout: Some(60 * SECOND), ..Limits::default() };
+    reactor.host("chat", Chat::new(false)).limits(limits).udp(at(1000)).start().unwrap();
+    for number in 0..300 {
+        world.send_datagram(at(2000 + number), at(1000), b"");
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    world.leap(60 * SECOND);
+    let mut expired = Vec::new();
+    for _ in 0..20 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        expired.push(world.take_outside().len());
+    }
+    assert_eq!(expired.iter().sum::<usize>(), 300, "{expired:?}");
+    assert!(expired.iter().all(|in_turn| *in_turn <= EXPIRIES_PER_TURN), "{expired:?}");
 }
 
 fn ten_a_second() -> Limits {
@@ -425,6 +520,12 @@ fn the_default_rate_spares_loopback_and_no_one_else() {
     assert_eq!(stage.received(hears).len(), 1_000);
     stage.send(far, &b"x\n".repeat(500));
     assert_eq!(stage.received(hears).len(), 200);
+}
+
+#[test]
+fn who_can_join_is_local_any_or_none() {
+    let lines = "udp = 1\nmembers = \"all\"";
+    refused(&DESCRIPTION, &[(lines, (3, 11), "\"all\" is not \"local\", \"any\" or \"none\"")]);
 }
 
 #[test]
