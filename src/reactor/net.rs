@@ -149,7 +149,10 @@ impl Net {
         let entry = self.entries.remove(handle.key as usize).entry;
         match &entry {
             Entry::Datagram(datagram) => {
-                self.loop_guard.remove(datagram.socket.address(), datagram.has_configured_port)
+                self.loop_guard.remove(datagram.socket.address(), datagram.has_configured_port);
+                if datagram.retry_at.is_some() {
+                    self.timers.abandon();
+                }
             }
             Entry::Keyboard(keyboard) => keyboard.deregister(&self.registry),
             Entry::Stream(stream) if stream.armed != NEVER => self.timers.abandon(),
@@ -285,6 +288,7 @@ impl Net {
             match place.filter(|place| place.generation == handle.generation).map(|place| &place.entry) {
                 Some(Entry::Stream(stream)) => stream.armed == at,
                 Some(Entry::Listener(listener)) => listener.retry_at == Some(at),
+                Some(Entry::Datagram(socket)) => socket.retry_at == Some(at),
                 _ => false,
             }
         });

@@ -192,6 +192,14 @@ impl Rooms {
         }
     }
 
+    /// Removes the members that talk to a socket of the service that is closed.
+    pub fn leave_socket(&mut self, service: ServiceId, closed: SocketId) {
+        for state in self.rooms.iter_mut().filter(|state| state.service == service) {
+            state.peers.retain(|member| member.reach.socket != closed);
+            state.peer_ids.retain(|(socket, _), _| *socket != closed);
+        }
+    }
+
     /// Closes the rooms of a service that ended.
     pub fn close_rooms(&mut self, service: ServiceId) {
         self.rooms.retain(|state| state.service != service);

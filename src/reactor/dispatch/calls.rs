@@ -27,9 +27,21 @@ const ANSWERS_PER_TURN: usize = 256;
 
 /// A call that waits until the current one has returned.
 pub(crate) enum Pending {
-    Message { service: ServiceId, message: Message },
-    Socket { service: ServiceId, opened: io::Result<SocketId> },
-    NotConnected { service: ServiceId, session: SessionKey, error: io::Error },
+    Message {
+        service: ServiceId,
+        message: Message,
+    },
+    /// A socket that is heard from when its service is told of it, and no sooner.
+    Opened(Box<Datagram>),
+    Socket {
+        service: ServiceId,
+        error: io::Error,
+    },
+    NotConnected {
+        service: ServiceId,
+        session: SessionKey,
+        error: io::Error,
+    },
 }
 
 #[cfg(feature = "simulated")]
@@ -289,11 +301,15 @@ impl Reactor {
             }
             Effect::OpenSocket(spec) => {
                 let options = &self.hosts[service].options;
-                let opened = Datagram::open(&self.system, &spec, options, service)
-                    .and_then(|datagram| self.net.insert(Entry::Datagram(Box::new(datagram))));
-                self.pending.push_back(Pending::Socket { service, opened: opened.map(SocketId) });
+                self.pending.push_back(match Datagram::open(&self.system, &spec, options, service) {
+                    Ok(socket) => Pending::Opened(Box::new(socket)),
+                    Err(error) => Pending::Socket { service, error },
+                });
             }
-            Effect::CloseSocket(SocketId(handle)) => self.net.remove(handle),
+            Effect::CloseSocket(socket) => {
+                self.rooms.leave_socket(service, socket);
+                self.net.remove(socket.0);
+            }
             Effect::Connect { to, local } => self.connect(service, to, local),
             Effect::Tick(at) => self.set_tick(service, at),
             Effect::Report(line) => {
@@ -370,7 +386,16 @@ impl Reactor {
                 Some(Pending::Message { service, message }) => {
                     self.call_service(service, Call::Message(message))
                 }
-                Some(Pending::Socket { service, opened }) => self.call_service(service, Call::Socket(opened)),
+                Some(Pending::Opened(socket)) if self.hosts[socket.service].service.is_some() => {
+                    let service = socket.service;
+                    let opened = self.net.insert(Entry::Datagram(socket)).map(SocketId);
+                    self.call_service(service, Call::Socket(opened));
+                }
+                // Its service was stopped meanwhile.
+                Some(Pending::Opened(_)) => {}
+                Some(Pending::Socket { service, error }) => {
+                    self.call_service(service, Call::Socket(Err(error)))
+                }
                 Some(Pending::NotConnected { service, session, error }) => {
                     self.call_service(service, Call::Closed(session, &CloseReason::NotConnected(error)));
                 }

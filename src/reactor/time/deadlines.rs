@@ -26,7 +26,7 @@ impl Reactor {
         deadlines
     }
 
-    /// Does what is due for connections and listeners.
+    /// Does what is due for connections, listeners and UDP sockets.
     pub(crate) fn fire_deadlines(&mut self, due: Vec<(u64, Handle)>) {
         for (at, handle) in due {
             match self.net.get(handle) {
@@ -35,6 +35,10 @@ impl Reactor {
                     self.fire_deadline(handle);
                 }
                 Some(Entry::Listener(listener)) if listener.retry_at == Some(at) => self.retry_listeners(),
+                Some(Entry::Datagram(socket)) if socket.retry_at == Some(at) => {
+                    socket.retry_at = None;
+                    self.net.enqueue(handle);
+                }
                 _ => self.net.timers.dropped_stale(),
             }
         }

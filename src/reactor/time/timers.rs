@@ -20,7 +20,7 @@ pub(crate) const NEVER: u64 = u64::MAX;
 pub(crate) enum Wake {
     /// A service, for its tick.
     Service(ServiceId),
-    /// A connection for its next deadline, or a listener that rests.
+    /// A connection for its next deadline, or a listener or UDP socket that rests.
     Entry(Handle),
 }
 

@@ -40,6 +40,7 @@ impl Receiver {
         let asked = from.batch;
         match from.socket.receive(&mut self.headers, &mut self.buffer[..asked * STRIDE], &mut self.arrivals) {
             Ok(()) => {
+                from.failures = 0;
                 let came = self.arrivals.len();
                 if came < asked {
                     from.latch.drained();

@@ -21,6 +21,10 @@ pub(crate) struct Datagram {
     /// Messages that the next call asks for: what it has room for costs, too.
     pub batch: usize,
     pub latch: Latch,
+    /// Receives in a row that failed.
+    pub failures: u32,
+    /// Until when it is left alone, since it failed again and again.
+    pub retry_at: Option<u64>,
     /// The room that it publishes to: while that is full, it is left unread.
     pub room: Option<Room>,
 }
@@ -39,6 +43,8 @@ impl Datagram {
             has_configured_port: spec.bind.port() != 0,
             batch: FEWEST_PER_CALL,
             latch: Latch::default(),
+            failures: 0,
+            retry_at: None,
             room: None,
         })
     }

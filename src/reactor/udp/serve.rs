@@ -4,15 +4,22 @@ use std::io;
 
 use super::accounts::Withheld;
 use super::conversations;
+use super::datagram::Datagram;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::{About, Pending};
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::notices::Notice;
+use crate::reactor::time::timers::{SECOND, Wake};
 use crate::service::effects::Outgoings;
 use crate::service::ids::{Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
 use crate::system::Arrival;
 
+/// A socket whose receives fail so many times in a row is left alone for a while. Errors
+/// that a peer causes are reported once each; one that persists would keep the loop busy.
+const FAILURES_IN_A_ROW: u32 = 16;
+/// For how long, in microseconds.
+const RETRY: u64 = SECOND / 10;
 /// How many bytes of answers are sent before the rest of a batch is served: they
 /// are still in the processor's cache.
 const WORTH_SENDING: usize = 128 * 1024;
@@ -29,14 +36,14 @@ impl Reactor {
             }
             return;
         }
-        if !socket.latch.is_readable() {
+        if !socket.latch.is_readable() || socket.retry_at.is_some() {
             return;
         }
         let (is_connected, listens_only) = (socket.socket.is_connected(), socket.listens_only);
         let mut receiver = std::mem::take(&mut self.receiver);
         let outcome = receiver.receive(socket);
         if let Err(error) = outcome {
-            self.datagram_error(service, is_connected, error);
+            self.datagram_error(handle, service, error);
         }
         let came: usize = receiver.arrivals.iter().map(Arrival::datagrams).sum();
         self.net.statistics.datagrams_received += came as u64;
@@ -57,7 +64,8 @@ impl Reactor {
         }
         self.receiver = receiver;
         self.send_datagrams();
-        if self.net.datagram(handle).is_some_and(|socket| socket.latch.is_readable()) {
+        let goes_on = |socket: &mut Datagram| socket.latch.is_readable() && socket.retry_at.is_none();
+        if self.net.datagram(handle).is_some_and(goes_on) {
             self.net.go_on(handle);
         }
     }
@@ -91,11 +99,22 @@ impl Reactor {
     /// Counts an error that a socket reported. It is never fatal: the sender of a
     /// datagram has nothing to do with what an ICMP message says. The service of a
     /// connected socket is told.
-    fn datagram_error(&mut self, service: ServiceId, is_connected: bool, error: io::Error) {
+    fn datagram_error(&mut self, handle: Handle, service: ServiceId, error: io::Error) {
+        let (now, name) = (self.net.now, &self.hosts[service].name);
         self.net.statistics.datagram_errors += 1;
-        log::debug!("{}: a UDP socket reports: {error}", self.hosts[service].name);
+        log::debug!("{name}: a UDP socket reports: {error}");
+        let Some(socket) = self.net.datagram(handle) else { return };
+        let is_connected = socket.socket.is_connected();
+        socket.failures += 1;
+        if socket.failures >= FAILURES_IN_A_ROW {
+            let address = socket.socket.address();
+            socket.retry_at = Some(now + RETRY);
+            self.net.timers.arm(now + RETRY, Wake::Entry(handle));
+            let line = format_args!("{name}: UDP {address} cannot be read: {error}; it is tried again soon");
+            self.net.notices.say(Notice::Fault, now, line);
+        }
         if is_connected {
-            self.pending.push_back(Pending::Socket { service, opened: Err(error) });
+            self.pending.push_back(Pending::Socket { service, error });
         }
     }
 
@@ -133,7 +152,7 @@ impl Reactor {
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
                 let (sent, refusal) = self.sender.send(socket, run, &outgoing.bytes);
                 if let Some(error) = refusal.filter(|_| socket.socket.is_connected()) {
-                    self.pending.push_back(Pending::Socket { service: socket.service, opened: Err(error) });
+                    self.pending.push_back(Pending::Socket { service: socket.service, error });
                 }
                 self.net.statistics.datagrams_sent += sent as u64;
                 self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
@@ -161,5 +180,136 @@ impl Reactor {
             net.statistics.datagrams_withheld += u64::from(why == Withheld::TooMuch);
             false
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::reactor::audit::Auditor;
+    use crate::reactor::net::Entry;
+    use crate::service::{Context, DatagramSpec, Membership, Overflow, Room, Service};
+    use crate::system::simulated::{Nature, World};
+
+    fn at(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    fn hosted(service: impl Service + 'static) -> (World, Reactor) {
+        let world = World::new(Nature::calm());
+        let mut reactor = Reactor::simulated(&world).unwrap();
+        reactor.host("test", service).udp(at(1000)).start().unwrap();
+        (world, reactor)
+    }
+
+    fn turn(reactor: &mut Reactor) {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        Auditor::default().look(reactor).unwrap();
+    }
+
+    /// A datagram joins, `close` closes the socket.
+    struct Door;
+
+    impl Service for Door {
+        type Session = ();
+
+        fn datagram(&mut self, on: SocketId, _: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+            match datagram {
+                b"close" => cx.close_socket(on),
+                _ => cx.join(Room(0), Membership { overflow: Overflow::Disconnect, lines: false }),
+            }
+        }
+    }
+
+    #[test]
+    fn the_members_of_a_socket_that_is_closed_leave_their_rooms() {
+        let (world, mut reactor) = hosted(Door);
+        let socket = reactor.net.handles(|entry| matches!(entry, Entry::Datagram(_)))[0];
+        let member = DatagramPeer { socket: SocketId(socket), address: at(2000), local: None };
+        let mut is_member = |datagram: &[u8]| {
+            world.send_datagram(at(2000), at(1000), datagram);
+            (0..3).for_each(|_| turn(&mut reactor));
+            reactor.rooms.peer_id(ServiceId(0), Room(0), &member).is_some()
+        };
+        assert!(is_member(b"join"));
+        assert!(!is_member(b"close"));
+    }
+
+    /// Opens sockets on one port, one after the other, each closed at its first datagram.
+    struct Opens {
+        told_of: Option<SocketId>,
+    }
+
+    impl Opens {
+        fn open(cx: &mut Context<'_>) {
+            cx.open_socket(DatagramSpec { listens_only: true, ..DatagramSpec::bound(at(3000)) });
+        }
+    }
+
+    impl Service for Opens {
+        type Session = ();
+
+        fn start(&mut self, cx: &mut Context<'_>) {
+            cx.post("test", Box::new(()));
+        }
+
+        fn message(&mut self, _: crate::service::Message, cx: &mut Context<'_>) {
+            Opens::open(cx);
+        }
+
+        fn socket(&mut self, opened: io::Result<SocketId>, _: &mut Context<'_>) {
+            self.told_of = opened.ok();
+        }
+
+        fn datagram(&mut self, on: SocketId, _: SocketAddr, _: &[u8], cx: &mut Context<'_>) {
+            assert_eq!(self.told_of.take(), Some(on), "a datagram before its socket");
+            cx.close_socket(on);
+            cx.post("test", Box::new(()));
+        }
+    }
+
+    #[test]
+    fn a_socket_is_told_of_before_its_first_datagram() {
+        let (world, mut reactor) = hosted(Opens { told_of: None });
+        for _ in 0..30 {
+            world.send_datagram(at(2000), at(3000), b"x");
+            turn(&mut reactor);
+        }
+        let counted = reactor.statistics();
+        assert_eq!(counted.panics, 0);
+        assert!(counted.datagrams_received > 5, "{counted:?}");
+    }
+
+    struct Echo;
+
+    impl Service for Echo {
+        type Session = ();
+
+        fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+            cx.send_to(on, from, datagram);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_read_does_not_keep_the_loop_busy() {
+        let (world, mut reactor) = hosted(Echo);
+        world.fail_receives(at(1000), Some(io::ErrorKind::OutOfMemory));
+        world.send_datagram(at(2000), at(1000), b"x");
+        for _ in 0..10_000 {
+            reactor.turn(Some(Duration::from_secs(1))).unwrap();
+            if world.micros() >= SECOND {
+                break;
+            }
+        }
+        assert!(world.micros() >= SECOND, "no time passes");
+        let errors = reactor.statistics().datagram_errors;
+        assert!((16..=30).contains(&errors), "{errors} in a second");
+        world.fail_receives(at(1000), None);
+        world.leap(Duration::from_micros(RETRY));
+        (0..3).for_each(|_| turn(&mut reactor));
+        assert_eq!(world.take_outside().len(), 1, "what came meanwhile is answered");
     }
 }

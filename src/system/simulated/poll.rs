@@ -112,7 +112,7 @@ impl State {
             Source::Datagram(id) => {
                 let socket = self.datagrams.get_mut(&id)?;
                 socket.queued = false;
-                let readable = !socket.queue.is_empty() || socket.error.is_some();
+                let readable = !socket.queue.is_empty();
                 Some(Event {
                     token: socket.token?,
                     readiness: Readiness { readable, ..Readiness::default() },

@@ -29,7 +29,8 @@ pub(super) struct DatagramState {
     peer: Option<SocketAddr>,
     pub queue: VecDeque<Message>,
     held: usize,
-    pub error: Option<ErrorKind>,
+    /// What every receive fails with.
+    fails: Option<ErrorKind>,
     pub token: Option<Token>,
     pub queued: bool,
 }
@@ -61,7 +62,7 @@ impl World {
             peer: spec.connect,
             queue: VecDeque::new(),
             held: 0,
-            error: None,
+            fails: None,
             token: None,
             queued: false,
         };
@@ -78,6 +79,14 @@ impl World {
     /// A datagram from outside, as networks deliver them.
     pub fn throw_datagram(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         self.state().transmit(Message { from, to, bytes: bytes.to_vec() });
+    }
+
+    /// From now on every receive of a socket fails, or none.
+    #[cfg(test)]
+    pub fn fail_receives(&self, on: SocketAddr, why: Option<ErrorKind>) {
+        let mut state = self.state();
+        let sockets = state.datagrams.values_mut();
+        sockets.filter(|socket| socket.address == on).for_each(|socket| socket.fails = why);
     }
 
     /// What was sent to addresses at which nobody is, since the last call.
@@ -140,8 +149,8 @@ impl State {
         let blocks = self.rng.chance(would_block);
         let cut = self.rng.chance(partial);
         let Some(socket) = self.datagrams.get_mut(&id) else { return Err(ErrorKind::WouldBlock.into()) };
-        if let Some(error) = socket.error.take() {
-            return Err(error.into());
+        if let Some(why) = socket.fails {
+            return Err(why.into());
         }
         if socket.queue.is_empty() || blocks {
             if !socket.queue.is_empty() {
