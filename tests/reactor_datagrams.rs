@@ -162,6 +162,42 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
     }
 }
 
+/// Echoes, and answers `large` with more than fits into a datagram.
+struct Oversized;
+
+impl Service for Oversized {
+    type Session = ();
+
+    fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+        let too_much = [b'x'; 70_000];
+        cx.send_to(on, from, if datagram == b"large" { &too_much } else { datagram });
+    }
+}
+
+/// The datagram that the kernel refused took the source address from the rest of its
+/// batch, so that clients were answered from an address that they had not asked.
+#[test]
+fn a_refused_datagram_does_not_change_the_source_of_others() {
+    let mut reactor = Reactor::new().unwrap();
+    let any = ([0, 0, 0, 0], 0).into();
+    let port = reactor.host("test", Oversized).udp(any).start().unwrap().1[0].address.port();
+    let asked = SocketAddr::from(([127, 0, 0, 2], port));
+    let [attacker, client] = [udp_bound(), udp_bound()];
+    for (first, second) in [("x", "large"), ("large", "x"), ("large", "large")] {
+        // All are one batch.
+        attacker.send_to(first.as_bytes(), asked).unwrap();
+        attacker.send_to(second.as_bytes(), asked).unwrap();
+        (0..3).for_each(|_| assert_eq!(client.send_to("나".as_bytes(), asked).unwrap(), 3));
+        for _ in 0..3 {
+            reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        }
+        for _ in 0..3 {
+            assert_eq!(client.recv_from(&mut [0; 10]).unwrap(), (3, asked));
+        }
+    }
+    assert_eq!(reactor.statistics().datagrams_dropped, 4);
+}
+
 #[test]
 fn a_wildcard_socket_answers_a_broadcast_from_an_address_of_its_own() {
     let running =

@@ -97,27 +97,32 @@ impl Sender {
         let mut taken = 0;
         let mut refusal = None;
         let mut rest = parcels;
-        // The address of ours that the kernel would not send from.
-        let mut unusable = None;
+        // Whether the first of the rest goes from any address of ours, since the kernel
+        // would not take it from the one that was asked.
+        let mut from_any = false;
         while let Some(first) = rest.first() {
             // A call has one set of control messages, so it takes only what comes
             // from one address of ours and is cut alike.
-            let local = first.to.local;
-            let goes_along = |parcel: &&Parcel| parcel.to.local == local && parcel.segment == first.segment;
-            let together = rest.iter().take_while(goes_along).count();
-            let group = &rest[..together.min(MESSAGES_PER_CALL)];
-            match on.socket.send(&mut self.headers, group, local.filter(|_| local != unusable), bytes) {
+            let local = first.to.local.filter(|_| !from_any);
+            let goes_along =
+                |parcel: &&Parcel| parcel.to.local == first.to.local && parcel.segment == first.segment;
+            let most = if from_any { 1 } else { MESSAGES_PER_CALL };
+            let together = rest.iter().take(most).take_while(goes_along).count();
+            match on.socket.send(&mut self.headers, &rest[..together], local, bytes) {
                 Ok(sent) => {
+                    from_any = false;
                     let (sent, unsent) = rest.split_at(sent.max(1));
                     taken += sent.iter().map(Parcel::datagrams).sum::<usize>();
                     rest = unsent;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The question was sent to a broadcast address, and no datagram can
-                // come from one.
-                Err(_) if local.is_some() && local != unusable => unusable = local,
+                // The question was sent to a broadcast address, or to one that is no
+                // longer ours, and no datagram can come from there. The others may
+                // have been refused for this one, and are tried as they are.
+                Err(error) if local.is_some() && is_about_the_source(&error) => from_any = true,
                 // The route cannot cut it, or not into pieces this large.
                 Err(_) if first.segment > 0 => {
+                    from_any = false;
                     let apart: Vec<Parcel> = first.apart().collect();
                     let (sent, error) = self.send_parcels(on, &apart, bytes);
                     taken += sent;
@@ -125,6 +130,7 @@ impl Sender {
                     rest = &rest[1..];
                 }
                 Err(error) => {
+                    from_any = false;
                     log::debug!(
                         "UDP {}: a datagram to {} was not sent: {error}",
                         on.socket.address(),
@@ -139,6 +145,12 @@ impl Sender {
         }
         (taken, refusal)
     }
+}
+
+/// Whether the kernel may have refused a datagram for the address it was to come from.
+fn is_about_the_source(error: &io::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, InvalidInput, NetworkUnreachable};
+    matches!(error.kind(), InvalidInput | AddrNotAvailable | NetworkUnreachable)
 }
 
 impl Outgoings {
