@@ -15,7 +15,7 @@ use crate::hosting;
 use crate::reactor::Reactor;
 use crate::reactor::audit::Auditor;
 use crate::services::CATALOG;
-use crate::system::simulated::{Faults, Nature, Rng, World};
+use crate::system::simulated::{Exchanged, Faults, Nature, Rng, World};
 
 /// A second chat, so that noise does not speak in the one that is checked.
 const NOISY_CHAT: u16 = 9_998;
@@ -220,15 +220,24 @@ impl Stage {
 
     fn throw_datagrams(&mut self) {
         if self.peers.is_empty() || self.peers.len() < 12 && self.rng.chance(200) {
-            let forged: [SocketAddr; 4] = [
+            let forged: [SocketAddr; 5] = [
                 (Ipv4Addr::LOCALHOST, 3333).into(),
                 (Ipv4Addr::new(192, 0, 2, 9), 7).into(),
+                (Ipv4Addr::new(192, 0, 2, 9), 20_001).into(),
                 (Ipv4Addr::BROADCAST, 4_000).into(),
                 (Ipv4Addr::new(224, 0, 0, 1), 4_000).into(),
             ];
             let is_forged = self.rng.chance(200);
-            let honest = SocketAddr::from((Ipv4Addr::LOCALHOST, 10_000 + self.peers.len() as u16));
-            let address = if is_forged { *self.rng.pick(&forged) } else { honest };
+            let number = self.peers.len() as u16;
+            // Those from elsewhere share addresses, and may not know of what they send.
+            let ip = match self.rng.below(3) {
+                0 => Ipv4Addr::new(192, 0, 2, 100 + number as u8 % 3),
+                _ => Ipv4Addr::LOCALHOST,
+            };
+            let address = match is_forged {
+                true => *self.rng.pick(&forged),
+                false => (ip, 10_000 + number).into(),
+            };
             self.peers.push(Peer::new(address, is_forged));
         }
         let at = self.rng.below(self.peers.len());
@@ -306,7 +315,20 @@ impl Stage {
         if self.world.totals().datagrams_to_itself > 0 {
             return Err("the daemon sends datagrams to itself".to_owned());
         }
+        self.nobody_is_flooded()?;
         self.hear_datagrams()
+    }
+
+    /// A source may be forged: what an address is sent is bounded by what came from it.
+    fn nobody_is_flooded(&self) -> Result<(), String> {
+        let now = self.world.micros();
+        for Exchanged { address, came, sent, since } in self.world.exchanged() {
+            let most = 3 * came + 4096 + (now - since) * 1024 / SECOND;
+            if sent > most {
+                return Err(format!("{address} was sent {sent} bytes, of at most {most}"));
+            }
+        }
+        Ok(())
     }
 
     fn hear_datagrams(&mut self) -> Result<(), String> {
@@ -538,6 +560,9 @@ fn configuration(rng: &mut Rng, crowd: Option<Crowd>) -> (String, u64, bool) {
         }
         if udp > 0 {
             text += &format!("udp = {udp}\n");
+        }
+        if name == "chat" {
+            text += &format!("members = {}\n", rng.pick(&["\"any\"", "\"any\"", "\"none\""]));
         }
     }
     (text, drain * SECOND, throttled)

@@ -21,7 +21,7 @@ mod udp;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,7 +30,7 @@ use mio::Token;
 pub(crate) use poll::Poll;
 pub use rng::Rng;
 pub(crate) use tcp::{End, Listener, Stream};
-pub(crate) use udp::Datagram;
+pub(crate) use udp::{Datagram, Exchanged};
 
 use super::workers::{Finished, Task};
 use tcp::{Connection, ListenerState};
@@ -167,6 +167,7 @@ struct State {
     datagrams: BTreeMap<u32, DatagramState>,
     /// Datagrams to addresses at which nobody is.
     outside: Vec<udp::Message>,
+    exchanged: BTreeMap<IpAddr, Exchanged>,
     /// Connections that were asked for, to addresses at which nobody is.
     asked_outside: VecDeque<u32>,
     answers: VecDeque<Finished>,
@@ -242,6 +243,7 @@ impl World {
             listeners: BTreeMap::new(),
             datagrams: BTreeMap::new(),
             outside: Vec::new(),
+            exchanged: BTreeMap::new(),
             asked_outside: VecDeque::new(),
             answers: VecDeque::new(),
             stdin: Stdin::default(),

@@ -35,6 +35,20 @@ pub(super) struct DatagramState {
     pub queued: bool,
 }
 
+/// What passed between the program under test and an address outside, in bytes on the
+/// wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchanged {
+    pub address: IpAddr,
+    pub came: u64,
+    pub sent: u64,
+    /// When the first of it came or was sent.
+    pub since: u64,
+}
+
+/// Headers of a datagram over IPv4.
+const HEADERS: usize = 28;
+
 /// A UDP socket.
 #[derive(Debug)]
 pub(crate) struct Datagram {
@@ -81,6 +95,12 @@ impl World {
         self.state().transmit(Message { from, to, bytes: bytes.to_vec() });
     }
 
+    /// What passed over UDP between the program under test and each address that is not
+    /// on loopback.
+    pub fn exchanged(&self) -> Vec<Exchanged> {
+        self.state().exchanged.values().copied().collect()
+    }
+
     /// From now on every receive of a socket fails, or none.
     #[cfg(test)]
     pub fn fail_receives(&self, on: SocketAddr, why: Option<ErrorKind>) {
@@ -96,6 +116,15 @@ impl World {
 }
 
 impl State {
+    fn exchange(&mut self, address: IpAddr, came: usize, sent: usize) {
+        if !address.is_loopback() {
+            let new = Exchanged { address, came: 0, sent: 0, since: self.now };
+            let exchanged = self.exchanged.entry(address).or_insert(new);
+            exchanged.came += came as u64;
+            exchanged.sent += sent as u64;
+        }
+    }
+
     /// Sends a datagram on its way, on which it may be lost, doubled or overtaken.
     fn transmit(&mut self, message: Message) {
         self.note("datagram", message.bytes.len() as u64);
@@ -164,6 +193,7 @@ impl State {
         }
         let Some(socket) = self.datagrams.get_mut(&id) else { return Ok(()) };
         let tells = socket.address.ip().is_unspecified();
+        let mut came = Vec::new();
         for place in buffer.chunks_exact_mut(STRIDE).take(places) {
             let Some(message) = socket.queue.pop_front() else { break };
             socket.held -= message.bytes.len() + OVERHEAD;
@@ -188,6 +218,7 @@ impl State {
             }
             let datagrams = if segment == 0 { 1 } else { length.div_ceil(segment) };
             self.totals.datagrams_received += datagrams as u64;
+            came.push((message.from.ip(), length + datagrams * HEADERS));
             arrivals.push(Arrival {
                 from: message.from,
                 to: tells.then(|| message.to.ip()),
@@ -196,6 +227,7 @@ impl State {
             });
         }
         let more = !socket.queue.is_empty();
+        came.into_iter().for_each(|(from, size)| self.exchange(from, size, 0));
         self.note("receive", arrivals.len() as u64);
         if cut && more {
             self.announce(Source::Datagram(id));
@@ -231,6 +263,7 @@ impl State {
                 let to = peer.unwrap_or(parcel.to.address);
                 let bytes = bytes[datagram.start..datagram.end].to_vec();
                 self.totals.datagrams_sent += 1;
+                self.exchange(to.ip(), 0, bytes.len() + HEADERS);
                 let is_ours = self.datagrams.values().any(|socket| socket.address == to);
                 self.totals.datagrams_to_itself += u64::from(is_ours);
                 self.transmit(Message { from, to, bytes });
