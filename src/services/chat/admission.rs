@@ -50,8 +50,8 @@ impl Members {
     /// What somebody is told who cannot join.
     pub(super) fn words(self) -> &'static str {
         match self {
-            Members::Local => "* only members from this network use UDP, join over TCP\n",
-            Members::Any | Members::None => "* there are no members over UDP, join over TCP\n",
+            Members::Local => "* only peers on this network can join over UDP, use TCP\n",
+            Members::Any | Members::None => "* nobody can join over UDP, use TCP\n",
         }
     }
 }

@@ -362,8 +362,8 @@ fn an_address_has_a_few_members_and_a_new_one_takes_the_place_of_the_quietest() 
 fn who_is_not_on_a_network_of_this_machine_is_told_to_use_tcp() {
     let elsewhere = || Ok(vec![Network::new([10, 9, 0, 1].into(), 24)]);
     for (admission, words) in [
-        (Admission::with_networks(elsewhere), "only members from this network use UDP, join over TCP"),
-        (Admission::new(Members::None), "there are no members over UDP, join over TCP"),
+        (Admission::with_networks(elsewhere), "only peers on this network can join over UDP, use TCP"),
+        (Admission::new(Members::None), "nobody can join over UDP, use TCP"),
     ] {
         let mut stage = Rehearsal::new(Chat { admission, ..Chat::new(false) });
         let a = stage.connect();
