@@ -10,6 +10,7 @@ mod trials;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use libtest_mimic::Arguments;
 use network::{in_namespace, ip};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ("with_no_interface_up_all_but_the_group_is_served", no_interface),
         ("a_beacon_finds_a_network_that_comes_later", network_that_comes_later),
         ("one_address_of_the_network_has_a_quarter_of_the_connections", quarter_for_one_address),
+        ("a_forged_member_of_a_chat_is_sent_no_more_than_its_account_allows", flood_of_a_chat),
     ];
     if let Some(ended) = network::run_again_as_root() {
         return ended;
@@ -112,6 +114,33 @@ fn lan_without_default_route() {
     assert_eq!(receive(&listener("0.0.0.0", BEACON_PORT)).0, "broadcast message");
     log.line_with(&["type 192.0.2.10 (lan) in place of 0.0.0.0"]);
     assert!(!log.text().contains("WARN"), "{}", log.text());
+}
+
+fn flood_of_a_chat() {
+    const LINES: usize = 2_000;
+    ip("link set lo up");
+    attach(LAN);
+    let (_daemon, log) = Daemon::logged("flooded", EVERYWHERE);
+    let chat = SocketAddr::from((Ipv4Addr::LOCALHOST, 9999));
+    let member = listener("192.0.2.10", 0);
+    let joined = Instant::now();
+    member.send_to(b"", "192.0.2.10:9999").unwrap();
+    let (speaker, hears) = (connect(chat), connect(chat));
+    for client in [&speaker, &hears] {
+        (&*client).write_all(b"/who\n").unwrap();
+    }
+    let greeting = "* here: 3, 3 of them without a nick\n";
+    assert_eq!(read_exactly(&hears, greeting.len()), greeting.as_bytes());
+    let line = [&[b'x'; 99][..], b"\n"].concat();
+    (&speaker).write_all(&line.repeat(LINES)).unwrap();
+    assert_eq!(read_exactly(&hears, LINES * line.len()).len(), LINES * line.len());
+    log.line_with(&["chat: 192.0.2.10 misses datagrams"]);
+    let took = joined.elapsed().as_secs() as usize + 1;
+    member.set_nonblocking(true).unwrap();
+    let heard = std::iter::from_fn(|| member.recv(&mut [0; 200]).ok());
+    let sent: usize = heard.map(|length| length + 28).sum();
+    let most = 3 * 28 + 4096 + 1024 * took;
+    assert!((3 * 1024..=most).contains(&sent), "{sent} of {most} bytes");
 }
 
 fn beacon_on_two_networks() {

@@ -64,8 +64,8 @@ pub(crate) struct Outgoing {
     pub end: usize,
     /// An answer to the datagram of the callback, which the rate limit counts.
     pub is_answer: bool,
-    /// What its address has to have an allowance for: bytes on the wire beyond
-    /// what the question to which it is an answer has earned.
+    /// Bytes on the wire that no question has earned: the account of its address pays
+    /// for them.
     pub unearned: u32,
 }
 
@@ -76,7 +76,7 @@ const HEADERS: usize = 28;
 const EARNED: u32 = 3;
 
 /// What a datagram with so many bytes of payload counts as.
-pub(crate) fn on_the_wire(length: usize) -> u32 {
+fn on_the_wire(length: usize) -> u32 {
     (length + HEADERS) as u32
 }
 
