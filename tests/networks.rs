@@ -9,14 +9,19 @@ mod trials;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use libtest_mimic::Arguments;
 use network::{in_namespace, ip};
+use nix::libc;
 use onepoll::services::CATALOG;
 use socket2::SockRef;
 use support::{Daemon, PATIENCE, config_file, connect, read_exactly, read_line};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use support::{Daemon, PATIENCE, connect, eventually, read_exactly};
 use trials::trial;
 
 const LAN: [&str; 2] = ["lan", "192.0.2.10/24"];
@@ -27,7 +32,7 @@ const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 255), 5005);
 const EVERYWHERE: &[&str] = &["--bind", "0.0.0.0"];
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 8] = [
+    let tests: [(&str, fn()); 9] = [
         ("without_a_default_route_every_service_is_served", lan_without_default_route),
         ("a_beacon_reaches_each_of_two_networks", beacon_on_two_networks),
         ("a_group_is_heard_on_each_of_two_networks_and_on_loopback", group_on_two_networks),
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
         ("a_beacon_finds_a_network_that_comes_later", network_that_comes_later),
         ("one_address_of_the_network_has_a_quarter_of_the_connections", quarter_for_one_address),
         ("a_forged_member_of_a_chat_is_sent_no_more_than_its_account_allows", flood_of_a_chat),
+        ("forged_members_of_a_chat_do_not_keep_an_honest_one_from_hearing", forged_joins_of_a_chat),
     ];
     if let Some(ended) = network::run_again_as_root() {
         return ended;
@@ -141,6 +147,42 @@ fn flood_of_a_chat() {
     let sent: usize = heard.map(|length| length + 28).sum();
     let most = 3 * 28 + 4096 + 1024 * took;
     assert!((3 * 1024..=most).contains(&sent), "{sent} of {most} bytes");
+}
+
+/// An empty datagram from an address that is not ours.
+fn forge(raw: &Socket, source: Ipv4Addr, port: u16, to: SocketAddrV4) {
+    let mut packet = vec![0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend(source.octets());
+    packet.extend(to.ip().octets());
+    for field in [port, to.port(), 8, 0] {
+        packet.extend(field.to_be_bytes());
+    }
+    raw.send_to(&packet, &to.into()).unwrap();
+}
+
+/// What the room says to those who are not there waited for three seconds in the
+/// socket's buffer, and left no room for others.
+fn forged_joins_of_a_chat() {
+    ip("link set lo up");
+    attach(LAN);
+    let _daemon = Daemon::start(EVERYWHERE);
+    let chat = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), 9999);
+    let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW))).unwrap();
+    let member = listener("192.0.2.10", 0);
+    for last in 100..200 {
+        (1..=4).for_each(|port| forge(&raw, Ipv4Addr::new(192, 0, 2, last), port, chat));
+    }
+    member.send_to(b"", chat).unwrap();
+    let speaker = connect((Ipv4Addr::LOCALHOST, chat.port()).into());
+    let mut answers = BufReader::new(&speaker);
+    eventually("all are members", || {
+        (&speaker).write_all(b"/who\n").unwrap();
+        let mut answer = String::new();
+        answers.read_line(&mut answer).unwrap();
+        answer.starts_with("* here: 402,")
+    });
+    (&speaker).write_all("안녕\n".as_bytes()).unwrap();
+    assert_eq!(receive(&member).0, "안녕\n");
 }
 
 fn beacon_on_two_networks() {

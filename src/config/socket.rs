@@ -43,8 +43,10 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "send_buffer",
             value: Value::Sample(r#""256 KiB""#),
-            about: "SO_SNDBUF. If unset: the kernel's choice. For a chat with members who stop \
-                    reading, a small one is better: the kernel holds up to 4 MiB for each of them.",
+            about: "SO_SNDBUF. If unset: 4 MiB for UDP, so that what waits for a host that is \
+                    gone does not keep others waiting, and the kernel's choice for TCP. For a \
+                    chat with members who stop reading, a small one is better: the kernel holds \
+                    up to 4 MiB for each of them.",
         },
         only: None,
         set: |options, value| store(&mut options.send_buffer, values::socket_buffer(value)),

@@ -41,8 +41,9 @@ use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
 use udp::conversations::Conversations;
 
 pub use crate::service::{
-    Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DatagramPeer, DatagramSpec, Limits, Membership,
-    Multicast, Overflow, Rate, Room, ServiceId, SocketId, SocketOptions, Statistics, TokenBucket, Transport,
+    Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DEFAULT_UDP_SEND_BUFFER, DatagramPeer, DatagramSpec,
+    Limits, Membership, Multicast, Overflow, Rate, Room, ServiceId, SocketId, SocketOptions, Statistics,
+    TokenBucket, Transport,
 };
 pub use dispatch::host::{BindError, HostBuilder};
 

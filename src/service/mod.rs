@@ -29,7 +29,7 @@ pub use context::Context;
 pub use ids::{ConnectionId, ServiceId, SocketId};
 pub use input::Input;
 pub use limits::{Limits, Rate};
-pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, SocketOptions};
+pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, DEFAULT_UDP_SEND_BUFFER, SocketOptions};
 pub use reasons::{CloseReason, Farewell};
 pub use rooms::{DatagramPeer, Membership, Overflow, Room};
 pub use sockets::{Bound, DatagramSpec, LARGEST_DATAGRAM, Multicast, Transport, any_address};

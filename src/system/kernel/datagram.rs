@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::multicast;
 use super::options::apply_to_any;
 use crate::service::sockets::is_broadcast;
-use crate::service::{DEFAULT_UDP_RECEIVE_BUFFER, DatagramSpec, SocketOptions};
+use crate::service::{DEFAULT_UDP_RECEIVE_BUFFER, DEFAULT_UDP_SEND_BUFFER, DatagramSpec, SocketOptions};
 
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
@@ -37,6 +37,9 @@ impl DatagramSocket {
         apply_to_any(options, &socket, spec.bind)?;
         if options.receive_buffer.is_none() {
             socket.set_recv_buffer_size(DEFAULT_UDP_RECEIVE_BUFFER)?;
+        }
+        if options.send_buffer.is_none() {
+            socket.set_send_buffer_size(DEFAULT_UDP_SEND_BUFFER)?;
         }
         let tells_destination = spec.bind.ip().is_unspecified() && spec.connect.is_none();
         if tells_destination {
