@@ -7,10 +7,8 @@ mod support;
 #[path = "support/trials.rs"]
 mod trials;
 
-use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -18,10 +16,8 @@ use libtest_mimic::Arguments;
 use network::{in_namespace, ip};
 use nix::libc;
 use onepoll::services::CATALOG;
-use socket2::SockRef;
-use support::{Daemon, PATIENCE, config_file, connect, read_exactly, read_line};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use support::{Daemon, PATIENCE, connect, eventually, read_exactly};
+use support::{Daemon, PATIENCE, config_file, connect, eventually, read_exactly, read_line};
 use trials::trial;
 
 const LAN: [&str; 2] = ["lan", "192.0.2.10/24"];
@@ -32,7 +28,7 @@ const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 255), 5005);
 const EVERYWHERE: &[&str] = &["--bind", "0.0.0.0"];
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
         ("without_a_default_route_every_service_is_served", lan_without_default_route),
         ("a_beacon_reaches_each_of_two_networks", beacon_on_two_networks),
         ("a_group_is_heard_on_each_of_two_networks_and_on_loopback", group_on_two_networks),
