@@ -47,11 +47,11 @@ impl Auditor {
         self.no_room_takes_too_long(reactor)
     }
 
-    /// Who is ready is served when the queue before it has been, and each turn serves
-    /// at least one of those who have become ready and one of those who are going on.
+    /// Who is ready is served when those before it have been, and each turn serves at
+    /// least one of those who have become ready and one of those who are going on.
     fn nobody_waits_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
         let turn = reactor.net.statistics.turns;
-        let patience = reactor.net.ready.len() as u64 + 1;
+        let patience = (reactor.net.streams().count() + 1) as u64;
         let mut waiting = BTreeMap::new();
         for (handle, stream) in reactor.net.streams() {
             if stream.may_be_read(reactor.net.now) && stream.socket.has_been_ignored() {

@@ -199,7 +199,11 @@ impl Net {
             let latch = entry.latch();
             latch.set(event.readiness);
             if latch.enqueue() {
-                self.ready.push(handle);
+                if latch.is_heavy() {
+                    self.ready.push_going_on(handle);
+                } else {
+                    self.ready.push(handle);
+                }
             }
         }
     }
@@ -232,6 +236,14 @@ impl Net {
             && !stream.is_paused(now)
         {
             self.go_on(handle);
+        }
+    }
+
+    /// It has moved so much that it comes after the others next time.
+    #[cold]
+    pub fn set_heavy(&mut self, handle: Handle) {
+        if let Some(entry) = self.get(handle) {
+            entry.latch().set_heavy();
         }
     }
 

@@ -21,6 +21,8 @@ const READ_CLOSED: u8 = 4;
 const QUEUED: u8 = 8;
 /// Its room is full: it waits for the room, and not in the ready queue.
 const PARKED: u8 = 16;
+/// It moved much when it was served last: next time it comes after those who did not.
+const HEAVY: u8 = 32;
 
 impl Latch {
     /// Takes in what an event says.
@@ -77,8 +79,17 @@ impl Latch {
         self.0 & QUEUED != 0
     }
 
+    /// It is about to be served. How heavy it is will be seen anew.
     pub fn dequeue(&mut self) {
-        self.0 &= !QUEUED;
+        self.0 &= !(QUEUED | HEAVY);
+    }
+
+    pub fn set_heavy(&mut self) {
+        self.0 |= HEAVY;
+    }
+
+    pub fn is_heavy(self) -> bool {
+        self.0 & HEAVY != 0
     }
 
     /// Marks it as waiting for its room; false if it already was.

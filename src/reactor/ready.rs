@@ -16,14 +16,19 @@ const COST_OF_CALL: isize = 8 * 1024;
 /// What a message costs a service besides its bytes: about a microsecond.
 const COST_OF_MESSAGE: isize = 4 * 1024;
 
+/// Who moves more bytes than this in one call is heavy: next time it waits with those
+/// who are going on. A client that asks for little never waits for many that ask for
+/// much.
+pub(crate) const LIGHT_CALL: usize = 16 * 1024;
+
 /// Who waits to be served. Everyone is in one of the queues at most once; the latches
 /// see to that.
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     /// Those to which something has happened.
     fresh: VecDeque<Handle>,
-    /// Those that were served and have more to do: they come after everyone who is
-    /// fresh.
+    /// Those that were served and have more to do, or moved much: they come after
+    /// everyone who is fresh.
     going_on: VecDeque<Handle>,
     /// What is left of the turn's work.
     left: isize,
@@ -69,11 +74,6 @@ impl Ready {
 
     pub fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.going_on.is_empty()
-    }
-
-    #[cfg(feature = "simulated")]
-    pub fn len(&self) -> usize {
-        self.fresh.len() + self.going_on.len()
     }
 }
 

@@ -131,6 +131,28 @@ fn an_echo_does_not_wait_for_a_flood_of_lines_in_upper_case() {
 }
 
 #[test]
+fn an_echo_does_not_wait_for_those_who_move_much() {
+    let mut scene = Scene::new("echo]");
+    let large = vec![b'.'; 200_000];
+    let attackers: Vec<Stream> = (0..50).map(|_| scene.connect(ATTACKED)).collect();
+    let client = scene.connect(ECHO);
+    scene.settle();
+    attackers.iter().for_each(|attacker| say(attacker, &large));
+    scene.settle();
+    for _ in 0..3 {
+        // All of them are ready before the client is.
+        for attacker in &attackers {
+            assert_eq!(hear(attacker), large);
+            say(attacker, &large);
+        }
+        say(&client, "가".as_bytes());
+        scene.turn();
+        assert_eq!(hear(&client), "가".as_bytes());
+        scene.settle();
+    }
+}
+
+#[test]
 fn answers_to_one_read_stay_within_the_output_limit() {
     let mut scene = Scene::new("json]");
     let attacker = scene.connect(ATTACKED);

@@ -12,6 +12,7 @@ use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::net::Kind;
+use crate::reactor::ready::LIGHT_CALL;
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell, Input};
 
@@ -77,6 +78,10 @@ impl Reactor {
     fn flushed(&mut self, handle: Handle, written: usize) {
         let now = self.net.now;
         self.net.statistics.bytes_sent += written as u64;
+        self.net.ready.count_bytes(written);
+        if written > LIGHT_CALL {
+            self.net.set_heavy(handle);
+        }
         if let Some(stream) = self.net.stream(handle)
             && stream.outbox.is_none()
         {
@@ -231,7 +236,11 @@ impl Reactor {
         };
         let consumed = input.consumed();
         let left = bytes.len() - consumed;
-        self.net.ready.count_bytes(consumed + effects.scratch.len());
+        let moved = consumed + effects.scratch.len();
+        self.net.ready.count_bytes(moved);
+        if moved > LIGHT_CALL {
+            self.net.set_heavy(handle);
+        }
         let mut yields = false;
         if is_kept || left > 0 || effects.messages > 0 {
             self.net.ready.count_messages(effects.messages);
