@@ -522,3 +522,30 @@ fn a_reactor_whose_last_service_was_stopped_ends_with_an_error() {
     }
     assert!(thread.join().unwrap().unwrap_err().contains("no service is left"));
 }
+
+#[test]
+fn urgent_data_does_not_strand_what_follows_it() {
+    let mut reactor = Reactor::new().unwrap();
+    let at = host(&mut reactor, Echo(0));
+    for _ in 0..10 {
+        let client = connect(at);
+        client.set_nodelay(true).unwrap();
+        client.set_nonblocking(true).unwrap();
+        for _ in 0..3 {
+            reactor.turn(Some(Duration::from_millis(1))).unwrap();
+        }
+        (&client).write_all(b"abc").unwrap();
+        assert_eq!(socket2::SockRef::from(&client).send_out_of_band(b"!").unwrap(), 1);
+        (&client).write_all(b"def").unwrap();
+        let mut heard = Vec::new();
+        eventually("what was sent comes back", || {
+            reactor.turn(Some(Duration::from_millis(10))).unwrap();
+            let mut buffer = [0; 100];
+            if let Ok(count) = (&client).read(&mut buffer) {
+                heard.extend_from_slice(&buffer[..count]);
+            }
+            heard.len() == 6
+        });
+        assert_eq!(heard, b"abcdef");
+    }
+}

@@ -272,12 +272,14 @@ impl Reactor {
     ///    returned, so that no service is called inside another's callback.
     /// 8. **Fan out** what the rooms have gathered. It comes after every service
     ///    has spoken, so that all of a turn's messages reach a member in one write.
-    /// 9. **Keep within memory**: whoever holds most is cut off if the budget is used up.
-    ///    Everything that can grow in a turn has done so.
-    /// 10. **Reap** what was closed. Until here it kept its place and its descriptor,
+    /// 9. **Serve the last**: accept, now that whatever has ended in this turn is out of
+    ///    the way, and ask for resets of which no read tells.
+    /// 10. **Keep within memory**: whoever holds most is cut off if the budget is used up.
+    ///     Everything that can grow in a turn has done so.
+    /// 11. **Reap** what was closed. Until here it kept its place and its descriptor,
     ///     so that nothing in this turn could be mistaken for it. The descriptors
     ///     that come free let a starved listener accept again.
-    /// 11. **Go on draining**, if the reactor was told to end. Whoever is idle is
+    /// 12. **Go on draining**, if the reactor was told to end. Whoever is idle is
     ///     closed only when no work is left: what had arrived before is answered.
     ///
     /// # Errors
@@ -292,6 +294,9 @@ impl Reactor {
         self.fire_deadlines(due);
         self.deliver_pending();
         self.fan_out();
+        if !self.net.last.is_empty() {
+            self.serve_the_last();
+        }
         self.keep_within_memory();
         self.reap();
         self.go_on_draining();

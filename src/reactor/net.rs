@@ -10,7 +10,7 @@ use super::notices::Notices;
 use super::ready::Ready;
 use crate::reactor::dispatch::host::Hosts;
 use crate::reactor::tcp::listener::Listener;
-use crate::reactor::tcp::stream::Stream;
+use crate::reactor::tcp::stream::{State, Stream};
 use crate::reactor::time::timers::{NEVER, Timers, Wake};
 use crate::reactor::udp::datagram::Datagram;
 use crate::reactor::udp::loop_guard::LoopGuard;
@@ -91,6 +91,9 @@ pub(crate) struct Net {
     /// When the drain began.
     pub draining_since: Option<u64>,
     pub loop_guard: LoopGuard,
+    /// Who is served when this turn has served everyone else: listeners, and connections
+    /// whose peer's end was read and may have been followed by a reset.
+    pub last: Vec<Handle>,
     /// Listeners that wait for a free descriptor.
     pub starved_listeners: Vec<Handle>,
 }
@@ -110,6 +113,7 @@ impl Net {
             now: 0,
             draining_since: None,
             loop_guard: LoopGuard::default(),
+            last: Vec::new(),
             starved_listeners: Vec::new(),
         }
     }
@@ -212,6 +216,21 @@ impl Net {
         if self.get(handle).is_some_and(|entry| entry.latch().enqueue()) {
             self.ready.push(handle);
         }
+        if event.readiness.more_behind {
+            self.look_behind_the_end(handle);
+        }
+    }
+
+    /// Once a peer's end was read, a read tells nothing any more: not of a reset either.
+    #[cold]
+    fn look_behind_the_end(&mut self, handle: Handle) {
+        if self.stream(handle).is_some_and(|stream| stream.end_of_input) {
+            self.serve_last(handle);
+        }
+    }
+
+    pub fn serve_last(&mut self, handle: Handle) {
+        self.last.push(handle);
     }
 
     /// Puts an entry that waited for its room back into the ready queue.
@@ -232,9 +251,13 @@ impl Net {
         let now = self.now;
         if let Some(stream) = self.stream(handle)
             && stream.latch.is_readable()
+            && stream.state != State::Closed
             && !stream.holds_back_reading()
             && !stream.is_paused(now)
         {
+            if stream.end_of_input {
+                return self.serve_last(handle);
+            }
             self.go_on(handle);
         }
     }

@@ -15,9 +15,10 @@ pub(crate) struct Latch(u8);
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
-/// A FIN is in the kernel's queue already. No further edge will announce it, so a
-/// short read does not mean that nothing is left to read.
-const READ_CLOSED: u8 = 4;
+/// Behind what a read returns lies a FIN, a reset or urgent data, in the kernel's queue
+/// already. No further edge will announce it, so a short read does not mean that nothing
+/// is left to read.
+const MORE_BEHIND: u8 = 4;
 const QUEUED: u8 = 8;
 /// Its room is full: it waits for the room, and not in the ready queue.
 const PARKED: u8 = 16;
@@ -33,8 +34,8 @@ impl Latch {
         if ready.writable {
             self.0 |= WRITABLE;
         }
-        if ready.read_closed {
-            self.0 |= READ_CLOSED;
+        if ready.more_behind {
+            self.0 |= MORE_BEHIND;
         }
     }
 
@@ -53,14 +54,14 @@ impl Latch {
     /// A read returned fewer bytes than the buffer had room for, so the socket is
     /// drained. Knowing that saves a second read, which would only say WouldBlock.
     pub fn short_read(&mut self) {
-        if self.0 & READ_CLOSED == 0 {
+        if self.0 & MORE_BEHIND == 0 {
             self.0 &= !READABLE;
         }
     }
 
-    /// There is nothing to read now (WouldBlock), or ever again (end of input).
+    /// There is nothing to read now.
     pub fn drained(&mut self) {
-        self.0 &= !(READABLE | READ_CLOSED);
+        self.0 &= !(READABLE | MORE_BEHIND);
     }
 
     pub fn write_blocked(&mut self) {
@@ -113,11 +114,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_read_clears_the_latch_unless_a_fin_is_queued() {
+    fn a_short_read_clears_the_latch_unless_a_fin_or_urgent_data_is_queued() {
         let mut open = Latch(READABLE);
         open.short_read();
         assert!(!open.is_readable());
-        let mut half_closed = Latch(READABLE | READ_CLOSED);
+        let mut half_closed = Latch(READABLE | MORE_BEHIND);
         half_closed.short_read();
         assert!(half_closed.is_readable());
         half_closed.drained();

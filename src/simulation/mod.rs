@@ -19,8 +19,6 @@
 
 mod client;
 mod courier;
-#[cfg(test)]
-mod known;
 mod peer;
 #[cfg(test)]
 mod scenarios;

@@ -22,9 +22,9 @@ use crate::service::{DatagramSpec, SocketOptions};
 pub(crate) struct Readiness {
     pub readable: bool,
     pub writable: bool,
-    /// The peer half-closed, or the connection is gone: no further edge will
-    /// announce what is still to be read.
-    pub read_closed: bool,
+    /// The peer half-closed, the connection is gone, or a read will stop at urgent data:
+    /// no further edge will announce what lies behind the bytes that are read first.
+    pub more_behind: bool,
 }
 
 /// One event of the poll.

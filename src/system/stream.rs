@@ -14,6 +14,13 @@ use super::poll::Registry;
 #[cfg(feature = "simulated")]
 use super::{of_another_system, simulated};
 
+/// Of urgent data, Linux tells only who asks.
+#[cfg(target_os = "linux")]
+pub(super) const STREAM_INTEREST: Interest =
+    Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(target_os = "linux"))]
+pub(super) const STREAM_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
 /// A socket that accepts connections.
 #[derive(Debug)]
 pub(crate) enum ListenSocket {
@@ -164,7 +171,7 @@ impl StreamSocket {
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match (self, registry) {
             (StreamSocket::Kernel(socket), Registry::Kernel(registry)) => {
-                registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)
+                registry.register(socket, token, STREAM_INTEREST)
             }
             #[cfg(feature = "simulated")]
             (StreamSocket::Simulated(socket), Registry::Simulated(_)) => socket.register(token),

@@ -20,9 +20,27 @@ use crate::system::{StreamSocket, is_out_of_descriptors};
 const ACCEPT_RETRY: u64 = SECOND / 10;
 
 impl Reactor {
-    /// Not inlined: it would take registers from the path of a message.
-    #[inline(never)]
-    pub(crate) fn accept(&mut self, handle: Handle) {
+    /// Serves those who come last, when what has ended is out of the way: a client at its
+    /// limit that closes and connects again is not one too many.
+    #[cold]
+    pub(crate) fn serve_the_last(&mut self) {
+        self.reap();
+        let mut last = std::mem::take(&mut self.net.last);
+        for handle in last.drain(..) {
+            match self.net.get(handle) {
+                Some(Entry::Listener(_)) => self.accept(handle),
+                Some(Entry::Stream(stream)) => {
+                    if let Err(why) = stream.look_for_reset() {
+                        self.close(handle, why);
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.net.last = last;
+    }
+
+    fn accept(&mut self, handle: Handle) {
         let mut starved = false;
         for _ in 0..ACCEPTS_PER_TURN {
             let now = self.net.now;

@@ -195,7 +195,7 @@ impl Stream {
         };
         match outcome {
             Ok(0) => {
-                self.latch.drained();
+                // It stays latched: a reset may lie behind it.
                 self.end_of_input = true;
                 ReadOutcome::EndOfInput
             }
@@ -212,6 +212,16 @@ impl Stream {
                 ReadOutcome::Blocked
             }
             Err(error) => ReadOutcome::Failed(reason(error)),
+        }
+    }
+
+    /// After the peer's end no read tells of a reset any more, so it is asked for when
+    /// something has happened.
+    pub fn look_for_reset(&mut self) -> Result<(), CloseReason> {
+        self.latch.drained();
+        match self.socket.take_error() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(reason(error)),
         }
     }
 

@@ -54,15 +54,16 @@ impl Poll {
 }
 
 /// What mio says, as the loop takes it. Error and hang-up alone make both
-/// directions ready: the next system call tells what happened.
+/// directions ready: the next system call tells what happened. kqueue does not tell of
+/// urgent data: there, what follows it waits for the next bytes.
 #[inline(always)]
 pub(super) fn event(event: &mio::event::Event) -> Event {
     let is_over = event.is_error() || event.is_write_closed();
-    let read_closed = event.is_read_closed() || is_over;
+    let more_behind = is_over | event.is_read_closed() | event.is_priority();
     let readiness = Readiness {
-        readable: event.is_readable() || read_closed,
+        readable: event.is_readable() || more_behind,
         writable: event.is_writable() || is_over,
-        read_closed,
+        more_behind,
     };
     Event { token: event.token(), readiness }
 }
@@ -120,12 +121,15 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpStream as Blocking};
 
-    use mio::{Interest, Token};
+    use mio::Token;
 
     use super::*;
+    use crate::system::stream::STREAM_INTEREST;
 
     const OURS: Token = Token(7);
     const PATIENCE: Duration = Duration::from_secs(30);
+    /// What is said of a connection that is over.
+    const GONE: Readiness = Readiness { readable: true, writable: true, more_behind: true };
 
     /// A registered connection, its other end, and a poll that has seen it writable.
     fn pair() -> (Poll, TcpStream, Blocking) {
@@ -135,7 +139,7 @@ mod tests {
         ours.set_nonblocking(true).unwrap();
         let mut ours = TcpStream::from_std(ours);
         let mut poll = Poll::new(16).unwrap();
-        poll.poll.registry().register(&mut ours, OURS, Interest::READABLE | Interest::WRITABLE).unwrap();
+        poll.poll.registry().register(&mut ours, OURS, STREAM_INTEREST).unwrap();
         let first = next(&mut poll);
         assert_eq!(first, Readiness { writable: true, ..Readiness::default() });
         (poll, ours, theirs)
@@ -159,7 +163,7 @@ mod tests {
         let (mut poll, _ours, mut theirs) = pair();
         theirs.write_all("안녕".as_bytes()).unwrap();
         let now = next(&mut poll);
-        assert!(now.readable && !now.read_closed);
+        assert!(now.readable && !now.more_behind);
     }
 
     #[test]
@@ -177,7 +181,7 @@ mod tests {
         theirs.write_all(b"bye").unwrap();
         theirs.shutdown(Shutdown::Write).unwrap();
         let mut now = next(&mut poll);
-        while !now.read_closed {
+        while !now.more_behind {
             now = next(&mut poll);
         }
         assert!(now.readable);
@@ -186,12 +190,29 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_read_stops_at_urgent_data_of_which_its_event_told() {
+        let (mut poll, mut ours, mut theirs) = pair();
+        theirs.write_all(b"abc").unwrap();
+        SockRef::from(&theirs).send_out_of_band(b"!").unwrap();
+        theirs.write_all(b"def").unwrap();
+        while !next(&mut poll).more_behind {}
+        let mut buffer = [0; 16];
+        assert_eq!(ours.read(&mut buffer).unwrap(), 3);
+        assert_eq!(ours.read(&mut buffer).unwrap(), 3);
+        assert_eq!(&buffer[..3], b"def");
+        assert_eq!(ours.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        theirs.write_all(b"ghi").unwrap();
+        assert!(!next(&mut poll).more_behind);
+    }
+
+    #[test]
     fn a_reset_makes_both_directions_ready() {
         let (mut poll, mut ours, theirs) = pair();
         SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
         drop(theirs);
         let now = next(&mut poll);
-        assert_eq!(now, Readiness { readable: true, writable: true, read_closed: true });
+        assert_eq!(now, GONE);
         assert_eq!(ours.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
@@ -200,8 +221,8 @@ mod tests {
         let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
         let mut socket = connect(free, None, &SocketOptions::default()).unwrap();
         let mut poll = Poll::new(16).unwrap();
-        poll.poll.registry().register(&mut socket, OURS, Interest::READABLE | Interest::WRITABLE).unwrap();
-        assert_eq!(next(&mut poll), Readiness { readable: true, writable: true, read_closed: true });
+        poll.poll.registry().register(&mut socket, OURS, STREAM_INTEREST).unwrap();
+        assert_eq!(next(&mut poll), GONE);
         let refusal = socket.take_error().unwrap().unwrap();
         assert_eq!(refusal.kind(), io::ErrorKind::ConnectionRefused);
     }

@@ -70,7 +70,7 @@ impl State {
     }
 
     fn collect(&mut self, events: &mut Vec<Event>) {
-        let all = Readiness { readable: true, writable: true, read_closed: false };
+        let all = Readiness { readable: true, writable: true, ..Readiness::default() };
         if self.alarm.is_some_and(|at| at <= self.now) {
             self.alarm = None;
             events.push(Event { token: ALARM, readiness: all });
@@ -90,7 +90,7 @@ impl State {
         }
         if !self.gone.is_empty() && self.rng.chance(self.nature.faults.spurious_event) {
             let at = self.rng.below(self.gone.len());
-            events.push(Event { token: self.gone[at], readiness: Readiness { read_closed: true, ..all } });
+            events.push(Event { token: self.gone[at], readiness: Readiness { more_behind: true, ..all } });
         }
     }
 
@@ -122,8 +122,8 @@ impl State {
                 self.stdin.queued = false;
                 let readiness = Readiness {
                     readable: !self.stdin.typed.is_empty() || self.stdin.ended,
-                    read_closed: self.stdin.ended,
-                    writable: false,
+                    more_behind: self.stdin.ended,
+                    ..Readiness::default()
                 };
                 Some(Event { token: self.stdin.token?, readiness })
             }

@@ -45,6 +45,8 @@ pub(super) struct EndState {
     held: bool,
     /// Bytes that wait to be read here.
     incoming: VecDeque<u8>,
+    /// An urgent byte, which is not read, lies behind so many of those: a read stops there.
+    mark: Option<usize>,
     /// The other end sent FIN, behind those bytes.
     fin: bool,
     /// Reported once, behind those bytes.
@@ -75,6 +77,7 @@ impl EndState {
             queued: false,
             held: false,
             incoming: VecDeque::new(),
+            mark: None,
             fin: false,
             error: None,
             was_reset: false,
@@ -95,9 +98,9 @@ impl Connection {
         let is_over = end.error.is_some() || end.was_reset;
         let has_room = (capacity - other.incoming.len()) * 3 >= capacity;
         Readiness {
-            readable: !end.incoming.is_empty() || end.fin || is_over,
+            readable: !end.incoming.is_empty() || end.mark.is_some() || end.fin || is_over,
             writable: self.phase != Phase::Connecting && has_room || is_over,
-            read_closed: end.fin || is_over,
+            more_behind: end.fin || end.mark.is_some() || is_over,
         }
     }
 
@@ -294,19 +297,26 @@ impl State {
             self.end(end).tried = self.calls.waits;
             self.interruption()?;
         }
+        // At the mark, a read goes on behind it (tcp(7), SO_OOBINLINE).
+        self.end(end).mark.take_if(|mark| *mark == 0);
         let waiting = self.end(end).incoming.len();
         if waiting == 0 {
             let state = self.end(end);
+            if state.fin {
+                // Even if a reset came since (tcp_recvmsg, SOCK_DONE).
+                return Ok(0);
+            }
             if let Some(error) = state.error.take() {
                 return Err(error.into());
             }
-            return if state.fin || state.was_reset { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            return if state.was_reset { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
         if held && self.rng.chance(self.nature.faults.would_block) {
             self.announce(Source::End(end));
             return Err(ErrorKind::WouldBlock.into());
         }
-        let mut count = waiting.min(buffer.len());
+        let mark = self.end(end).mark.unwrap_or(waiting);
+        let mut count = waiting.min(buffer.len()).min(mark);
         if held && self.rng.chance(self.nature.faults.partial_read) {
             count = self.rng.between(1, count);
             self.announce(Source::End(end));
@@ -318,6 +328,9 @@ impl State {
         self.note(if held { "server" } else { "client" }, u64::from(end.connection));
         self.note("read", count as u64);
         self.end(end).taken += count;
+        if let Some(mark) = &mut self.end(end).mark {
+            *mark -= count;
+        }
         if held && !self.end(end).over {
             self.totals.read += count as u64;
         }
@@ -401,15 +414,34 @@ impl State {
         if state.was_reset || state.closed {
             return;
         }
-        state.error = Some(ErrorKind::ConnectionReset);
         state.was_reset = true;
         let waiting = state.incoming.len();
         if self.rng.chance(self.nature.faults.reset_destroys) {
-            // It overtakes what its sender's kernel had not sent yet.
+            // It overtakes what its sender's kernel had not sent yet, a FIN included.
             let kept = self.rng.below(waiting + 1);
-            self.end(end).incoming.truncate(kept);
+            let state = self.end(end);
+            state.incoming.truncate(kept);
+            state.mark.take_if(|mark| *mark > kept);
+            state.fin &= kept == waiting;
         }
+        let state = self.end(end);
+        // tcp_reset: EPIPE behind a FIN.
+        state.error = Some(if state.fin { ErrorKind::BrokenPipe } else { ErrorKind::ConnectionReset });
         self.announce(Source::End(end));
+    }
+
+    /// A byte of urgent data, behind what was written so far.
+    fn send_urgent(&mut self, end: End) -> bool {
+        let other = end.other();
+        let is_closed = self.end(end).was_reset || self.end(end).half_closed || self.end(other).closed;
+        if is_closed || self.end(other).mark.is_some() {
+            return false;
+        }
+        let waiting = self.end(other).incoming.len();
+        self.end(other).mark = Some(waiting);
+        self.note("urgent", u64::from(end.connection));
+        self.announce(Source::End(other));
+        true
     }
 
     fn half_close(&mut self, end: End) -> io::Result<()> {
@@ -497,6 +529,12 @@ impl Stream {
 
     pub fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.world.state().write(self.end, slices)
+    }
+
+    /// Sends a byte of urgent data. False if the connection is closed, or the mark of
+    /// another one is unread: then that one would become data like any other.
+    pub fn send_urgent(&self) -> bool {
+        self.world.state().send_urgent(self.end)
     }
 
     pub fn half_close(&self) -> io::Result<()> {
