@@ -239,7 +239,7 @@ impl Net {
         if let Some(entry) = self.get(handle) {
             entry.latch().unpark();
             if let Entry::Stream(stream) = entry {
-                stream.restart_message_clock(now);
+                stream.restart_clocks(now);
             }
             self.enqueue(handle);
         }

@@ -85,7 +85,7 @@ impl Reactor {
         if let Some(stream) = self.net.stream(handle)
             && stream.outbox.is_none()
         {
-            stream.restart_message_clock(now);
+            stream.restart_clocks(now);
             self.net.arm(handle, &self.hosts);
         }
     }

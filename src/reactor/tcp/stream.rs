@@ -465,6 +465,8 @@ impl Stream {
             State::Lingering => also(Some(self.active.saturating_add(linger)), Due::Linger),
             State::Open | State::Finishing => match &self.outbox {
                 Some(outbox) => also(after(outbox.progress, limits.send_timeout), Due::Send),
+                // We do not read it: its silence is not its own.
+                None if self.paused_until().is_some() || self.latch.is_parked() => {}
                 None => also(after(self.active, limits.idle_timeout), Due::Idle),
             },
         }
@@ -499,8 +501,13 @@ impl Stream {
         self.show_again || self.paused_until().is_some() || self.outbox.is_some() || self.latch.is_parked()
     }
 
-    /// It is read again: gives its unfinished message the full time.
-    pub fn restart_message_clock(&mut self, now: u64) {
+    /// It is read again: gives its peer the full time, both to say something and to
+    /// finish what it has begun to say.
+    pub fn restart_clocks(&mut self, now: u64) {
+        // While it lingers, its deadline counts from when that began.
+        if self.state == State::Open {
+            self.active = now;
+        }
         if let Some(kept) = &mut self.kept {
             kept.since = now;
         }

@@ -86,7 +86,7 @@ impl Reactor {
             Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
             Due::Pause => {
                 stream.set_pause(None);
-                stream.restart_message_clock(now);
+                stream.restart_clocks(now);
                 stream.show_again = stream.kept.is_some();
                 self.net.enqueue(handle);
             }
