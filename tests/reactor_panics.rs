@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use onepoll::reactor::Reactor;
 use onepoll::service::{CloseReason, Context, Input, Service};
@@ -87,4 +87,62 @@ fn a_service_is_not_told_that_a_connection_it_panicked_on_has_ended() {
     let stream = connect(fragile);
     (&stream).write_all(b"closed?").unwrap();
     assert_eq!(read_exactly(&stream, 8), b"closed?0");
+}
+
+/// A session that cannot be dropped without a panic.
+#[derive(Default)]
+struct Brittle;
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        panic!("in the drop of a session")
+    }
+}
+
+struct Shelf;
+
+impl Service for Shelf {
+    type Session = Brittle;
+
+    fn open(&mut self, _: &mut Brittle, cx: &mut Context<'_>) {
+        cx.send(b"1");
+    }
+}
+
+fn shelf_and_other(reactor: &mut Reactor) -> (SocketAddr, SocketAddr) {
+    let shelf = reactor.host("shelf", Shelf).tcp(([127, 0, 0, 1], 0).into()).start().unwrap().1[0].address;
+    (shelf, two_services(reactor).1)
+}
+
+fn shelve(at: SocketAddr) -> TcpStream {
+    let stream = connect(at);
+    assert_eq!(read_exactly(&stream, 1), b"1");
+    stream
+}
+
+#[test]
+fn sessions_whose_drop_panics_do_not_abort_the_process_when_their_service_is_stopped() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let running = Running::start(shelf_and_other);
+    let (shelf, other) = running.made;
+    let mut all: Vec<TcpStream> = (0..6).map(|_| shelve(shelf)).collect();
+    // The third panic stops the service, which drops the other three at once.
+    all.truncate(3);
+    eventually("the service no longer listens", || TcpStream::connect(shelf).is_err());
+    ask(other, b"hello", b"hello");
+    assert!(running.finish().panics >= 3);
+}
+
+#[test]
+fn sessions_whose_drop_panics_do_not_abort_the_process_when_the_reactor_ends() {
+    std::panic::set_hook(Box::new(|_| {}));
+    for _ in 0..2 {
+        let running = Running::start(|reactor| (shelf_and_other(reactor), shelf_and_other(reactor)));
+        let ((one, _), (other, _)) = running.made;
+        let _all: Vec<TcpStream> = [one, one, other, other].map(shelve).into();
+        // Asked twice, it ends at once, with all of its sessions.
+        running.remote().drain();
+        running.remote().drain();
+        running.finish();
+    }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use slab::Slab;
 
@@ -76,6 +77,22 @@ pub(crate) trait Hosted {
 struct Host<S: Service> {
     service: S,
     sessions: Slab<S::Session>,
+}
+
+impl<S: Service> Drop for Host<S> {
+    /// Drops each session by itself: while one panic unwinds, a second one would abort
+    /// the process.
+    fn drop(&mut self) {
+        for session in self.sessions.drain() {
+            drop_guarded(session);
+        }
+    }
+}
+
+/// Drops something of a service's own type, which may panic. The panic hook has told
+/// of it then.
+pub(crate) fn drop_guarded<T>(of_a_service: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(of_a_service)));
 }
 
 impl<S: Service + 'static> Hosted for Host<S> {

@@ -13,7 +13,7 @@ use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
 use crate::reactor::udp::datagram::Datagram;
 use crate::service::AnyService;
-pub(crate) use crate::service::any::{Call, Hosted, SessionKey};
+pub(crate) use crate::service::any::{Call, Hosted, SessionKey, drop_guarded};
 use crate::service::ids::{ServiceId, SocketId};
 use crate::service::limits::Limits;
 use crate::service::options::SocketOptions;
@@ -70,6 +70,13 @@ impl Hosts {
     pub fn running(&self, name: &str) -> Option<ServiceId> {
         let is_it = |slot: &Slot| slot.name == name && slot.service.is_some();
         self.iter().position(is_it).map(|at| ServiceId(at as u32))
+    }
+}
+
+impl Drop for Hosts {
+    /// One by one, as the sessions of each.
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|slot| drop_guarded(slot.service.take()));
     }
 }
 
