@@ -4,12 +4,14 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use support::{Daemon, Log, connect, eventually, read_exactly, read_to_end};
+use support::{Daemon, Log, PATIENCE, connect, eventually, read_exactly, read_to_end, udp};
 
 const ECHO: &[&str] = &["--only", "echo", "--port", "echo=0"];
 
@@ -85,6 +87,37 @@ fn output_not_taken_by_the_drain_timeout_is_cut_off() {
     let (status, _) = daemon.wait();
     assert_eq!(status.code(), Some(0));
     assert!(told.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn a_flood_of_datagrams_holds_up_neither_the_end_nor_idle_clients() {
+    let config = "[limits]\ndrain_timeout = \"20s\"\n[services.echo]\ntcp = 0\nudp = 0\n";
+    let mut daemon = Daemon::with_config("flood", config);
+    let idle = connect(daemon.tcp("echo"));
+    let at = daemon.udp("echo");
+    let stops = Arc::new(AtomicBool::new(false));
+    let flood = |socket: UdpSocket| {
+        let stops = Arc::clone(&stops);
+        std::thread::spawn(move || {
+            let end = Instant::now() + PATIENCE;
+            while !stops.load(Ordering::Relaxed) && Instant::now() < end {
+                // Once the daemon is gone, nobody listens.
+                let _ = socket.send(b"x");
+            }
+        })
+    };
+    let floods: Vec<_> = (0..3).map(|_| flood(udp(at))).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let told = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(read_to_end(&idle), b"");
+    drop(idle);
+    let (status, _) = daemon.wait();
+    let took = told.elapsed();
+    stops.store(true, Ordering::Relaxed);
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    assert_eq!(status.code(), Some(0));
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
 }
 
 #[test]

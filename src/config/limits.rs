@@ -102,7 +102,8 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "drain_timeout",
             value: Value::Default(r#""5s""#),
-            about: "How long the daemon goes on sending what is in flight after it was told to end.",
+            about: "How long the daemon goes on sending what is in flight after it was told to end. Idle \
+                    connections are closed at once.",
         },
         only: None,
         set: |limits, value| store(&mut limits.drain_timeout, values::timeout(value)),

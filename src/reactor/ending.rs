@@ -1,4 +1,4 @@
-//! How connections, services and the whole reactor end.
+//! How connections and services end; `drain` says how the whole reactor does.
 //!
 //! Every end of a connection goes through [`Reactor::close`], which takes a reason.
 //! One table, [`ending`], says for each reason how the connection ends, whether the
@@ -269,29 +269,6 @@ impl Reactor {
             self.retry_listeners();
         }
         self.send_datagrams();
-    }
-
-    pub(crate) fn close_listeners(&mut self) {
-        for handle in self.net.handles(|entry| matches!(entry, Entry::Listener(_) | Entry::Keyboard(_))) {
-            self.net.remove(handle);
-        }
-    }
-
-    /// In a drain: closes the connections that have nothing left to send. A
-    /// connection that was busy a moment ago may have output on its way in the
-    /// kernel, which a plain close and a late byte from the peer would destroy: it
-    /// is half-closed and waits for its peer a little longer.
-    pub(crate) fn close_idle(&mut self) {
-        let is_idle = |stream: &Stream| match stream.state {
-            State::Open => stream.outbox.is_none() && !stream.more_to_send,
-            State::Connecting => true,
-            State::Finishing | State::Lingering | State::Closed => false,
-        };
-        let idle: Vec<Handle> =
-            self.net.streams().filter(|(_, stream)| is_idle(stream)).map(|(handle, _)| handle).collect();
-        for handle in idle {
-            self.close(handle, CloseReason::ShuttingDown);
-        }
     }
 
     /// Ends a service and everything that belongs to it.

@@ -2,12 +2,13 @@
 //!
 //! [`Reactor::turn`] is the whole of it. Read that first, then `readiness` (why
 //! events are latched), `stream` (how a byte is read and written), `rooms` (how one
-//! message reaches many), `outbox` (how backpressure works) and `ending` (how a
-//! connection ends).
+//! message reaches many), `outbox` (how backpressure works), `ending` (how a
+//! connection ends) and `drain` (how the reactor does).
 
 #[cfg(feature = "simulated")]
 pub(crate) mod audit;
 mod dispatch;
+mod drain;
 mod ending;
 mod keyboard;
 mod memory;
@@ -48,7 +49,6 @@ pub use crate::service::{
 pub use dispatch::host::{BindError, HostBuilder};
 
 use crate::service::effects::{Effects, Outgoings};
-use crate::service::ids::Handle;
 use crate::service::rooms::Rooms;
 use crate::service::{AnyService, Service};
 #[cfg(feature = "simulated")]
@@ -103,7 +103,9 @@ pub struct Reactor {
     now: Instant,
     /// A second request to end has come: unsent output is dropped.
     ends_now: bool,
-    /// Offloaded jobs may have finished that the reactor has not taken in yet.
+    drain: drain::Progress,
+    /// Offloaded jobs may have finished that the reactor has not taken in yet. A drain
+    /// sets it too while it must not wait.
     has_answers: bool,
     failure: Option<String>,
 }
@@ -193,6 +195,7 @@ impl Reactor {
             start,
             now: start,
             ends_now: false,
+            drain: drain::Progress::default(),
             has_answers: false,
             failure: None,
         })
@@ -279,8 +282,8 @@ impl Reactor {
     /// 11. **Reap** what was closed. Until here it kept its place and its descriptor,
     ///     so that nothing in this turn could be mistaken for it. The descriptors
     ///     that come free let a starved listener accept again.
-    /// 12. **Go on draining**, if the reactor was told to end. Whoever is idle is
-    ///     closed only when no work is left: what had arrived before is answered.
+    /// 12. **Go on draining**, if the reactor was told to end: close whoever is idle by
+    ///     now.
     ///
     /// # Errors
     /// If the poll fails.
@@ -299,7 +302,9 @@ impl Reactor {
         }
         self.keep_within_memory();
         self.reap();
-        self.go_on_draining();
+        if let Some(since) = self.net.draining_since {
+            self.go_on_draining(since);
+        }
         Ok(())
     }
 
@@ -390,39 +395,6 @@ impl Reactor {
         if signalled {
             self.heed_signals();
         }
-    }
-
-    /// Begins an orderly end: closes the listeners and idle connections, sends
-    /// pending output until the drain timeout, then cuts off the rest. Called
-    /// again, it ends the reactor at once.
-    pub fn drain(&mut self) {
-        if self.net.draining_since.is_some() {
-            self.ends_now = true;
-            return;
-        }
-        self.refresh_clock();
-        log::info!("shutting down: waiting for output that is under way");
-        self.net.draining_since = Some(self.net.now);
-        self.close_listeners();
-        let all: Vec<Handle> = self.net.streams().map(|(handle, _)| handle).collect();
-        for handle in all {
-            self.net.arm(handle, &self.hosts);
-        }
-    }
-
-    /// Closes idle connections once everything that had arrived is answered.
-    fn go_on_draining(&mut self) {
-        if self.net.draining_since.is_some() && !self.has_work() {
-            self.close_idle();
-            self.reap();
-        }
-    }
-
-    /// Whether [`Reactor::run`] would return, for programs that call
-    /// [`Reactor::turn`] themselves.
-    pub fn has_ended(&self) -> bool {
-        self.ends_now
-            || self.net.draining_since.is_some() && self.net.statistics.connections == 0 && !self.has_work()
     }
 
     fn make_room_for_lines(&mut self, line_length: usize) {

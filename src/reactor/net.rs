@@ -118,6 +118,11 @@ impl Net {
         }
     }
 
+    /// How many sockets there are.
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
     pub fn generations_and_statistics(&mut self) -> (&mut Generations, &Statistics) {
         (&mut self.generations, &self.statistics)
     }
@@ -210,12 +215,6 @@ impl Net {
                 }
             }
         }
-    }
-
-    pub fn enqueue(&mut self, handle: Handle) {
-        if self.get(handle).is_some_and(|entry| entry.latch().enqueue()) {
-            self.ready.push(handle);
-        }
         if event.readiness.more_behind {
             self.look_behind_the_end(handle);
         }
@@ -231,6 +230,12 @@ impl Net {
 
     pub fn serve_last(&mut self, handle: Handle) {
         self.last.push(handle);
+    }
+
+    pub fn enqueue(&mut self, handle: Handle) {
+        if self.get(handle).is_some_and(|entry| entry.latch().enqueue()) {
+            self.ready.push(handle);
+        }
     }
 
     /// Puts an entry that waited for its room back into the ready queue.

@@ -234,7 +234,8 @@ impl Context<'_> {
 
     /// Connects to `to`; the answer is [`Service::open`](super::Service::open), or
     /// [`Service::closed`](super::Service::closed) with
-    /// [`CloseReason::NotConnected`](super::CloseReason::NotConnected).
+    /// [`CloseReason::NotConnected`](super::CloseReason::NotConnected). Once the reactor
+    /// was told to end, this does nothing.
     pub fn connect(&mut self, to: SocketAddr) {
         self.effects.others.push(Effect::Connect { to, local: None });
     }

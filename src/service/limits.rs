@@ -30,7 +30,8 @@ pub struct Limits {
     pub messages_per_second: Rate,
     /// Answers per second to one source address, over UDP.
     pub datagrams_per_second: Rate,
-    /// How long output may take to go out once the daemon is told to end.
+    /// How long output, and answers that are worked out off the loop, may take once
+    /// the reactor is told to end. Idle connections are closed at once.
     pub drain_timeout: Option<Duration>,
 }
 

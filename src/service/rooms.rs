@@ -262,6 +262,16 @@ impl Rooms {
         self.rooms.iter().any(|state| state.turn.is_some() || !state.gathered.is_empty())
     }
 
+    /// Whether a connection is a member of a room with something to deliver.
+    pub fn owe(&self, service: ServiceId, handle: Handle) -> bool {
+        let has_work =
+            |state: &&State| state.service == service && (state.turn.is_some() || !state.gathered.is_empty());
+        let is_member = |state: &State| {
+            state.connections.binary_search_by_key(&handle.generation, |member| member.id).is_ok()
+        };
+        self.rooms.iter().filter(has_work).any(is_member)
+    }
+
     /// Delivers one turn of each room, until `to` says that the budget is used up.
     /// Moves publishers that may be read again to `readable`.
     pub fn fan_out(&mut self, to: &mut impl Deliver, readable: &mut Vec<Handle>) {

@@ -15,8 +15,11 @@
 //! ```
 //!
 //! `client` is what a TCP client does and what it must hear, `peer` the same
-//! for UDP, `courier` a service that uses what the daemon's own do not.
+//! for UDP, `courier` a service that uses what the daemon's own do not. `bugs`
+//! has single bugs, each with its name.
 
+#[cfg(test)]
+mod bugs;
 mod client;
 mod courier;
 mod peer;

@@ -297,6 +297,9 @@ impl Reactor {
                     About::Connection { handle, .. } => Some(handle),
                     _ => None,
                 };
+                if let Some(stream) = connection.and_then(|handle| self.net.stream(handle)) {
+                    stream.job_began();
+                }
                 self.workers.submit(Task { service, connection, job });
             }
             Effect::OpenSocket(spec) => {
@@ -332,6 +335,11 @@ impl Reactor {
     }
 
     fn connect(&mut self, service: ServiceId, to: SocketAddr, local: Option<SocketAddr>) {
+        if self.net.draining_since.is_some() {
+            // A service that connects again whenever it is cut off would never end.
+            log::debug!("{}: no connection to {to} is made any more", self.hosts[service].name);
+            return;
+        }
         let Some(session) = self.new_session(service) else { return };
         if let Some(mut effects) = self.call(service, About::Service, Call::Connecting(session)) {
             // Otherwise a service could go on connecting within `connecting`
@@ -364,6 +372,11 @@ impl Reactor {
                 self.has_answers = false;
                 return;
             };
+            if let Some(ConnectionId(handle)) = finished.answer.connection
+                && let Some(stream) = self.net.stream(handle)
+            {
+                stream.job_ended();
+            }
             match finished.answer.result {
                 Ok(result) if result.is::<FileRead>() => {
                     if let Ok(read) = result.downcast::<FileRead>() {

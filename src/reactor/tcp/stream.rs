@@ -46,6 +46,8 @@ struct Rare {
     deadline: Option<u64>,
     paused_until: Option<u64>,
     why: Option<CloseReason>,
+    /// Jobs off the loop that have not come back.
+    jobs: u32,
 }
 
 /// A connection. What an idle one does not need is boxed, and absent.
@@ -401,6 +403,28 @@ impl Stream {
     /// When its pause ends.
     pub fn paused_until(&self) -> Option<u64> {
         self.rare.as_ref().and_then(|rare| rare.paused_until)
+    }
+
+    /// A job that it asked for is done off the loop.
+    pub fn job_began(&mut self) {
+        self.rare().jobs += 1;
+    }
+
+    /// Its answer has come.
+    pub fn job_ended(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.jobs = rare.jobs.saturating_sub(1);
+        }
+    }
+
+    /// Whether something is left to do for it: to send, to read, or to wait for off the
+    /// loop.
+    pub fn is_busy(&self, now: u64) -> bool {
+        self.outbox.is_some()
+            || self.more_to_send
+            || self.show_again
+            || self.latch.is_readable() && !self.end_of_input && !self.is_paused(now)
+            || self.rare.as_ref().is_some_and(|rare| rare.jobs > 0)
     }
 
     fn rare(&mut self) -> &mut Rare {
