@@ -87,6 +87,8 @@ pub(super) struct Client {
     /// It says long lines, so that its room fills up.
     shouts: bool,
     pub half_closed: bool,
+    /// It has asked to be kept after its half-close, and leaves with a reset.
+    stays: bool,
     /// The server's end, or a reset, was read.
     pub ended: Option<End>,
     /// It left on its own account: nothing more is promised to it.
@@ -130,6 +132,7 @@ impl Client {
             lines_end: Vec::new(),
             shouts,
             half_closed: false,
+            stays: false,
             ended: None,
             left: false,
         }
@@ -160,6 +163,10 @@ impl Client {
                 }
                 self.leave();
             }
+            91..94 if !self.half_closed => {
+                // It is no part of the stream, so it does not matter whether it went out.
+                let _ = self.socket.as_ref().map(Stream::send_urgent);
+            }
             _ => {}
         }
     }
@@ -186,6 +193,9 @@ impl Client {
 
     pub fn leave(&mut self) {
         self.left = true;
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.stays) {
+            socket.reset_on_close();
+        }
         self.socket = None;
     }
 
@@ -285,7 +295,8 @@ impl Client {
                 self.said += 1;
                 // No two of all clients have the same number.
                 let number = self.number * 10_000 + self.said as usize;
-                match rng.below(10) {
+                match rng.below(11) {
+                    10 => words.extend_from_slice(b"stay 0\n"),
                     0 => words.extend_from_slice(format!("get {}\n", rng.below(40_000)).as_bytes()),
                     1..5 => words.extend_from_slice(format!("post {number}\n").as_bytes()),
                     _ => words.extend_from_slice(format!("job {number}\n").as_bytes()),
@@ -332,6 +343,7 @@ impl Client {
                 for line in String::from_utf8_lossy(words).lines() {
                     let Some((order, number)) = line.split_once(' ') else { continue };
                     match order {
+                        "stay" => self.stays = true,
                         "get" => self.dots += number.parse::<usize>().unwrap_or(0),
                         order => *self.answers.entry(format!("{number} {order}")).or_default() += 1,
                     }

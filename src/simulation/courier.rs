@@ -1,10 +1,12 @@
 //! A service that does what the daemon's own services do not: it offloads
-//! jobs, tells other connections, answers in steps, posts to itself, shows
-//! frames to members who never leave by themselves, and connects to the echo
-//! service, whose answers it checks.
+//! jobs, tells other connections, answers in steps, posts to itself, keeps a
+//! connection after its peer's half-close, shows frames to members who never
+//! leave by themselves, and connects to the echo service, whose answers it
+//! checks. Once it is told to, it never comes to rest again.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use crate::service::{
     Service,
 };
 
-/// What its connections ask for, a line each: `job N`, `get N`, `post N`.
+/// What its connections ask for, a line each: `job N`, `get N`, `post N`, `stay N`.
 pub(super) const NAME: &str = "courier";
 const FRAMES: Room = Room(0);
 /// Bytes of a long answer that are sent at once.
@@ -33,6 +35,23 @@ impl Complaints {
     }
 }
 
+/// What it posts to itself once it never rests.
+struct Again;
+
+/// Tells it never to rest again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unrest(Arc<AtomicBool>);
+
+impl Unrest {
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 pub(super) struct Courier {
     echo: SocketAddr,
     every: Duration,
@@ -41,6 +60,7 @@ pub(super) struct Courier {
     errands: u32,
     frames: u32,
     complaints: Complaints,
+    unrest: Unrest,
     /// Who asked for the jobs that are not done.
     jobs: BTreeMap<u32, ConnectionId>,
 }
@@ -49,6 +69,8 @@ pub(super) struct Courier {
 pub(super) struct CourierSession {
     /// Bytes that are still to be sent of a long answer.
     left: usize,
+    /// It is kept after its peer's half-close.
+    stays: bool,
     errand: Option<Errand>,
 }
 
@@ -59,8 +81,20 @@ struct Errand {
 }
 
 impl Courier {
-    pub fn new(echo: SocketAddr, every: Duration, is_undisturbed: bool, complaints: Complaints) -> Courier {
-        Courier { echo, every, is_undisturbed, errands: 0, frames: 0, complaints, jobs: BTreeMap::new() }
+    pub fn new(
+        echo: SocketAddr,
+        every: Duration,
+        is_undisturbed: bool,
+        complaints: Complaints,
+        unrest: Unrest,
+    ) -> Courier {
+        let jobs = BTreeMap::new();
+        Courier { echo, every, is_undisturbed, errands: 0, frames: 0, complaints, unrest, jobs }
+    }
+
+    fn go_on_for_ever(&self, cx: &mut Context<'_>) {
+        cx.post(NAME, Box::new(Again));
+        cx.connect(self.echo);
     }
 
     fn obey(&mut self, line: &str, session: &mut CourierSession, cx: &mut Context<'_>) {
@@ -76,6 +110,7 @@ impl Courier {
                 session.left = number as usize;
                 self.go_on(session, cx);
             }
+            "stay" => session.stays = true,
             _ => cx.post(NAME, Box::new((id, number))),
         }
     }
@@ -142,6 +177,14 @@ impl Service for Courier {
         cx.pause_until(cx.now() + Duration::from_secs(3600));
     }
 
+    fn end_of_input(&mut self, session: &mut CourierSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        if session.stays {
+            self.receive(session, input, cx);
+        } else {
+            cx.close();
+        }
+    }
+
     fn room_to_send(&mut self, session: &mut CourierSession, cx: &mut Context<'_>) {
         self.go_on(session, cx);
         if session.left == 0 {
@@ -177,11 +220,15 @@ impl Service for Courier {
     fn message(&mut self, message: Message, cx: &mut Context<'_>) {
         match message.downcast::<(ConnectionId, u32)>() {
             Ok(posted) => cx.tell(posted.0, format!("{} posted\n", posted.1).as_bytes()),
+            Err(other) if other.is::<Again>() => self.go_on_for_ever(cx),
             Err(_) => self.complaints.add("a post brought something else".to_owned()),
         }
     }
 
-    fn closed(&mut self, session: CourierSession, why: &CloseReason, _: &mut Context<'_>) {
+    fn closed(&mut self, session: CourierSession, why: &CloseReason, cx: &mut Context<'_>) {
+        if self.unrest.has_begun() {
+            self.go_on_for_ever(cx);
+        }
         if let Some(errand) = session.errand
             && self.is_undisturbed
             && matches!(why, CloseReason::ByUs | CloseReason::ByPeer)

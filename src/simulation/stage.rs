@@ -8,7 +8,7 @@ use super::Report;
 use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::client::{Client, ROLES, Role};
-use super::courier::{self, Complaints, Courier};
+use super::courier::{self, Complaints, Courier, Unrest};
 use super::peer::Peer;
 use crate::config::{Config, Overrides};
 use crate::hosting;
@@ -59,6 +59,8 @@ pub(super) struct Stage {
     /// How long a turn may take in this world, in microseconds.
     oversleeps: u64,
     complaints: Complaints,
+    /// Tells the courier never to rest; only where a turn takes time.
+    unrest: Option<Unrest>,
     clients: Vec<Client>,
     peers: Vec<Peer>,
     last_port: u16,
@@ -103,13 +105,16 @@ impl Stage {
         for service in config.services {
             hosting::host(&mut reactor, service).map_err(|error| error.to_string())?;
         }
-        let complaints = Complaints::default();
+        let (complaints, unrest) = (Complaints::default(), Unrest::default());
         // Where nothing else happens, nothing else can wake what was forgotten.
         let every = if rng.chance(300) { 3_600_000 } else { rng.between(50, 5_000) };
         let every = Duration::from_millis(every as u64);
         let echo = SocketAddr::from((Ipv4Addr::LOCALHOST, 3333));
         reactor
-            .host(courier::NAME, Courier::new(echo, every, is_undisturbed, complaints.clone()))
+            .host(
+                courier::NAME,
+                Courier::new(echo, every, is_undisturbed, complaints.clone(), unrest.clone()),
+            )
             .limits(limits)
             .tcp(COURIER)
             .start()
@@ -128,6 +133,7 @@ impl Stage {
             line_length,
             oversleeps: 2 * nature.turn as u64 + if faults.stall > 0 { 3 * SECOND } else { 0 },
             complaints,
+            unrest: (nature.turn > 0).then_some(unrest),
             clients: Vec::new(),
             peers: Vec::new(),
             last_port: 20_000,
@@ -454,13 +460,16 @@ impl Stage {
     fn drain(&mut self) -> Result<(), String> {
         let begin = self.world.micros();
         self.drains = true;
+        if let Some(unrest) = self.unrest.take().filter(|_| self.rng.chance(500)) {
+            unrest.begin();
+        }
         self.world.signal(*self.rng.pick(&[SIGTERM, SIGINT, SIGHUP]));
         // A turn that the world takes long for is not the loop's.
         let slack = 3 * SECOND;
         while !self.reactor.has_ended() {
             if self.world.micros() > begin + self.drain_timeout + slack {
                 let open = self.reactor.statistics().connections;
-                return Err(format!("{open} connections are open long after the drain timeout"));
+                return Err(format!("it runs long after the drain timeout, with {open} connections"));
             }
             self.let_one_act();
             if self.rng.chance(300) {
