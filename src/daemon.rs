@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use onepoll::config::{self, Config, ConfigErrors, Overrides, PortOverride};
+use onepoll::config::{self, Config, ConfigErrors, Destination, Overrides, PortOverride, Reach};
 use onepoll::hosting;
-use onepoll::interfaces::{in_place_of, interfaces_up};
+use onepoll::interfaces::{broadcast_addresses, in_place_of, interfaces_up};
 use onepoll::reactor::Reactor;
 use onepoll::service::Bound;
 use onepoll::services::CATALOG;
@@ -60,6 +60,7 @@ struct Served {
     name: String,
     kind: &'static str,
     bound: Bound,
+    sends_to: Option<Destination>,
 }
 
 /// Serves until it is told to end.
@@ -72,23 +73,24 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     let memory = config.memory.unwrap_or_else(memory_limit::automatic);
     reactor.set_memory_budget(memory);
     reactor.give_memory_back_by(heap::give_back);
-    let reachable = config::reachable(&config);
     let mut wanted = vec![(String::new(), config.limits.connections)];
-    let mut served = Vec::new();
+    let (mut served, mut reach) = (Vec::new(), Vec::new());
     for service in config.services {
         wanted.push((format!("{}: ", service.name), service.limits.connections));
         let (name, kind) = (service.name.clone(), service.kind.name);
+        let (its_reach, sends_to) = (Reach::of(&service), service.plan.sends_to);
         let sockets = match hosting::host(&mut reactor, service) {
             Ok(sockets) => sockets,
             Err(error) if error.is_about_joining() => {
                 log::warn!(
-                    "{error}. The other services are served; for this one, set interface in [services.{name}] to the address of a network that is up"
+                    "{error}. It is not served; to serve it, set interface in [services.{name}] to the address of a network that is up"
                 );
                 continue;
             }
             Err(error) => return Err(Failure::at_run_time(error)),
         };
-        served.extend(sockets.into_iter().map(|bound| Served { name: name.clone(), kind, bound }));
+        reach.push(its_reach);
+        served.extend(sockets.into_iter().map(|bound| Served { name: name.clone(), kind, bound, sends_to }));
     }
     if served.is_empty() {
         return Err(Failure::at_run_time("nothing is left to serve"));
@@ -97,7 +99,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     reactor.set_max_connections(within(possible, wanted[0].1));
     // One service cannot have more than the whole daemon.
     wanted.iter().for_each(|(whose, wanted)| warn_if_lowered(whose, *wanted, possible, descriptors));
-    log_table(&served, &reachable);
+    log_table(&served, &reach);
     log::debug!("clients may take {} of memory", config::format_size(memory));
     // From here on peers cause lines.
     logging::queue_lines()
@@ -161,14 +163,17 @@ fn warn_if_lowered(whose: &str, wanted: usize, possible: usize, descriptors: u64
     }
 }
 
-fn log_table(served: &[Served], reachable: &[String]) {
+fn log_table(served: &[Served], reach: &[Reach]) {
+    // They are only shown: without them, 255.255.255.255 stands for them.
+    let networks = broadcast_addresses().unwrap_or_default();
     let width = served.iter().map(|line| line.name.len()).max().unwrap_or(0).max("service".len());
     log::info!("{:<width$}  transport  address", "service");
-    for Served { name, kind, bound } in served {
+    for Served { name, kind, bound, sends_to } in served {
+        let address = sends_to.map_or(bound.address.to_string(), |to| to.in_table(&networks));
         let kind = if name == kind { String::new() } else { format!("  (kind {kind})") };
-        log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), bound.address);
+        log::info!("{name:<width$}  {:<9}  {}{kind}", bound.transport.to_string(), address);
     }
-    for sentence in reachable.iter().chain(&addresses_to_type(served)) {
+    for sentence in config::reachable(reach, &networks).into_iter().chain(addresses_to_type(served)) {
         log::info!("{sentence}");
     }
 }
@@ -189,7 +194,7 @@ fn addresses_to_type(served: &[Served]) -> Vec<String> {
 /// The line of `--announce`.
 fn announcement(served: &[Served]) -> String {
     let mut line = b"{\"services\":[".to_vec();
-    for (number, Served { name, kind, bound }) in served.iter().enumerate() {
+    for (number, Served { name, kind, bound, .. }) in served.iter().enumerate() {
         if number > 0 {
             line.push(b',');
         }
@@ -219,6 +224,7 @@ mod tests {
             name: "메아리".into(),
             kind: "echo",
             bound: Bound { transport: Transport::Tcp, address: ([127, 0, 0, 1], 3333).into() },
+            sends_to: None,
         };
         let line = announcement(&[served]);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();

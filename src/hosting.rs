@@ -21,7 +21,7 @@ pub fn host(reactor: &mut Reactor, config: ServiceConfig) -> Result<Vec<Bound>, 
     }
     let (_, bound) = builder.start()?;
     Ok(match sends_to {
-        Some(address) => vec![Bound { transport: Transport::Udp, address }],
+        Some(destination) => vec![Bound { transport: Transport::Udp, address: destination.address() }],
         None => bound,
     })
 }
@@ -38,7 +38,7 @@ mod tests {
         Config::built_in(CATALOG, &Overrides { bind: None, only, ports }).unwrap()
     }
 
-    /// Every service on a free port, but for the beacon, whose port is its destination's.
+    /// Every service on a free port, except the beacon: its port is where it sends to.
     fn everything() -> Config {
         let names = CATALOG.iter().map(|kind| kind.name).filter(|name| *name != "beacon");
         let ports: Vec<_> = names.map(|name| format!("{name}=0")).collect();
@@ -52,7 +52,7 @@ mod tests {
             let name = service.name.clone();
             let mut expected: Vec<_> =
                 service.listens_on().iter().map(|(transport, address)| (*transport, address.ip())).collect();
-            expected.extend(service.plan.sends_to.map(|to| (Transport::Udp, to.ip())));
+            expected.extend(service.plan.sends_to.map(|to| (Transport::Udp, to.address().ip())));
             let bound = host(&mut reactor, service).unwrap();
             let got: Vec<_> = bound.iter().map(|bound| (bound.transport, bound.address.ip())).collect();
             assert_eq!(got, expected, "{name}");

@@ -20,6 +20,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use onepoll::config::{self, Overrides};
+use onepoll::interfaces::broadcast_addresses;
 use onepoll::services::CATALOG;
 
 use client::ClientCommand;
@@ -133,7 +134,7 @@ fn parse() -> Arguments {
 
 fn check(file: &std::path::Path) -> Result<(), Failure> {
     let config = daemon::read_config(file, &Overrides::default()).map_err(Failure::usage)?;
-    print(&config::describe(&config))
+    print(&config::describe(&config, &broadcast_addresses().unwrap_or_default()))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

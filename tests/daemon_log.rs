@@ -185,3 +185,24 @@ fn lines_that_were_dropped_are_counted_in_the_log_and_the_end_is_flushed() {
     assert_eq!(lines.last().map(|line| line.ends_with("] ended")), Some(true));
     assert_eq!(daemon.wait().0.code(), Some(0));
 }
+
+#[test]
+fn a_service_that_is_not_served_is_not_called_reachable() {
+    // On loopback nothing is called reachable, and this group would be, on its interface.
+    let text = "[services.echo]\ntcp = 0\n[services.multicast]\nudp = 0\ninterface = \"192.0.2.77\"\n";
+    let (_daemon, log) = Daemon::logged("not-reachable", &["--config", &config_file("not-reachable", text)]);
+    log.line_with(&["Only programs on this machine can reach these services."]);
+    assert!(!log.text().contains("Reachable"), "{}", log.text());
+}
+
+#[test]
+fn where_only_a_group_was_to_be_served_no_others_are_spoken_of() {
+    let text = "[services.multicast]\nudp = 0\ninterface = \"192.0.2.77\"\n";
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_onepoll"));
+    command.args(["serve", "--config", &config_file("only-a-group", text)]).env_remove("RUST_LOG");
+    let ended = command.output().unwrap();
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(log.contains("It is not served; to serve it, set interface in [services.multicast]"), "{log}");
+    assert!(log.ends_with("onepoll: nothing is left to serve\n") && !log.contains("other services"), "{log}");
+    assert_eq!(ended.status.code(), Some(1), "{log}");
+}

@@ -192,6 +192,8 @@ fn beacon_on_two_networks() {
         assert_eq!((message.as_str(), by.ip().to_string().as_str()), ("broadcast message", from));
     }
     log.line_with(&["type 192.0.2.10 (lan) or 198.51.100.10 (other) in place of 0.0.0.0"]);
+    log.line_with(&["beacon", "udp        to 192.0.2.255:37020, 198.51.100.255:37020"]);
+    log.line_with(&["beacon broadcasts to each network of this machine (192.0.2.255, 198.51.100.255)."]);
 }
 
 fn group_on_two_networks() {

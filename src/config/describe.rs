@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Config, Transport};
+use super::{Config, Destination, ServiceConfig, Transport};
 use crate::service::{DatagramSpec, any_address};
 
 /// Describes what would be served: a table of services and addresses, and below it what
-/// other machines can reach.
-pub fn describe(config: &Config) -> String {
+/// other machines can reach. `networks` are the broadcast addresses of the attached
+/// networks, and empty if they cannot be listed.
+pub fn describe(config: &Config, networks: &[Ipv4Addr]) -> String {
     let mut rows = vec![["SERVICE", "KIND", "TRANSPORT", "ADDRESS"].map(String::from)];
     for service in &config.services {
         let row = |transport: Transport, address| {
@@ -20,7 +21,7 @@ pub fn describe(config: &Config) -> String {
             rows.push(row(transport, format!("{address}{note}")));
         }
         if let Some(destination) = service.plan.sends_to {
-            rows.push(row(Transport::Udp, format!("to {destination}")));
+            rows.push(row(Transport::Udp, destination.in_table(networks)));
         }
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -30,30 +31,43 @@ pub fn describe(config: &Config) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:first$}  {kind:second$}  {transport:third$}  {address}");
     }
-    for sentence in reachable(config) {
+    let services: Vec<_> = config.services.iter().map(Reach::of).collect();
+    for sentence in reachable(&services, networks) {
         let _ = write!(text, "\n{sentence}\n");
     }
     text
 }
 
+/// How far one service reaches: what is told of it when it is served.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    name: String,
+    /// The addresses at which it is reached.
+    at: Vec<IpAddr>,
+    sends_to: Option<Destination>,
+}
+
+impl Reach {
+    /// The reach of a service.
+    pub fn of(service: &ServiceConfig) -> Reach {
+        let plan = &service.plan;
+        let sockets = plan.udp.iter().filter(|_| plan.sends_to.is_none());
+        let at = plan.tcp.iter().map(|tcp| tcp.ip()).chain(sockets.map(reached_at)).collect();
+        Reach { name: service.name.clone(), at, sends_to: plan.sends_to }
+    }
+}
+
 /// Says what other machines can reach, in one sentence per address that is not loopback.
 /// If there is none, one sentence says so.
-pub fn reachable(config: &Config) -> Vec<String> {
+pub fn reachable(services: &[Reach], networks: &[Ipv4Addr]) -> Vec<String> {
     let mut by_address: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
     let mut sentences = Vec::new();
-    for service in &config.services {
-        if let Some(destination) = service.plan.sends_to {
-            if !destination.ip().is_loopback() {
-                let (name, to) = (&service.name, destination.ip());
-                sentences.push(format!("{name} sends to {to}, off this machine."));
-            }
-            continue;
-        }
-        let udp = service.plan.udp.iter().map(reached_at);
-        for address in service.plan.tcp.iter().map(|tcp| tcp.ip()).chain(udp) {
-            let names = by_address.entry(address).or_default();
-            if names.last() != Some(&&*service.name) {
-                names.push(&service.name);
+    for Reach { name, at, sends_to } in services {
+        sentences.extend(sends_to.and_then(|destination| sends_off(name, destination, networks)));
+        for address in at {
+            let names = by_address.entry(*address).or_default();
+            if names.last() != Some(&&**name) {
+                names.push(name);
             }
         }
     }
@@ -71,6 +85,19 @@ pub fn reachable(config: &Config) -> Vec<String> {
         sentences.push("Only programs on this machine can reach these services.".into());
     }
     sentences
+}
+
+/// Says that a service sends to other machines, if it does.
+fn sends_off(name: &str, destination: Destination, networks: &[Ipv4Addr]) -> Option<String> {
+    match destination {
+        Destination::One(to) if to.ip().is_loopback() => None,
+        Destination::One(to) => Some(format!("{name} sends to {}, off this machine.", to.ip())),
+        Destination::EveryNetwork(_) => {
+            let listed: Vec<_> = networks.iter().map(Ipv4Addr::to_string).collect();
+            let listed = if listed.is_empty() { String::new() } else { format!(" ({})", listed.join(", ")) };
+            Some(format!("{name} broadcasts to each network of this machine{listed}."))
+        }
+    }
 }
 
 /// The address at which a socket is reached: for a group, that of the interface on which

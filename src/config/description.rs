@@ -2,7 +2,7 @@
 //! become a service with sockets. Each service has one [`Description`]; a catalog is a
 //! list of them, in the order in which help and documents show them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use toml::de::DeValue;
 
@@ -151,9 +151,40 @@ pub struct Plan {
     pub tcp: Option<SocketAddr>,
     /// Its UDP sockets.
     pub udp: Vec<DatagramSpec>,
-    /// Where it sends to, if it only sends. People are told this address instead
-    /// of those of its sockets, which nobody talks to.
-    pub sends_to: Option<SocketAddr>,
+    /// Where it sends to, if it only sends. People are told this instead of the
+    /// addresses of its sockets, which nobody talks to.
+    pub sends_to: Option<Destination>,
+}
+
+/// Where a service that only sends sends to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// One address.
+    One(SocketAddr),
+    /// This port at the broadcast address of each network that is attached.
+    EveryNetwork(u16),
+}
+
+impl Destination {
+    /// One address that stands for it where there is room for one only.
+    pub fn address(self) -> SocketAddr {
+        match self {
+            Destination::One(address) => address,
+            Destination::EveryNetwork(port) => (Ipv4Addr::BROADCAST, port).into(),
+        }
+    }
+
+    /// What a table of addresses shows; `networks` are the broadcast addresses of the
+    /// attached networks, and empty if they cannot be listed.
+    pub fn in_table(self, networks: &[Ipv4Addr]) -> String {
+        match self {
+            Destination::EveryNetwork(port) if !networks.is_empty() => {
+                let each = networks.iter().map(|network| format!("{network}:{port}"));
+                format!("to {}", each.collect::<Vec<_>>().join(", "))
+            }
+            _ => format!("to {}", self.address()),
+        }
+    }
 }
 
 impl Plan {

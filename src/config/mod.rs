@@ -38,8 +38,8 @@ pub mod values;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-pub use describe::{describe, reachable};
-pub use description::{Description, Key, Plan, Settings, Value};
+pub use describe::{Reach, describe, reachable};
+pub use description::{Description, Destination, Key, Plan, Settings, Value};
 pub use error::{ConfigError, ConfigErrors};
 pub use example::example;
 pub use overrides::{Overrides, PortOverride};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::config::values::{self, Read, Toml};
-use crate::config::{Description, Key, Plan, Settings, Value};
+use crate::config::{Description, Destination, Key, Plan, Settings, Value};
 use crate::interfaces::{LOOPBACK_BROADCAST, broadcast_addresses};
 use crate::service::{Context, DatagramSpec, Service, SocketId};
 
@@ -52,9 +52,13 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     if source.is_unspecified() {
         beacon = beacon.on_every_network(broadcast_addresses);
     }
+    let sends_to = match beacon.networks {
+        Some(_) => Destination::EveryNetwork(destination.port()),
+        None => Destination::One(destination),
+    };
     Plan {
         udp: vec![DatagramSpec::bound((source, 0).into())],
-        sends_to: Some(destination),
+        sends_to: Some(sends_to),
         ..Plan::without_sockets(beacon)
     }
 }
@@ -283,7 +287,7 @@ mod tests {
             ("udp = 1\nbind = \"2001:db8::1\"", "255.255.255.255:1"),
         ] {
             let service = configured(&DESCRIPTION, lines).unwrap();
-            assert_eq!(service.plan.sends_to, Some(destination.parse().unwrap()), "{lines}");
+            assert_eq!(service.plan.sends_to.unwrap().address().to_string(), destination, "{lines}");
             assert!(service.socket.broadcast && service.listens_on().is_empty());
         }
     }

@@ -173,7 +173,7 @@ b          beacon     udp        to 127.255.255.255:9
 
 Only programs on this machine can reach these services.
 ";
-    assert_eq!(describe(&parse(text).unwrap()), expected);
+    assert_eq!(describe(&parse(text).unwrap(), &[]), expected);
 }
 
 #[test]
@@ -192,16 +192,32 @@ fn a_description_says_what_other_machines_can_reach() {
         udp = 4
         [services.beacon]
         udp = 5
+        [services.near]
+        kind = 'beacon'
+        bind = '192.0.2.1'
+        udp = 7
         [services.multicast]
         udp = 6
         interface = '127.0.0.1'
     ";
     let sentences = [
-        "beacon sends to 255.255.255.255, off this machine.",
+        "beacon broadcasts to each network of this machine (192.0.2.255).",
+        "near sends to 255.255.255.255, off this machine.",
         "Reachable on every network of this machine (0.0.0.0), by anybody and without a password: echo, upper.",
         "Reachable from every machine that has a route to 192.0.2.1, by anybody and without a password: chat.",
     ];
-    assert_eq!(reachable(&parse(text).unwrap()), sentences);
+    assert_eq!(told(&parse(text).unwrap()), sentences);
+}
+
+#[test]
+fn a_beacon_is_described_by_the_addresses_that_it_sends_to() {
+    let config = parse("[services.beacon]\nudp = 5\nbind = '0.0.0.0'").unwrap();
+    let (one, other) = ([192, 0, 2, 255].into(), [198, 51, 100, 255].into());
+    let described = describe(&config, &[one, other]);
+    assert!(described.contains("udp        to 192.0.2.255:5, 198.51.100.255:5\n"), "{described}");
+    let unlisted = describe(&config, &[]);
+    assert!(unlisted.contains("udp        to 255.255.255.255:5\n"), "{unlisted}");
+    assert!(unlisted.ends_with("beacon broadcasts to each network of this machine.\n"), "{unlisted}");
 }
 
 proptest! {
