@@ -31,8 +31,9 @@ bind = "127.0.0.1"
 memory = "auto"
 
 # Limits apply to every service, and each can also be set in a service's table.
-# 0 turns a limit off. Durations look like "200ms", "5s", "1m30s", "1h"; sizes
-# like "512 B", "64 KiB" or "64k", "1 MiB" or "1m".
+# There, a limit that means nothing to the service is an error; here it is
+# ignored. 0 turns a limit off. Durations look like "200ms", "5s", "1m30s",
+# "1h"; sizes like "512 B", "64 KiB" or "64k", "1 MiB" or "1m".
 [limits]
 "##;
 

@@ -11,7 +11,7 @@ use super::description::{Description, find};
 use super::error::{ConfigError, ConfigErrors, Findings};
 use super::limits::LIMITS;
 use super::planning::{self, Draft};
-use super::setting::{self, Setting};
+use super::setting::{self, Only, Setting};
 use super::socket::SOCKET_OPTIONS;
 use super::table::{Entry, Table};
 use super::{Config, Overrides, Transport, values};
@@ -194,28 +194,24 @@ impl Reader<'_> {
         if self.findings.len() > before { Some(0) } else { port }
     }
 
-    /// Reads a limit or a socket option of a service; its own keys are read by its plan.
+    /// Reads a limit or a socket option of a service. Its own keys are read by its plan.
     fn shared(&mut self, entry: Entry<'_>, draft: &mut Draft<'_>) {
         let key = entry.key;
-        if let Some(limit) = setting::find(&LIMITS, key) {
+        if SERVICE_KEYS.contains(&key) || draft.kind.keys.iter().any(|own| own.name == key) {
+            return;
+        }
+        let (limit, option) = (setting::find(&LIMITS, key), setting::find(&SOCKET_OPTIONS, key));
+        let refusal = match limit.map(|limit| limit.only).or(option.map(|option| option.only)) {
+            None | Some(Some(Only::Declared)) => Some(self.misplaced(key, draft.kind)),
+            Some(Some(Only::Transport(only))) if lacks(draft, only) => Some(useless(key, only)),
+            Some(_) => None,
+        };
+        if let Some(sentence) = refusal {
+            self.findings.at(entry.at, sentence);
+        } else if let Some(limit) = limit {
             entry.read(|value| (limit.set)(&mut draft.limits, value), self.findings);
-        } else if let Some(option) = setting::find(&SOCKET_OPTIONS, key) {
-            match option.only {
-                Some(only) if lacks(draft, only) => {
-                    let [this, other] = match only {
-                        Transport::Tcp => ["TCP", "UDP"],
-                        Transport::Udp => ["UDP", "TCP"],
-                    };
-                    let sentence =
-                        format!("{key} is an option of {this} sockets, and this service has only {other}");
-                    self.findings.at(entry.at, sentence);
-                }
-                _ => {
-                    entry.read(|value| (option.set)(&mut draft.socket, value), self.findings);
-                }
-            }
-        } else if !SERVICE_KEYS.contains(&key) && !draft.kind.keys.iter().any(|own| own.name == key) {
-            self.findings.at(entry.at, self.misplaced(key, draft.kind));
+        } else if let Some(option) = option {
+            entry.read(|value| (option.set)(&mut draft.socket, value), self.findings);
         }
     }
 
@@ -227,7 +223,8 @@ impl Reader<'_> {
             return format!("{key} belongs to {}, not to {}", owners.join(", "), kind.name);
         }
         let mut known = SERVICE_KEYS.to_vec();
-        known.extend(setting::names(&LIMITS).chain(setting::names(&SOCKET_OPTIONS)));
+        let shared = LIMITS.iter().filter(|limit| limit.only != Some(Only::Declared));
+        known.extend(shared.map(|limit| limit.key.name).chain(setting::names(&SOCKET_OPTIONS)));
         known.extend(kind.keys.iter().map(|own| own.name));
         let hint = match nearest(key, &known) {
             Some(near) => format!("did you mean {near}?"),
@@ -266,6 +263,15 @@ impl Reader<'_> {
 /// more important error to report.
 fn lacks(draft: &Draft<'_>, transport: Transport) -> bool {
     draft.port(transport).is_none() && (draft.tcp.is_some() || draft.udp.is_some())
+}
+
+/// The sentence for a key of a transport that a service has no port for.
+fn useless(key: &str, only: Transport) -> String {
+    let [this, other] = match only {
+        Transport::Tcp => ["TCP", "UDP"],
+        Transport::Udp => ["UDP", "TCP"],
+    };
+    format!("{key} applies to {this}, and this service has only {other}")
 }
 
 /// What was probably meant: the nearest word, if at most a third of it is wrong.

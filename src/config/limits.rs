@@ -2,9 +2,9 @@
 //! two.
 
 use super::description::{Key, Value};
-use super::setting::{Setting, store};
+use super::setting::{Only, Setting, store};
 use super::values;
-use crate::service::Limits;
+use crate::service::{Limits, Transport};
 
 pub(super) static LIMITS: [Setting<Limits>; 10] = [
     Setting {
@@ -81,11 +81,11 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "messages_per_second",
             value: Value::Sample("20"),
-            about: "Messages per second from one member of a chat. If unset: 20, with bursts of \
+            about: "Messages per second from one member of a room. If unset: 20, with bursts of \
                     100, and no limit for peers on loopback. If set, it applies to those too, with \
                     bursts of five seconds' worth.",
         },
-        only: None,
+        only: Some(Only::Declared),
         set: |limits, value| store(&mut limits.messages_per_second, values::rate(value)),
     },
     Setting {
@@ -95,7 +95,7 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
             about: "Answers per second to one source address over UDP. If unset: 1000, and no limit \
                     for peers on loopback. If set, it applies to those too.",
         },
-        only: None,
+        only: Some(Only::Transport(Transport::Udp)),
         set: |limits, value| store(&mut limits.datagrams_per_second, values::rate(value)),
     },
     Setting {

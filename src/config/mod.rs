@@ -59,8 +59,8 @@ pub struct Config {
     /// The memory that all peers together may make it hold, in bytes; `None` leaves that
     /// to the program.
     pub memory: Option<usize>,
-    /// The limits. `connections` and `drain_timeout` apply to the daemon as a whole; the
-    /// others are the defaults of its services.
+    /// The limits. `connections` applies to the daemon as a whole; the others are the
+    /// defaults of its services.
     pub limits: Limits,
     /// The socket options that its services have by default.
     pub socket: SocketOptions,

@@ -8,9 +8,19 @@ use crate::service::Transport;
 /// A key, and the field of a `T` that it sets.
 pub(super) struct Setting<T: 'static> {
     pub key: Key,
-    /// The transport that it applies to, if not to both.
-    pub only: Option<Transport>,
+    /// Which services can set it, if not all of them.
+    pub only: Option<Only>,
     pub set: fn(&mut T, &Toml<'_>) -> Read<()>,
+}
+
+/// The services whose tables can have a setting. In `[limits]` and `[socket]` it stands
+/// for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Only {
+    /// Those with a port for this transport.
+    Transport(Transport),
+    /// Those with a key of this name, whose plan reads it.
+    Declared,
 }
 
 /// Overwrites a field with what was read.

@@ -2,7 +2,7 @@
 //! the two.
 
 use super::description::{Key, Value};
-use super::setting::{Setting, store};
+use super::setting::{Only, Setting, store};
 use super::values;
 use crate::service::{SocketOptions, Transport};
 
@@ -21,10 +21,9 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
             name: "reuse_port",
             value: Value::Default("false"),
             about: "SO_REUSEPORT: several daemons share a port, and the kernel distributes \
-                    connections and datagrams among them, for instance to one daemon per core. The \
-                    members of a chat do not meet then if they are on different daemons; and a \
-                    daemon that is started twice by mistake takes half of the traffic without a \
-                    word.",
+                    connections and datagrams among them, for instance to one daemon per core. \
+                    Clients on different daemons do not meet then; and a daemon that is started \
+                    twice by mistake takes half of the traffic without a word.",
         },
         only: None,
         set: |options, value| store(&mut options.reuse_port, values::flag(value)),
@@ -44,9 +43,9 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
             name: "send_buffer",
             value: Value::Sample(r#""256 KiB""#),
             about: "SO_SNDBUF. If unset: 4 MiB for UDP, so that what waits for a host that is \
-                    gone does not keep others waiting, and the kernel's choice for TCP. For a \
-                    chat with members who stop reading, a small one is better: the kernel holds \
-                    up to 4 MiB for each of them.",
+                    gone does not keep others waiting, and the kernel's choice for TCP. With \
+                    many clients that stop reading, a small one is better: the kernel holds up \
+                    to 4 MiB for each of them.",
         },
         only: None,
         set: |options, value| store(&mut options.send_buffer, values::socket_buffer(value)),
@@ -57,7 +56,7 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
             value: Value::Default("false"),
             about: "SO_KEEPALIVE, TCP: probe a peer that has been silent for hours.",
         },
-        only: Some(Transport::Tcp),
+        only: Some(Only::Transport(Transport::Tcp)),
         set: |options, value| store(&mut options.keepalive, values::flag(value)),
     },
     Setting {
@@ -69,7 +68,7 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
                     option itself would make close(2) block everybody, so the loop waits instead. 0 \
                     makes every close a reset, which destroys unsent output.",
         },
-        only: Some(Transport::Tcp),
+        only: Some(Only::Transport(Transport::Tcp)),
         set: |options, value| store(&mut options.linger, values::linger(value)),
     },
     Setting {
@@ -78,7 +77,7 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
             value: Value::Default("true"),
             about: "TCP_NODELAY, TCP: send at once instead of waiting to fill a segment.",
         },
-        only: Some(Transport::Tcp),
+        only: Some(Only::Transport(Transport::Tcp)),
         set: |options, value| store(&mut options.nodelay, values::flag(value)),
     },
     Setting {
@@ -94,10 +93,10 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
         key: Key {
             name: "broadcast",
             value: Value::Default("false"),
-            about: "SO_BROADCAST, UDP: allow sending to broadcast addresses. A beacon's socket always \
-                    allows it.",
+            about: "SO_BROADCAST, UDP: allow sending to broadcast addresses. A service that broadcasts \
+                    always allows it.",
         },
-        only: Some(Transport::Udp),
+        only: Some(Only::Transport(Transport::Udp)),
         set: |options, value| store(&mut options.broadcast, values::flag(value)),
     },
     Setting {
@@ -116,7 +115,7 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
             value: Value::Default("4096"),
             about: "listen(2), TCP: connections that the kernel holds until they are accepted.",
         },
-        only: Some(Transport::Tcp),
+        only: Some(Only::Transport(Transport::Tcp)),
         set: |options, value| store(&mut options.backlog, values::integer(value, 1..=i32::MAX as u32)),
     },
     Setting {
@@ -126,7 +125,7 @@ pub(super) static SOCKET_OPTIONS: [Setting<SocketOptions>; 12] = [
             about: "TCP_CONGESTION, TCP: one of net.ipv4.tcp_available_congestion_control. If \
                     unset: the system's default.",
         },
-        only: Some(Transport::Tcp),
+        only: Some(Only::Transport(Transport::Tcp)),
         set: |options, value| store(&mut options.congestion, values::congestion(value)),
     },
 ];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::file::{SERVICE_KEYS, TOP_KEYS};
 use super::limits::LIMITS;
+use super::setting::{Only, Setting};
 use super::socket::SOCKET_OPTIONS;
 use super::*;
 use crate::service::Rate;
@@ -171,10 +172,38 @@ fn a_socket_option_that_makes_no_sense_is_refused() {
     for option in ["nodelay = true", "backlog = 5", "keepalive = true", "linger = 1", "congestion = \"reno\""]
     {
         let text = format!("[services.echo]\nudp = 3333\n{option}");
-        refused(&[(&text, (3, 1), "is an option of TCP sockets")]);
+        refused(&[(&text, (3, 1), "applies to TCP, and this service has only UDP")]);
         one(&format!("[services.echo]\nudp = 3333\ntcp = 3333\n{option}"));
     }
-    refused(&[("[services.echo]\ntcp = 1\nbroadcast = true", (3, 1), "is an option of UDP sockets")]);
+    for key in ["broadcast = true", "datagrams_per_second = 2"] {
+        let text = format!("[services.echo]\ntcp = 1\n{key}");
+        refused(&[(&text, (3, 1), "applies to UDP, and this service has only TCP")]);
+    }
+}
+
+#[test]
+fn a_limit_that_a_service_has_no_use_for_is_refused_in_its_table() {
+    refused(&[
+        (
+            "[services.echo]\ntcp = 1\nmessages_per_second = 3",
+            (3, 1),
+            "messages_per_second belongs to chat, not to echo",
+        ),
+        ("[services.json]\ntcp = 1\ndatagrams_per_second = 2", (3, 1), "datagrams_per_second applies to UDP"),
+        ("[services.chat]\ntcp = 1\nmessages_per_second = -1", (3, 23), "-1 is not a whole number"),
+    ]);
+    let text = "[limits]\nmessages_per_second = 3\ndatagrams_per_second = 2\n[services.chat]\ntcp = 1\n";
+    assert_eq!(one(text).limits.messages_per_second, Rate::per_second(3));
+    let own = format!("{text}messages_per_second = 4");
+    assert_eq!(one(&own).limits.messages_per_second, Rate::per_second(4));
+}
+
+#[test]
+fn the_drain_timeout_of_the_file_is_the_default_of_its_services() {
+    let text = "[limits]\ndrain_timeout = '3s'\n[services.echo]\ntcp = 1\n";
+    assert_eq!(one(text).limits.drain_timeout, Some(Duration::from_secs(3)));
+    let own = format!("{text}drain_timeout = '1s'");
+    assert_eq!(one(&own).limits.drain_timeout, Some(Duration::from_secs(1)));
 }
 
 #[test]
@@ -310,7 +339,14 @@ fn every_known_key_is_read() {
     cases.extend(options.iter().map(|key| (*key, format!("[socket]\n{key} = 1979-05-27"), 2)));
     for kind in CATALOG {
         let own: Vec<_> = kind.keys.iter().map(|key| key.name).collect();
-        let keys = [&limits[..], &["kind", "bind"], &own].concat();
+        let has = |limit: &&Setting<Limits>| match limit.only {
+            None => true,
+            Some(Only::Transport(transport)) => kind.port(transport).is_some(),
+            // Then it is one of its own.
+            Some(Only::Declared) => false,
+        };
+        let shared: Vec<_> = LIMITS.iter().filter(has).map(|limit| limit.key.name).collect();
+        let keys = [&shared[..], &["kind", "bind"], &own].concat();
         cases.extend(keys.iter().map(|key| (*key, table_of(kind, &format!("{key} = 1979-05-27")), 2)));
     }
     let echo = CATALOG[0];

@@ -60,7 +60,8 @@ pub(super) fn count(value: &Toml<'_>) -> Read<usize> {
     integer(value, 0..=u32::MAX).map(|count| count as usize)
 }
 
-pub(super) fn rate(value: &Toml<'_>) -> Read<Rate> {
+/// A rate that bounds something, per second; 0 turns the limit off.
+pub fn rate(value: &Toml<'_>) -> Read<Rate> {
     match integer(value, 0..=u32::MAX)? {
         0 => Ok(Rate::OFF),
         per_second => Ok(Rate::per_second(per_second)),

@@ -26,7 +26,7 @@ pub struct Limits {
     /// Bytes queued for a peer that does not take them; a member of a room
     /// that stays above it is dropped.
     pub output_limit: usize,
-    /// Messages per second from one chat member.
+    /// Messages per second from one member of a room, for services that limit them.
     pub messages_per_second: Rate,
     /// Answers per second to one source address, over UDP.
     pub datagrams_per_second: Rate,

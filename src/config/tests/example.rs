@@ -63,6 +63,7 @@ fn a_key_is_only_shown_where_its_default_has_no_text() {
         "send_buffer",
         "ttl",
         "congestion",
+        "messages_per_second",
         "address",
         "interface",
     ];

@@ -35,7 +35,7 @@ pub static DESCRIPTION: Description = Description {
     notes: "TCP and UDP share it.",
     tcp: Some(9999),
     udp: Some(9999),
-    keys: &[ECHO_TO_SENDER, MEMBERS],
+    keys: &[ECHO_TO_SENDER, MEMBERS, MESSAGES_PER_SECOND],
     plan,
 };
 
@@ -52,9 +52,14 @@ const MEMBERS: Key = Key {
             networks that it is attached to), \"any\" or \"none\".",
 };
 
+const MESSAGES_PER_SECOND: Key =
+    Key { name: "messages_per_second", value: Value::Sample("20"), about: "If unset: that of [limits]." };
+
 fn plan(settings: &mut Settings<'_>) -> Plan {
     let echo_to_sender = settings.get(&ECHO_TO_SENDER, values::flag);
     let members = settings.get(&MEMBERS, admission::members);
+    let rate = settings.limits.messages_per_second;
+    settings.limits.messages_per_second = settings.get_or(&MESSAGES_PER_SECOND, rate, values::rate);
     settings.listen(Chat::new(echo_to_sender).with_members(members))
 }
 
