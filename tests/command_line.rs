@@ -220,6 +220,17 @@ fn the_log_shows_services_at_info_and_connections_at_debug() {
 }
 
 #[test]
+fn the_log_speaks_of_one_byte_in_the_singular() {
+    let log = log_of(&["-v"], &[], |daemon| {
+        let stream = connect(daemon.tcp("echo"));
+        (&stream).write_all(b"x").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&stream), b"x");
+    });
+    assert!(log.contains("1 byte in, 1 byte out, "), "{log}");
+}
+
+#[test]
 fn every_end_of_a_connection_is_logged_with_its_reason() {
     let config = "[services.echo]\ntcp = 0\nidle_timeout = \"100ms\"\n\
                   [services.small]\nkind = \"echo\"\ntcp = 0\nconnections = 1\n\

@@ -157,7 +157,8 @@ impl Asked {
         let answer = strip_line_end(&self.answer);
         match &self.expected {
             Expected::Same if self.answer != self.message => Some(format!(
-                "sent {came} back, different from the {} it was sent: it is not an echo server",
+                "answered {came}, which {} not the {} it was sent: it is not an echo server",
+                self.are(),
                 counted(self.message.len(), "byte")
             )),
             Expected::Upper(expected) if self.answer != *expected && answer != expected.as_slice() => {
@@ -173,10 +174,15 @@ impl Asked {
                 String::from_utf8_lossy(word),
             )),
             Expected::Json(Json { found: Found::NoJson, .. }) => {
-                Some(format!("answered {came} that are not JSON: it is not a json server"))
+                Some(format!("answered {came} that {} not JSON: it is not a json server", self.are()))
             }
             _ => None,
         }
+    }
+
+    /// The verb for the bytes of the answer.
+    fn are(&self) -> &'static str {
+        if self.answer.len() == 1 { "is" } else { "are" }
     }
 
     fn upper_flaw(&self, expected: &[u8]) -> String {
@@ -291,6 +297,16 @@ mod tests {
             assert!(said.contains(&format!("answered {answer:?} to {message:?}")), "{said}");
         }
         assert!(flaw("7", "sev").unwrap().contains("after 3 bytes of its answer, which is cut"));
+    }
+
+    #[test]
+    fn one_wrong_byte_is_not_several() {
+        let said = asked(Question::Echo, "x", "y").flaw().unwrap();
+        assert_eq!(said, "answered 1 byte, which is not the 1 byte it was sent: it is not an echo server");
+        let said = asked(Question::Echo, "xy", "가").flaw().unwrap();
+        assert_eq!(said, "answered 3 bytes, which are not the 2 bytes it was sent: it is not an echo server");
+        let said = asked(Question::Json, "1", "!").flaw().unwrap();
+        assert_eq!(said, "answered 1 byte that is not JSON: it is not a json server");
     }
 
     #[test]

@@ -49,6 +49,7 @@ use crate::reactor::time::timers::SECOND;
 use crate::service::effects::Piece;
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
+use crate::wording::counted;
 
 /// How long a connection that was busy waits for its peer's end in a drain, unless
 /// the `linger` option says otherwise.
@@ -224,8 +225,12 @@ impl Reactor {
             if unsent == 0 {
                 notices.say(kind, now, format_args!("{name}: {peer} {what}: {reason}"));
             } else {
-                let line = format_args!("{name}: {peer} {what}: {reason}; {unsent} bytes wait for it");
-                notices.say(kind, now, line);
+                let unsent = counted(unsent, "byte");
+                notices.say(
+                    kind,
+                    now,
+                    format_args!("{name}: {peer} {what}: {reason}; it has not taken {unsent}"),
+                );
             }
         }
         let statistics = &mut self.net.statistics;
@@ -245,8 +250,8 @@ impl Reactor {
             let (service, session, peer) = (stream.service, stream.session, stream.peer);
             let reason = stream.close_reason();
             if log::log_enabled!(log::Level::Debug) {
-                let obituary = stream.obituary(now);
-                log::debug!("{}: {peer} ended: {reason}; {obituary}", self.hosts[service].name);
+                let summary = stream.summary(now);
+                log::debug!("{}: {peer} ended: {reason}; {summary}", self.hosts[service].name);
             }
             if matches!(reason, CloseReason::Panicked) {
                 self.drop_session(service, session);

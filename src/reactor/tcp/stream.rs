@@ -19,6 +19,7 @@ use crate::service::ids::ServiceId;
 use crate::service::limits::Limits;
 use crate::service::rooms::{Overflow, Room};
 use crate::system::StreamSocket;
+use crate::wording::counted;
 
 /// How long a connection that we half-closed waits for its peer to close too,
 /// unless the `linger` option says otherwise.
@@ -538,11 +539,11 @@ impl Stream {
     }
 
     /// One line for the log at debug.
-    pub fn obituary(&self, now: u64) -> String {
+    pub fn summary(&self, now: u64) -> String {
         format!(
-            "{} bytes in, {} bytes out, {:.3} s",
-            self.received,
-            self.sent,
+            "{} in, {} out, {:.3} s",
+            counted(self.received as usize, "byte"),
+            counted(self.sent as usize, "byte"),
             now.saturating_sub(self.opened) as f64 / SECOND as f64
         )
     }

@@ -313,5 +313,5 @@ fn flooded(cx: &mut Context<'_>) -> String {
     if let Some(peer) = cx.peer() {
         cx.report(format!("{peer} is dropped: it sent more than {rate} messages per second for 10 s"));
     }
-    format!("* you are dropped: you send more than {rate} messages a second\n")
+    format!("* you are dropped: you send more than {rate} messages per second\n")
 }

@@ -472,7 +472,7 @@ fn a_flood_that_lasts_ten_seconds_is_dropped_and_told_why() {
     }
     assert!((10..=12).contains(&seconds), "{seconds}");
     let told = text(&mut stage, a);
-    assert!(told.ends_with("* you are dropped: you send more than 10 messages a second\n"), "{told}");
+    assert!(told.ends_with("* you are dropped: you send more than 10 messages per second\n"), "{told}");
     let heard = text(&mut stage, b);
     assert!(heard.ends_with("* 민수 was dropped: it sends too much\n"), "{heard}");
 }
@@ -507,7 +507,7 @@ fn datagrams_over_the_rate_are_dropped_and_after_ten_seconds_their_sender() {
         stage.datagram(at(1), b"x");
         told.extend(datagrams(&mut stage));
     }
-    assert_eq!(told[0], "1 * you are dropped: you send more than 10 messages a second\n");
+    assert_eq!(told[0], "1 * you are dropped: you send more than 10 messages per second\n");
 }
 
 #[test]
