@@ -149,7 +149,7 @@ fn count_members(mut asking: &TcpStream) -> usize {
     let mut answer = [0; 256];
     let length = asking.read(&mut answer).unwrap();
     let answer = str::from_utf8(&answer[..length]).unwrap();
-    let count = answer.strip_prefix("* here: ").and_then(|rest| rest.split_once(',')).expect(answer).0;
+    let count = answer.strip_prefix("* ").and_then(|rest| rest.split_once(' ')).expect(answer).0;
     count.parse().unwrap()
 }
 

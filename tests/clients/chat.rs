@@ -170,9 +170,9 @@ fn members_of_all_kinds_meet_in_our_own_chat() {
     let daemon = Daemon::start(&["--only", "chat", "--port", "chat=0"]);
     let (tcp, udp) = (daemon.tcp("chat").to_string(), daemon.udp("chat").to_string());
     let mut lines = Live::start(&["chat", &tcp, "--nick", "민수"]);
-    lines.wait_for_output("* here: 1, 0 of them without a nick: 민수\n");
+    lines.wait_for_output("* 1 member is here: 민수\n");
     let mut datagrams = Live::start(&["chat", "--udp", &udp, "--nick", "영희"]);
-    datagrams.wait_for_output("* here: 2, 0 of them without a nick: 민수, 영희\n");
+    datagrams.wait_for_output("* 2 members are here: 민수, 영희\n");
     lines.wait_for_output("* 영희 joined\n");
     let mut chunks = Live::start(&["chat", &tcp, "--name", "지우"]);
     chunks.type_in("안녕\n".as_bytes());

@@ -128,7 +128,11 @@ impl Circle {
     fn list(&self, cx: &Context<'_>) -> String {
         let longest = if cx.datagram_peer().is_some() { LIST_LENGTH_IN_DATAGRAM } else { LIST_LENGTH };
         let unnamed = self.members - self.nicks.len();
-        let mut text = format!("* here: {}, {unnamed} of them without a nick", self.members);
+        let members = if self.members == 1 { "member is" } else { "members are" };
+        let mut text = format!("* {} {members} here", self.members);
+        if unnamed > 0 {
+            text += &format!(", {unnamed} without a nick");
+        }
         let mut listed = 0;
         let mut names = String::new();
         for nick in &self.nicks {

@@ -159,19 +159,19 @@ fn who_lists_those_with_a_nick_and_counts_the_others() {
     let mut stage = stage();
     let a = stage.connect();
     stage.send(a, b"/who\n");
-    assert_eq!(text(&mut stage, a), "* here: 1, 1 of them without a nick\n");
+    assert_eq!(text(&mut stage, a), "* 1 member is here, 1 without a nick\n");
     let b = stage.connect();
     stage.send(b, "/nick 민수".as_bytes());
     stage.datagram(at(1), "/nick 영희".as_bytes());
     stage.datagram(at(2), b"");
     text(&mut stage, a);
     stage.send(a, b"/who\n");
-    assert_eq!(text(&mut stage, a), "* here: 4, 2 of them without a nick: 민수, 영희\n");
+    assert_eq!(text(&mut stage, a), "* 4 members are here, 2 without a nick: 민수, 영희\n");
     stage.datagram(at(2), b"quit");
     stage.hang_up(b);
     text(&mut stage, a);
     stage.send(a, b"/who\n");
-    assert_eq!(text(&mut stage, a), "* here: 2, 1 of them without a nick: 영희\n");
+    assert_eq!(text(&mut stage, a), "* 2 members are here, 1 without a nick: 영희\n");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn commands_work_over_udp_one_a_datagram() {
     assert_eq!(text(&mut stage, a), "* 민수 joined\n[민수] 안녕* 민수 left\n");
     assert_eq!(
         datagrams(&mut stage),
-        ["1 * you are 민수\n", "1 * here: 2, 1 of them without a nick: 민수\n"]
+        ["1 * you are 민수\n", "1 * 2 members are here, 1 without a nick: 민수\n"]
     );
 }
 
@@ -561,7 +561,7 @@ proptest! {
         }
         prop_assert_eq!(
             text(&mut stage, a),
-            "* you are 민수\n* here: 2, 1 of them without a nick: 민수\n* you are 영희\n"
+            "* you are 민수\n* 2 members are here, 1 without a nick: 민수\n* you are 영희\n"
         );
         let heard = text(&mut stage, b);
         prop_assert_eq!(heard, "\n* 민수 joined\n[민수] 안녕\n* 민수 is now 영희\n[영희] 여기\n* 영희 left\n");
