@@ -8,37 +8,36 @@
 use std::io;
 use std::time::Duration;
 
-use super::timers::NEVER;
 use crate::system::Timer;
 
 /// Wakes the poll at a time, or says with which timeout to poll.
 pub(crate) struct Alarm {
     timer: Timer,
-    /// When it rings, in the reactor's microseconds; it may ring too early and
-    /// is set again then.
-    rings_at: u64,
+    /// When it rings, in the reactor's microseconds, if it is set. It may ring too
+    /// early and is set again then.
+    rings_at: Option<u64>,
 }
 
 impl Alarm {
     pub fn new(timer: Timer) -> Alarm {
-        Alarm { timer, rings_at: NEVER }
+        Alarm { timer, rings_at: None }
     }
 
     /// It rang: the next deadline must set it again.
     pub fn rang(&mut self) {
-        self.rings_at = NEVER;
+        self.rings_at = None;
     }
 
     /// The timeout with which the poll returns at `at`, which is `from_now` away.
     pub fn timeout(&mut self, at: u64, from_now: impl FnOnce() -> Duration) -> io::Result<Option<Duration>> {
-        if at >= self.rings_at {
+        if self.rings_at.is_some_and(|rings_at| rings_at <= at) {
             return Ok(None);
         }
         let left = from_now();
         if left.is_zero() || !self.timer.set(left)? {
             return Ok(Some(left));
         }
-        self.rings_at = at;
+        self.rings_at = Some(at);
         Ok(None)
     }
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::reactor::Reactor;
 use crate::reactor::per_address::{PerAddress, share};
-use crate::reactor::time::timers::{NEVER, SECOND};
+use crate::reactor::time::timers::SECOND;
 use crate::service::effects::Outgoing;
 use crate::service::ids::ServiceId;
 use crate::wording::counted;
@@ -108,7 +108,7 @@ impl Reactor {
         if self.conversations.sweep_at.is_none_or(|at| at > now) {
             return;
         }
-        let quiet = self.conversations.take_silent_since(now.saturating_sub(QUIET));
+        let quiet = self.conversations.take_silent_since(Some(now.saturating_sub(QUIET)));
         self.log_ended(&quiet);
         let last = self.conversations.table.values().map(|conversation| conversation.last).min();
         self.conversations.sweep_at = last.map(|last| (last + QUIET).max(now + SWEEP));
@@ -116,7 +116,7 @@ impl Reactor {
 
     /// Logs those that are still going on, when the reactor ends.
     pub(crate) fn end_conversations(&mut self) {
-        let all = self.conversations.take_silent_since(NEVER);
+        let all = self.conversations.take_silent_since(None);
         self.log_ended(&all);
     }
 
@@ -169,9 +169,11 @@ impl Conversations {
         begins
     }
 
-    /// Takes out those without a datagram after `time`, the oldest first.
-    fn take_silent_since(&mut self, time: u64) -> Vec<(Key, Conversation)> {
-        let is_silent = |_: &Key, conversation: &mut Conversation| conversation.last <= time;
+    /// Takes out those without a datagram after `time`, or all of them if there is no
+    /// such time, the oldest first.
+    fn take_silent_since(&mut self, time: Option<u64>) -> Vec<(Key, Conversation)> {
+        let is_silent =
+            |_: &Key, conversation: &mut Conversation| time.is_none_or(|time| conversation.last <= time);
         let mut silent: Vec<_> = self.table.extract_if(is_silent).collect();
         silent.iter().map(|(key, _)| address_of(key)).for_each(|peer| self.per_peer.remove(peer));
         silent.sort_unstable_by_key(|(key, conversation)| (conversation.since, *key));
@@ -212,8 +214,8 @@ mod tests {
         assert!(!conversations.note(Way::Out, key(1), traffic(1, 1), 10));
         assert!(!conversations.note(Way::In, key(1), traffic(2, 30), 2 * SECOND + 10));
         assert!(conversations.note(Way::In, key(2), traffic(1, 0), 3 * SECOND));
-        assert_eq!(conversations.take_silent_since(2 * SECOND), []);
-        let over = conversations.take_silent_since(2 * SECOND + 10);
+        assert_eq!(conversations.take_silent_since(Some(2 * SECOND)), []);
+        let over = conversations.take_silent_since(Some(2 * SECOND + 10));
         assert_eq!(over.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key(1)]);
         assert_eq!(over[0].1.to_string(), "3 datagrams (35 bytes) in, 1 datagram (1 byte) out, 2.000 s");
         assert!(conversations.note(Way::In, key(1), traffic(1, 1), 4 * SECOND), "the next one");
@@ -225,7 +227,7 @@ mod tests {
         let (_, peer) = key(1);
         assert!(conversations.note(Way::In, (ServiceId(0), peer), traffic(1, 1), 0));
         assert!(conversations.note(Way::In, (ServiceId(1), peer), traffic(1, 1), 0));
-        let over = conversations.take_silent_since(NEVER);
+        let over = conversations.take_silent_since(None);
         assert_eq!(over.iter().map(|(key, _)| key.0.0).collect::<Vec<_>>(), [0, 1]);
     }
 
@@ -253,7 +255,7 @@ mod tests {
         }
         assert_eq!(conversations.not_followed, (MOST - MOST / 4) as u64);
         assert!(conversations.note(Way::In, from(8, 1), traffic(1, 1), 1), "others have theirs");
-        assert_eq!(conversations.take_silent_since(0).len(), MOST / 4);
+        assert_eq!(conversations.take_silent_since(Some(0)).len(), MOST / 4);
         assert!(conversations.note(Way::In, from(7, 9), traffic(1, 1), 1), "its own are free again");
     }
 
