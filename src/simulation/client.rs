@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
+use super::courier;
 use crate::system::simulated::{Rng, Stream};
 
 /// What a client talks to, and by which rules.
@@ -38,6 +39,23 @@ pub(super) const ROLES: [Role; 10] = [
     Role::Courier,
     Role::Noise,
 ];
+
+impl Role {
+    /// The service that it talks to; noise goes to any of them.
+    pub fn service(self) -> &'static str {
+        match self {
+            Role::Echo | Role::Noise => "echo",
+            Role::Upper => "upper",
+            Role::Number => "number",
+            Role::Json => "json",
+            Role::Time => "time",
+            Role::Quote => "quote",
+            Role::Discard => "discard",
+            Role::Chat => "chat",
+            Role::Courier => courier::NAME,
+        }
+    }
+}
 
 /// How a client reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +98,8 @@ pub(super) struct Client {
     answers: BTreeMap<String, u32>,
     /// Bytes of long answers that must come back between them.
     dots: usize,
+    /// Jobs that it asked for and that fail.
+    doomed: u32,
     said: u32,
     /// Bytes that were sent, and how many they were at the end of each numbered line.
     sent: usize,
@@ -127,6 +147,7 @@ impl Client {
             expected: Vec::new(),
             answers: BTreeMap::new(),
             dots: 0,
+            doomed: 0,
             said: 0,
             sent: 0,
             lines_end: Vec::new(),
@@ -299,6 +320,7 @@ impl Client {
                     10 => words.extend_from_slice(b"stay 0\n"),
                     0 => words.extend_from_slice(format!("get {}\n", rng.below(40_000)).as_bytes()),
                     1..5 => words.extend_from_slice(format!("post {number}\n").as_bytes()),
+                    5 => words.extend_from_slice(format!("fail {number}\n").as_bytes()),
                     _ => words.extend_from_slice(format!("job {number}\n").as_bytes()),
                 }
             }
@@ -345,6 +367,7 @@ impl Client {
                     match order {
                         "stay" => self.stays = true,
                         "get" => self.dots += number.parse::<usize>().unwrap_or(0),
+                        "fail" => self.doomed += 1,
                         order => *self.answers.entry(format!("{number} {order}")).or_default() += 1,
                     }
                 }
@@ -435,8 +458,8 @@ impl Client {
         }
         // Other answers may come between the parts of a long one.
         let lines: Vec<u8> = self.received.iter().copied().filter(|byte| *byte != b'.').collect();
-        // Jobs that the queue had no room for; which ones is not told.
-        let (mut full, mut frame) = (0, 0);
+        // Jobs that the queue had no room for, and those that failed; which ones is not told.
+        let (mut full, mut failed, mut frame) = (0, 0, 0);
         for line in String::from_utf8_lossy(&lines).lines() {
             let line = match line.split_once(' ') {
                 Some((number, "done")) => format!("{number} job"),
@@ -453,6 +476,10 @@ impl Client {
                     full += 1;
                     continue;
                 }
+                None if line == "failed" => {
+                    failed += 1;
+                    continue;
+                }
                 _ => line.to_owned(),
             };
             match answers.get_mut(&line) {
@@ -462,9 +489,13 @@ impl Client {
         }
         let missing: u32 =
             answers.iter().filter(|(answer, _)| answer.ends_with("job")).map(|(_, count)| count).sum();
-        let other = answers
-            .iter()
-            .find(|(answer, count)| **count > 0 && (missing != full || !answer.ends_with("job")));
+        if failed > self.doomed || failed + full != missing + self.doomed {
+            let doomed = self.doomed;
+            return Err(self.complain(&format!(
+                "{missing} jobs and {doomed} that fail are open, {failed} have failed, for {full} was no room"
+            )));
+        }
+        let other = answers.iter().find(|(answer, count)| **count > 0 && !answer.ends_with("job"));
         match other {
             Some((answer, _)) => Err(self.complain(&format!("{answer:.40} was never answered"))),
             None => Ok(()),

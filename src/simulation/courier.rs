@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::service::{
     Service,
 };
 
-/// What its connections ask for, a line each: `job N`, `get N`, `post N`, `stay N`.
+/// What its connections ask for, a line each: `job N`, `fail N`, `get N`, `post N`,
+/// `stay N`.
 pub(super) const NAME: &str = "courier";
 const FRAMES: Room = Room(0);
 /// Bytes of a long answer that are sent at once.
@@ -106,6 +108,8 @@ impl Courier {
                 self.jobs.insert(number, id);
                 cx.offload(move || number);
             }
+            // Without the panic hook, which would write about it.
+            "fail" => cx.offload(|| -> u32 { resume_unwind(Box::new("a job fails")) }),
             "get" => {
                 session.left = number as usize;
                 self.go_on(session, cx);
@@ -200,13 +204,16 @@ impl Service for Courier {
                 Err(_) => return self.complaints.add("a job brought back something else".to_owned()),
             },
             // Which one it was is not told.
-            Err(OffloadError::QueueFull) => {
+            Err(error) => {
                 if let Some(id) = answer.connection {
-                    cx.tell(id, b"full\n");
+                    let line: &[u8] = match error {
+                        OffloadError::QueueFull => b"full\n",
+                        OffloadError::Panicked => b"failed\n",
+                    };
+                    cx.tell(id, line);
                 }
                 return;
             }
-            Err(OffloadError::Panicked) => return self.complaints.add("a job panicked".to_owned()),
         };
         let Some(id) = self.jobs.remove(&number) else {
             return self.complaints.add(format!("job {number} was answered twice"));
@@ -240,5 +247,24 @@ impl Service for Courier {
                 errand.goods.len()
             ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearsal::Rehearsal;
+
+    #[test]
+    fn a_job_that_panics_is_answered_to_its_connection() {
+        let complaints = Complaints::default();
+        let echo = ([127, 0, 0, 1], 3333).into();
+        let courier = Courier::new(echo, Duration::from_secs(3600), false, complaints.clone());
+        let mut stage = Rehearsal::new(courier);
+        let client = stage.connect();
+        stage.send(client, b"fail 1\njob 2\n");
+        stage.pass(Duration::from_secs(1));
+        assert_eq!(stage.received(client), b"failed\n2 done\n");
+        assert_eq!(complaints.first(), None);
     }
 }
