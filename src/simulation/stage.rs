@@ -10,10 +10,11 @@ use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use super::client::{Client, ROLES, Role};
 use super::courier::{self, Complaints, Courier, Unrest};
 use super::peer::Peer;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Description, Overrides};
 use crate::hosting;
 use crate::reactor::Reactor;
 use crate::reactor::audit::Auditor;
+use crate::service::{Bound, Transport};
 use crate::services::CATALOG;
 use crate::system::simulated::{Exchanged, Faults, Nature, Rng, World};
 
@@ -45,10 +46,25 @@ const CROWDS: [Option<Crowd>; 20] = {
     crowds
 };
 
+/// One address of a service.
+#[derive(Debug, Clone)]
+struct Target {
+    service: String,
+    address: SocketAddr,
+}
+
+fn address_of(service: &str, targets: &[Target]) -> SocketAddr {
+    let found = targets.iter().find(|target| target.service == service);
+    found.unwrap_or_else(|| panic!("{service} is not served")).address
+}
+
 pub(super) struct Stage {
     rng: Rng,
     world: World,
     reactor: Reactor,
+    /// Where clients connect to, and where datagrams go.
+    tcp: Vec<Target>,
+    udp: Vec<Target>,
     auditor: Auditor,
     faults: Faults,
     drain_timeout: u64,
@@ -69,6 +85,11 @@ pub(super) struct Stage {
 
 impl Stage {
     pub fn new(seed: u64) -> Result<Stage, String> {
+        Stage::of(CATALOG, seed)
+    }
+
+    /// A stage with these services, on their default ports.
+    fn of(catalog: &[&'static Description], seed: u64) -> Result<Stage, String> {
         let mut rng = Rng::new(seed ^ 0x006f_6e65_706f_6c6c);
         let faults = if rng.chance(200) { Faults::default() } else { Faults::drawn(&mut rng) };
         let crowd = *rng.pick(&CROWDS);
@@ -87,8 +108,8 @@ impl Stage {
         world.set_faults(Faults::default());
         let mut reactor = Reactor::simulated(&world).map_err(|error| error.to_string())?;
         reactor.watch_daemon_signals().map_err(|error| error.to_string())?;
-        let (text, drain_timeout, throttled) = configuration(&mut rng, crowd);
-        let config = Config::parse(CATALOG, &text, Path::new("simulated.toml"), &Overrides::default())
+        let (text, drain_timeout, throttled) = configuration(catalog, &mut rng, crowd);
+        let config = Config::parse(catalog, &text, Path::new("simulated.toml"), &Overrides::default())
             .map_err(|error| format!("{error}\n{text}"))?;
         reactor.set_max_connections(config.limits.connections);
         let memory = *rng.pick(&[0, 0, 1_000_000, 30_000_000]);
@@ -102,14 +123,23 @@ impl Stage {
             && faults.accept == 0
             && limits.idle_timeout.is_none_or(|limit| limit > Duration::from_secs(60))
             && limits.send_timeout.is_none_or(|limit| limit > Duration::from_secs(20));
+        let (mut tcp, mut udp) = (Vec::new(), Vec::new());
         for service in config.services {
-            hosting::host(&mut reactor, service).map_err(|error| error.to_string())?;
+            let (name, only_sends) = (service.name.clone(), service.plan.sends_to.is_some());
+            let bound = hosting::host(&mut reactor, service).map_err(|error| error.to_string())?;
+            for Bound { transport, address } in bound.into_iter().filter(|_| !only_sends) {
+                let target = Target { service: name.clone(), address };
+                match transport {
+                    Transport::Tcp => tcp.push(target),
+                    Transport::Udp => udp.push(target),
+                }
+            }
         }
         let (complaints, unrest) = (Complaints::default(), Unrest::default());
         // Where nothing else happens, nothing else can wake what was forgotten.
         let every = if rng.chance(300) { 3_600_000 } else { rng.between(50, 5_000) };
         let every = Duration::from_millis(every as u64);
-        let echo = SocketAddr::from((Ipv4Addr::LOCALHOST, 3333));
+        let echo = address_of("echo", &tcp);
         reactor
             .host(
                 courier::NAME,
@@ -124,6 +154,8 @@ impl Stage {
             rng,
             world,
             reactor,
+            tcp,
+            udp,
             auditor: Auditor::default(),
             faults,
             drain_timeout,
@@ -204,10 +236,11 @@ impl Stage {
         let to = match role {
             Role::Courier => COURIER,
             Role::Noise => {
-                let port = *self.rng.pick(&[3333, 12_000, 5_000, 2_500, 9_000, NOISY_CHAT, 6_009, 6_017]);
-                (Ipv4Addr::LOCALHOST, port).into()
+                // What is said in the chat is checked, so noise goes to the other one.
+                let noisy: Vec<_> = self.tcp.iter().filter(|target| target.service != "chat").collect();
+                self.rng.pick(&noisy).address
             }
-            role => (Ipv4Addr::LOCALHOST, port_of(role)).into(),
+            role => address_of(role.service(), &self.tcp),
         };
         if let Some(socket) = self.world.call(address, to) {
             let number = self.clients.len() + 1;
@@ -227,9 +260,9 @@ impl Stage {
     fn throw_datagrams(&mut self) {
         if self.peers.is_empty() || self.peers.len() < 12 && self.rng.chance(200) {
             let forged: [SocketAddr; 5] = [
-                (Ipv4Addr::LOCALHOST, 3333).into(),
+                address_of("echo", &self.udp),
                 (Ipv4Addr::new(192, 0, 2, 9), 7).into(),
-                (Ipv4Addr::new(192, 0, 2, 9), 20_001).into(),
+                (Ipv4Addr::new(192, 0, 2, 9), address_of("hello", &self.udp).port()).into(),
                 (Ipv4Addr::BROADCAST, 4_000).into(),
                 (Ipv4Addr::new(224, 0, 0, 1), 4_000).into(),
             ];
@@ -247,22 +280,9 @@ impl Stage {
             self.peers.push(Peer::new(address, is_forged));
         }
         let at = self.rng.below(self.peers.len());
-        let services = ["echo", "upper", "time", "number", "chat", "hello", "discovery", "discard", "quote"];
-        let service = *self.rng.pick(&services);
-        let port = match service {
-            "echo" => 3333,
-            "upper" => 12_000,
-            "time" => 5_000,
-            "number" => 2_500,
-            "chat" => 9_999,
-            "hello" => 20_001,
-            "discovery" => 37_021,
-            "discard" => 6_009,
-            _ => 6_017,
-        };
-        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let Target { service, address: to } = self.rng.pick(&self.udp).clone();
         for _ in 0..*self.rng.pick(&[1, 1, 3, 20]) {
-            let datagram = self.peers[at].compose(service, &mut self.rng);
+            let datagram = self.peers[at].compose(&service, &mut self.rng);
             self.world.throw_datagram(self.peers[at].address, to, &datagram);
         }
     }
@@ -338,7 +358,7 @@ impl Stage {
     }
 
     fn hear_datagrams(&mut self) -> Result<(), String> {
-        let echo = SocketAddr::from((Ipv4Addr::LOCALHOST, 3333));
+        let echo = address_of("echo", &self.udp);
         for message in self.world.take_outside() {
             let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == message.to) else { continue };
             if peer.is_forged {
@@ -442,10 +462,11 @@ impl Stage {
         self.world.wake();
         self.turn_for(FORGOTTEN_WITHIN)?;
         // Whom a chat slows down is heard to the end of what it has said.
-        let is_chat = |port: &u16| [port_of(Role::Chat), NOISY_CHAT].contains(port);
+        let chats = [address_of("chat", &self.tcp).port(), NOISY_CHAT];
         let mut patience = 120;
         while !self.world.open_to_clients().is_empty() {
-            let others = self.world.open_to_clients().into_iter().filter(|port| !is_chat(port)).count();
+            let others =
+                self.world.open_to_clients().into_iter().filter(|port| !chats.contains(port)).count();
             if others > 0 || patience == 0 {
                 let open = self.world.open_to_clients();
                 return Err(format!("connections to {open:?} are known although their clients have gone"));
@@ -516,23 +537,13 @@ impl Stage {
     }
 }
 
-fn port_of(role: Role) -> u16 {
-    match role {
-        Role::Echo | Role::Noise => 3333,
-        Role::Upper => 12_000,
-        Role::Number => 2_500,
-        Role::Json => 9_000,
-        Role::Time => 5_000,
-        Role::Quote => 6_017,
-        Role::Discard => 6_009,
-        Role::Chat => 9_999,
-        Role::Courier => COURIER.port(),
-    }
-}
-
 /// A configuration with every service, as TOML; its drain timeout, and whether
 /// a chat slows down those who speak much.
-fn configuration(rng: &mut Rng, crowd: Option<Crowd>) -> (String, u64, bool) {
+fn configuration(
+    catalog: &[&'static Description],
+    rng: &mut Rng,
+    crowd: Option<Crowd>,
+) -> (String, u64, bool) {
     let drain = rng.between(1, 5) as u64;
     let throttled = crowd.is_none() && rng.chance(300);
     let mut text = format!(
@@ -548,31 +559,80 @@ fn configuration(rng: &mut Rng, crowd: Option<Crowd>) -> (String, u64, bool) {
         rng.pick(&["connections_per_peer = 0\n", "", "connections_per_peer = 3\n"]),
     );
     text += &format!("messages_per_second = {}\n", if throttled { rng.between(1, 20) } else { 0 });
-    text += "[services.echo]\ntcp = 3333\nudp = 3333\nend_command = \"\"\n";
-    text += "[services.upper]\ntcp = 12000\nudp = 12000\nkeep_open = true\n";
     text += &format!("[services.noise]\nkind = \"chat\"\ntcp = {NOISY_CHAT}\n");
-    for (name, tcp, udp) in [
-        ("time", 5_000, 5_000),
-        ("number", 2_500, 2_500),
-        ("json", 9_000, 0),
-        ("chat", 9_999, 9_999),
-        ("discard", 6_009, 6_009),
-        ("quote", 6_017, 6_017),
-        ("hello", 0, 20_001),
-        ("beacon", 0, 37_020),
-        ("discovery", 0, 37_021),
-        ("multicast", 0, 5_005),
-    ] {
-        text += &format!("[services.{name}]\n");
-        if tcp > 0 {
-            text += &format!("tcp = {tcp}\n");
+    for kind in catalog {
+        text += &format!("[services.{}]\n", kind.name);
+        for (key, port) in [("tcp", kind.tcp), ("udp", kind.udp)] {
+            text += &port.map_or(String::new(), |port| format!("{key} = {port}\n"));
         }
-        if udp > 0 {
-            text += &format!("udp = {udp}\n");
-        }
-        if name == "chat" {
-            text += &format!("members = {}\n", rng.pick(&["\"any\"", "\"any\"", "\"none\""]));
-        }
+        text += match kind.name {
+            "echo" => "end_command = \"\"\n",
+            "upper" => "keep_open = true\n",
+            "chat" if rng.chance(333) => "members = \"none\"\n",
+            "chat" => "members = \"any\"\n",
+            _ => "",
+        };
     }
     (text, drain * SECOND, throttled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::service::{Context, Service, SocketId};
+
+    static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
+    static DATAGRAMS: AtomicU32 = AtomicU32::new(0);
+
+    static NOVEL: Description = Description {
+        name: "novel",
+        about: "counts those who come",
+        notes: "",
+        tcp: Some(4_444),
+        udp: Some(4_445),
+        keys: &[],
+        plan: |settings| settings.listen(Novel),
+    };
+
+    struct Novel;
+
+    impl Service for Novel {
+        type Session = ();
+
+        fn open(&mut self, _: &mut (), _: &mut Context<'_>) {
+            CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn datagram(&mut self, _: SocketId, _: SocketAddr, _: &[u8], _: &mut Context<'_>) {
+            DATAGRAMS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_service_is_simulated_because_it_is_in_the_catalog() {
+        let catalog = [CATALOG, &[&NOVEL]].concat();
+        let is_met = || [&CONNECTIONS, &DATAGRAMS].iter().all(|count| count.load(Ordering::Relaxed) > 0);
+        let met = (0..200).any(|seed| {
+            Stage::of(&catalog, seed).unwrap().play().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+            is_met()
+        });
+        assert!(met);
+    }
+
+    #[test]
+    fn every_service_of_the_catalog_is_talked_to_on_each_of_its_ports() {
+        let stage = Stage::of(CATALOG, 0).unwrap();
+        for kind in CATALOG {
+            let is_in = |targets: &[Target], port: Option<u16>| {
+                port.is_none_or(|port| {
+                    targets.iter().any(|to| to.service == kind.name && to.address.port() == port)
+                })
+            };
+            assert!(is_in(&stage.tcp, kind.tcp), "{} over TCP", kind.name);
+            // Nobody talks to a beacon, which only sends.
+            assert!(is_in(&stage.udp, kind.udp) || kind.name == "beacon", "{} over UDP", kind.name);
+        }
+    }
 }
