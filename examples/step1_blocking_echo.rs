@@ -96,6 +96,10 @@ fn serve(address: &str) -> io::Result<()> {
 fn main() -> ExitCode {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3333".to_owned());
     let Err(error) = serve(&address) else { return ExitCode::SUCCESS };
-    eprintln!("cannot serve on {address}: {error}; try another address, such as 127.0.0.1:4000");
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program uses this port".to_owned(),
+        _ => error.to_string(),
+    };
+    eprintln!("cannot serve on {address}: {why}; try another address, such as 127.0.0.1:4000");
     ExitCode::FAILURE
 }

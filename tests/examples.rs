@@ -209,6 +209,9 @@ fn every_step_says_in_a_sentence_what_is_wrong_with_an_address() {
             assert!(said.contains(address), "{step} {address}: {said}");
             // The debug form of an error has one of these.
             assert!(!said.contains(['{', '"']), "{step} {address}: {said}");
+            let is_taken = said.contains("another program uses this port");
+            assert_eq!(is_taken, address == taken, "{step} {address}: {said}");
+            assert!(!is_taken || !said.contains("os error"), "{step} {address}: {said}");
         }
     }
 }
