@@ -15,9 +15,20 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use onepoll::simulation;
+use onepoll::wording::counted;
 
 /// How often it says how far it is.
 const EVERY: Duration = Duration::from_secs(10);
+
+const HELP: &str = "\
+Plays the whole daemon in memory, with everything going wrong, seed after seed.
+
+  --seconds N   for so long
+  --seeds N     so many seeds
+  --seed N      this seed alone, or from this one on
+
+The status is 0 if everything held, 1 with the seed that showed otherwise.
+RUST_LOG=trace tells everything that happens.";
 
 struct Order {
     first: u64,
@@ -26,8 +37,12 @@ struct Order {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().skip(1).any(|word| word == "--help" || word == "-h") {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
     let Some(order) = parse(std::env::args().skip(1)) else {
-        eprintln!("simulate: give --seconds N, --seeds N or --seed N");
+        eprintln!("simulate: give --seconds N, --seeds N or --seed N (--help explains them)");
         return ExitCode::from(2);
     };
     env_logger::init();
@@ -82,11 +97,12 @@ fn play(order: &Order) -> Result<(), simulation::Violation> {
         datagrams += report.datagrams;
         if said.elapsed() >= EVERY {
             said = Instant::now();
-            eprintln!("{seeds} seeds, {turns} turns");
+            eprintln!("{}, {turns} turns", counted(seeds as usize, "seed"));
         }
     }
     println!(
-        "{seeds} seeds from {} on in {:.1} s: {turns} turns, {accepted} connections, {bytes} bytes, {datagrams} datagrams; all held",
+        "{} from {} on in {:.1} s: {turns} turns, {accepted} connections, {bytes} bytes, {datagrams} datagrams; all held",
+        counted(seeds as usize, "seed"),
         order.first,
         begin.elapsed().as_secs_f64()
     );
