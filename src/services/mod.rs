@@ -75,4 +75,13 @@ mod tests {
             assert!(description.tcp.is_some() || description.udp.is_some(), "{}", description.name);
         }
     }
+
+    #[test]
+    fn the_line_about_a_service_begins_with_a_verb() {
+        for Description { name, about, .. } in CATALOG {
+            let first = about.split(' ').next().unwrap();
+            let is_verb = first.ends_with('s') && first.chars().all(|c| c.is_ascii_lowercase());
+            assert!(is_verb, "{name}: {about}");
+        }
+    }
 }

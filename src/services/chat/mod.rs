@@ -31,8 +31,8 @@ use throttle::Verdict;
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
     name: "chat",
-    about: "one room: a message goes to every other member",
-    notes: "TCP and UDP share it.",
+    about: "relays each message to every other member of its room",
+    notes: "TCP and UDP share the room.",
     tcp: Some(9999),
     udp: Some(9999),
     keys: &[ECHO_TO_SENDER, MEMBERS, MESSAGES_PER_SECOND],
