@@ -4,7 +4,7 @@
 //! marks its own end, that decides; otherwise it is over after a silence.
 
 use onepoll::wire::answers::{NUMBER_ANSWERS, number_word, upper_case};
-use onepoll::wire::json::{JsonStep, JsonStream, Pending};
+use onepoll::wire::json::{JsonStep, JsonStream, JsonText, Pending};
 use onepoll::wire::text::strip_line_end;
 use onepoll::wording::counted;
 
@@ -173,6 +173,7 @@ impl Asked {
                 excerpt(&self.message),
                 String::from_utf8_lossy(word),
             )),
+            Expected::Json(Json { found: Found::Value, .. }) => self.unchanged_json(),
             Expected::Json(Json { found: Found::NoJson, .. }) => {
                 Some(format!("answered {came} that {} not JSON: it is not a json server", self.are()))
             }
@@ -183,6 +184,29 @@ impl Asked {
     /// The verb for the bytes of the answer.
     fn are(&self) -> &'static str {
         if self.answer.len() == 1 { "is" } else { "are" }
+    }
+
+    /// What is wrong if a JSON value came back as it was sent, and not as Python would
+    /// write it.
+    fn unchanged_json(&self) -> Option<String> {
+        if self.answer.trim_ascii() != self.message.trim_ascii() {
+            return None;
+        }
+        // Servers differ in whether they write what is beyond ASCII as \u….
+        let in_pythons_form = [true, false].map(|ensure_ascii| {
+            let mut right = Vec::new();
+            JsonText::parse(&self.message).ok()?.dumps(ensure_ascii, &mut right);
+            Some(right)
+        });
+        let right = in_pythons_form[1].as_ref()?;
+        if in_pythons_form.iter().flatten().any(|right| right == self.answer.trim_ascii()) {
+            return None;
+        }
+        Some(format!(
+            "answered \"{}\", where \"{}\" is right: it is not a json server",
+            excerpt(&self.answer),
+            excerpt(right)
+        ))
     }
 
     fn upper_flaw(&self, expected: &[u8]) -> String {
@@ -307,6 +331,22 @@ mod tests {
         assert_eq!(said, "answered 3 bytes, which are not the 2 bytes it was sent: it is not an echo server");
         let said = asked(Question::Json, "1", "!").flaw().unwrap();
         assert_eq!(said, "answered 1 byte that is not JSON: it is not a json server");
+    }
+
+    #[test]
+    fn a_json_value_that_comes_back_as_it_was_sent_is_wrong_unless_python_writes_it_so() {
+        let flaw = |message: &str, answer: &str| asked(Question::Json, message, answer).flaw();
+        let wrong = "answered \"[1,2]\", where \"[1, 2]\" is right: it is not a json server";
+        assert_eq!(flaw("[1,2]", "[1,2]\n").unwrap(), wrong);
+        for (message, answer) in [
+            ("[1,2]", "[1, 2]"),
+            ("[1, 2]", "[1, 2]\n"),
+            ("\"안녕\"", "\"안녕\""),
+            ("\"안녕\"", "\"\\uc548\\ub155\""),
+            ("[1,2]", "{\"error\":\"too many\"}"),
+        ] {
+            assert_eq!(flaw(message, answer), None, "{message} {answer}");
+        }
     }
 
     #[test]
