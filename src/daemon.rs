@@ -37,7 +37,7 @@ pub struct ServeArgs {
     /// default ports
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The address to bind to (default 127.0.0.1)
+    /// The address to bind to [default: 127.0.0.1]
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
     /// Serve only these services, separated by commas

@@ -12,6 +12,7 @@ mod signals;
 mod stress;
 
 use std::env;
+use std::ffi::OsString;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use onepoll::config::{self, Overrides};
 use onepoll::interfaces::broadcast_addresses;
 use onepoll::services::CATALOG;
+use onepoll::wording::nearest;
 
 use client::ClientCommand;
 use daemon::ServeArgs;
@@ -115,11 +117,16 @@ fn main() -> ExitCode {
 /// too, which clap leaves out if only a value is wrong.
 fn parse() -> Arguments {
     Arguments::try_parse().unwrap_or_else(|error| {
+        let mut command = Arguments::command();
+        command.build();
+        if error.kind() == ErrorKind::InvalidSubcommand
+            && let Some(sentence) = unknown_topic(&mut command, env::args_os().skip(1))
+        {
+            command.error(ErrorKind::InvalidSubcommand, sentence).exit();
+        }
         if error.kind() != ErrorKind::ValueValidation {
             error.exit();
         }
-        let mut command = Arguments::command();
-        command.build();
         let mut words = env::args_os().skip(1);
         while let Some(found) = words.next().and_then(|word| command.find_subcommand(word)) {
             command = found.clone();
@@ -130,6 +137,23 @@ fn parse() -> Arguments {
         let sentence = sentence[..end].trim_start_matches("error: ").replace(char::is_control, "\u{FFFD}");
         command.error(ErrorKind::ValueValidation, sentence).exit()
     })
+}
+
+/// The sentence for `onepoll help WORD…` with a word that is no command, for which clap
+/// has no suggestion; `None` for any other command line.
+fn unknown_topic(command: &mut clap::Command, mut words: impl Iterator<Item = OsString>) -> Option<String> {
+    words.next().filter(|word| word == "help")?;
+    for word in words {
+        let Some(found) = command.find_subcommand(&word) else {
+            let word = word.to_string_lossy().replace(char::is_control, "\u{FFFD}");
+            let names = command.get_subcommands().map(clap::Command::get_name);
+            let hint =
+                nearest(&word, names).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+            return Some(format!("unrecognized subcommand '{word}'{hint}"));
+        };
+        *command = found.clone();
+    }
+    None
 }
 
 fn check(file: &std::path::Path) -> Result<(), Failure> {
@@ -148,4 +172,37 @@ fn catalog() -> String {
         text += &format!("{:<12}{:<8}{:<8}{}\n", entry.name, port(entry.tcp), port(entry.udp), entry.about);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn defaults_in_parentheses(command: &mut clap::Command, found: &mut Vec<String>) {
+        let help = command.render_long_help().to_string();
+        found.extend(help.lines().filter(|line| line.contains("(default")).map(str::to_owned));
+        command.get_subcommands_mut().for_each(|command| defaults_in_parentheses(command, found));
+    }
+
+    #[test]
+    fn every_help_shows_defaults_in_brackets() {
+        let mut found = Vec::new();
+        defaults_in_parentheses(&mut Arguments::command(), &mut found);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    #[test]
+    fn help_for_an_unknown_word_says_what_was_probably_meant() {
+        let topic = |words: &[&str]| {
+            let mut command = Arguments::command();
+            command.build();
+            unknown_topic(&mut command, words.iter().map(OsString::from))
+        };
+        assert_eq!(topic(&["help", "ehco"]).unwrap(), "unrecognized subcommand 'ehco'; did you mean 'echo'?");
+        let said = topic(&["help", "stress", "caht"]).unwrap();
+        assert_eq!(said, "unrecognized subcommand 'caht'; did you mean 'chat'?");
+        assert_eq!(topic(&["help", "안녕"]).unwrap(), "unrecognized subcommand '안녕'");
+        assert_eq!(topic(&["help", "stress"]), None);
+        assert_eq!(topic(&["ehco"]), None);
+    }
 }

@@ -33,6 +33,8 @@ fn wrong_usage_is_explained_with_status_2() {
         (&["serve", "--config", "/no/such/file.toml"], "/no/such/file.toml"),
         (&["serve", "--port", "echo=1,echo/tcp=2"], "both set the TCP port of echo"),
         (&["ehco"], "similar"),
+        (&["help", "ehco"], "did you mean 'echo'?"),
+        (&["serve", "--only", "ehco"], "did you mean echo?"),
         (&["config", "chekc", "lab.toml"], "similar"),
         (&["config", "check"], "Usage"),
         (&["config", "check", "/dev/zero"], "not a regular file"),

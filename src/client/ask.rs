@@ -39,7 +39,7 @@ pub struct ServerArgs {
     /// Ask over UDP instead of TCP
     #[arg(long)]
     pub udp: bool,
-    /// How long an answer may take to its last byte, 0 for no limit (default 3s over UDP, 10s over TCP)
+    /// How long an answer may take to its last byte, 0 for no limit [default: 3s over UDP, 10s over TCP]
     #[arg(long, value_parser = parse_timeout)]
     pub timeout: Option<Timeout>,
     /// The server; an IPv6 address needs brackets, as in [::1]:3333

@@ -41,7 +41,7 @@ struct SendArgs {
     group: SocketAddr,
     /// What to send
     message: OsString,
-    /// How many networks it may cross, counting this one (default 1)
+    /// How many networks it may cross, counting this one [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
     ttl: Option<u32>,
     /// The address of the interface to send from; 127.0.0.1 stays on this machine [default: the network and this machine]

@@ -16,6 +16,7 @@ use super::socket::SOCKET_OPTIONS;
 use super::table::{Entry, Table};
 use super::{Config, Overrides, Transport, values};
 use crate::service::Limits;
+use crate::wording::nearest;
 
 pub(super) const TOP_KEYS: [&str; 5] = ["bind", "memory", "limits", "socket", "services"];
 /// The keys of every service's table, besides limits, socket options and its own.
@@ -226,7 +227,7 @@ impl Reader<'_> {
         let shared = LIMITS.iter().filter(|limit| limit.only != Some(Only::Declared));
         known.extend(shared.map(|limit| limit.key.name).chain(setting::names(&SOCKET_OPTIONS)));
         known.extend(kind.keys.iter().map(|own| own.name));
-        let hint = match nearest(key, &known) {
+        let hint = match nearest(key, known.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None => "`onepoll config example` shows them all".into(),
         };
@@ -241,7 +242,7 @@ impl Reader<'_> {
             "it belongs in [socket]".into()
         } else if find(self.catalog, key).is_some() {
             format!("a service's table is called [services.{key}]")
-        } else if let Some(near) = nearest(key, known) {
+        } else if let Some(near) = nearest(key, known.iter().copied()) {
             format!("did you mean {near}?")
         } else {
             format!("known are {}", known.join(", "))
@@ -251,7 +252,7 @@ impl Reader<'_> {
 
     fn unknown_kind(&self, kind: &str) -> String {
         let known: Vec<_> = self.catalog.iter().map(|description| description.name).collect();
-        let hint = match nearest(kind, &known) {
+        let hint = match nearest(kind, known.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None => format!("name one of these with kind = \"…\": {}", known.join(", ")),
         };
@@ -272,10 +273,4 @@ fn useless(key: &str, only: Transport) -> String {
         Transport::Udp => ["UDP", "TCP"],
     };
     format!("{key} applies to {this}, and this service has only {other}")
-}
-
-/// What was probably meant: the nearest word, if at most a third of it is wrong.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let near = known.iter().map(|candidate| (strsim::levenshtein(word, candidate), *candidate)).min()?;
-    (near.0 <= near.1.len().div_ceil(3)).then_some(near.1)
 }

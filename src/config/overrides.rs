@@ -8,6 +8,7 @@ use std::str::FromStr;
 use super::error::Findings;
 use super::planning::Draft;
 use super::{ConfigError, Transport, values};
+use crate::wording::nearest;
 
 /// What the command line says on top of a file, or of the built-in configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -91,13 +92,18 @@ impl Overrides {
             }
         }
         let mut seen: HashMap<(usize, Transport), &PortOverride> = HashMap::new();
+        let mut twice = Vec::new();
         for ((service, transport), port) in changes {
             if let Some(earlier) = seen.insert((service, transport), port) {
-                findings.of_command_line(format!(
-                    "--port {earlier} and --port {port} both set the {} port of {}; leave one out",
-                    transport.to_string().to_uppercase(),
-                    port.name
-                ));
+                // One sentence is enough for two ports.
+                if !twice.contains(&(earlier, port)) {
+                    twice.push((earlier, port));
+                    findings.of_command_line(format!(
+                        "--port {earlier} and --port {port} both set the {} port of {}; leave one out",
+                        transport.to_string().to_uppercase(),
+                        port.name
+                    ));
+                }
             }
             drafts[service].set_port(transport, port.port);
         }
@@ -137,5 +143,8 @@ impl PortOverride {
 
 fn unknown_service(name: &str, drafts: &[Draft<'_>]) -> String {
     let known: Vec<_> = drafts.iter().map(|draft| draft.name.as_str()).collect();
-    format!("there is no service {name:?}; there are {}", known.join(", "))
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("there is no service {name:?}; did you mean {near}?"),
+        None => format!("there is no service {name:?}; there are {}", known.join(", ")),
+    }
 }

@@ -69,14 +69,13 @@ pub struct Common {
     /// has about 28,000 ports
     #[arg(long, value_name = "NETWORK")]
     pub source: Option<Sources>,
-    /// Determines every byte that echo, chat and connect send (default: a
-    /// different one for each run, shown in the title); two runs in one room need
-    /// different ones
+    /// Determines every byte that echo, chat and connect send; two runs in one room
+    /// need different ones [default: a different one for each run, shown in the title]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Time between two records of --ndjson and --hdr, and between two points of
-    /// --report; at least 10ms (default: a tenth of --duration, at most 1s; 100ms
-    /// with --messages)
+    /// --report; at least 10ms [default: a tenth of --duration, at most 1s; 100ms
+    /// with --messages]
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
     /// Repeat the whole run this many times
@@ -99,7 +98,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     messages: Option<u64>,
     /// Messages in flight per connection; the next one is sent when one comes
-    /// back (default 1, or 64 with --rate if answers can be told apart)
+    /// back [default: 1, or 64 with --rate if answers can be told apart]
     #[arg(long, value_name = "D", value_parser = at_least_one)]
     depth: Option<usize>,
     /// Send this many messages per second over all connections, on an even
