@@ -28,11 +28,12 @@ const GROUP: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 0, 255), 5005);
 const EVERYWHERE: &[&str] = &["--bind", "0.0.0.0"];
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn()); 10] = [
+    let tests: [(&str, fn()); 11] = [
         ("without_a_default_route_every_service_is_served", lan_without_default_route),
         ("a_beacon_reaches_each_of_two_networks", beacon_on_two_networks),
         ("a_group_is_heard_on_each_of_two_networks_and_on_loopback", group_on_two_networks),
         ("a_beacon_bound_to_one_network_stays_there", beacon_on_one_of_two_networks),
+        ("discovery_bound_to_one_network_hears_its_broadcasts", discovery_on_one_of_two_networks),
         ("with_loopback_alone_every_service_is_served", loopback_alone),
         ("with_no_interface_up_all_but_the_group_is_served", no_interface),
         ("a_beacon_finds_a_network_that_comes_later", network_that_comes_later),
@@ -220,6 +221,18 @@ fn beacon_on_one_of_two_networks() {
         assert_eq!((message.as_str(), by.ip().to_string().as_str()), ("broadcast message", "198.51.100.10"));
     }
     heard_in_group("198.51.100.10");
+}
+
+fn discovery_on_one_of_two_networks() {
+    ip("link set lo up");
+    attach(LAN);
+    attach(OTHER_LAN);
+    let (_daemon, log) = Daemon::logged("one-lan", &["--bind", "198.51.100.10"]);
+    log.line_with(&["discovery", "198.51.100.255:37021"]);
+    log.line_with(&["Reachable from every machine that has a route to 198.51.100.10,", "discovery"]);
+    assert!(!log.text().contains("a route to 198.51.100.255"), "{}", log.text());
+    let (answer, by) = ask("198.51.100.10", (Ipv4Addr::new(198, 51, 100, 255), DISCOVERY_PORT));
+    assert_eq!((answer.as_str(), by.to_string().as_str()), ("receive message", "198.51.100.10:37021"));
 }
 
 fn loopback_alone() {

@@ -51,7 +51,8 @@ impl Reach {
     /// The reach of a service.
     pub fn of(service: &ServiceConfig) -> Reach {
         let plan = &service.plan;
-        let sockets = plan.udp.iter().filter(|_| plan.sends_to.is_none());
+        // A second UDP socket hears the broadcasts of the first one's network.
+        let sockets = plan.udp.first().filter(|_| plan.sends_to.is_none());
         let at = plan.tcp.iter().map(|tcp| tcp.ip()).chain(sockets.map(reached_at)).collect();
         Reach { name: service.name.clone(), at, sends_to: plan.sends_to }
     }

@@ -1,16 +1,17 @@
 //! discovery: answers clients that look for a server by broadcast.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::{Description, Key, Plan, Settings, Value, values};
-use crate::interfaces::LOOPBACK_BROADCAST;
+use crate::interfaces::{LOOPBACK_BROADCAST, interfaces_up};
 use crate::service::{Context, DatagramSpec, Service, SocketId};
 
 /// What the catalog says about it.
 pub static DESCRIPTION: Description = Description {
     name: "discovery",
     about: "answers clients that look for a server by broadcast",
-    notes: "If bound to loopback, it also listens on 127.255.255.255.",
+    notes: "If bound to one address, it also listens on the broadcast address of that network \
+            (127.255.255.255 on loopback).",
     tcp: None,
     udp: Some(37021),
     keys: &[MESSAGE],
@@ -23,18 +24,30 @@ const MESSAGE: Key = Key {
     about: "The answer to every datagram.",
 };
 
-/// On loopback the service has two sockets on one port, since one that is bound to
-/// 127.0.0.1 does not receive what is sent to 127.255.255.255.
+/// The service has a second socket on its port, since one that is bound to the address
+/// of one network does not receive what is sent to the broadcast address.
 fn plan(settings: &mut Settings<'_>) -> Plan {
     let message = settings.get(&MESSAGE, values::message);
     let mut plan = settings.listen(Discovery::new(message));
     if let (IpAddr::V4(bind), Some(port)) = (settings.bind, settings.udp)
-        && bind.is_loopback()
-        && bind != LOOPBACK_BROADCAST
+        && let Some(broadcast) = broadcast_address_of(bind)
+        && bind != broadcast
     {
-        plan.udp.push(DatagramSpec::bound((LOOPBACK_BROADCAST, port).into()));
+        plan.udp.push(DatagramSpec::bound((broadcast, port).into()));
     }
     plan
+}
+
+/// The broadcast address of the network that an address of this machine is in. `None` if
+/// there is none, as for 0.0.0.0, and if the interfaces cannot be listed: the service
+/// then answers those who ask it alone.
+fn broadcast_address_of(bind: Ipv4Addr) -> Option<Ipv4Addr> {
+    if bind.is_loopback() {
+        return Some(LOOPBACK_BROADCAST);
+    }
+    let interfaces = interfaces_up().ok()?;
+    let own = interfaces.iter().flat_map(|interface| &interface.v4).find(|own| own.address == bind)?;
+    own.broadcast
 }
 
 /// The discovery service. A client that sends a datagram to its port, by broadcast or to
@@ -78,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_a_second_socket_only_on_loopback() {
+    fn it_has_a_second_socket_where_there_is_a_broadcast_address() {
         for (bind, sockets) in
             [("127.0.0.1", 2), ("127.255.255.255", 1), ("0.0.0.0", 1), ("192.0.2.1", 1), ("::1", 1)]
         {
