@@ -12,7 +12,7 @@
 //! Try: `nc 127.0.0.1 3333` (or `onepoll echo`, as in step 1) in two terminals; then
 //! the client that never reads, from step 4. Once it has taken nothing for a minute
 //! (`Limits::send_timeout`), it is cut, and the log says so. Start it again, and press
-//! Ctrl-C here: the server logs `shutting down: waiting for output that is under way`,
+//! Ctrl-C here: the server logs `shutting down: sending the output that is still in flight`,
 //! gives that client five seconds (`Limits::drain_timeout`), and ends. A second Ctrl-C
 //! ends it at once.
 //!

@@ -196,7 +196,7 @@ const MEETINGS: &[(&str, fn())] = &[
     ("broadcast_receiver against beacon", two_receivers_hear_the_beacon),
     ("chat_client and chat_selectors against chat", three_members_chat_over_tcp),
     ("udp_chat_client and chat_client against chat", udp_and_tcp_members_share_the_room),
-    ("echo_one_megabyte eight times against echo", everybody_in_a_class_sends_a_megabyte),
+    ("echo_one_megabyte eight times against echo", a_whole_class_sends_a_megabyte_each),
 ];
 
 fn two_receivers_hear_the_beacon() {
@@ -266,7 +266,7 @@ fn udp_and_tcp_members_share_the_room() {
     serves_on(&daemon);
 }
 
-fn everybody_in_a_class_sends_a_megabyte() {
+fn a_whole_class_sends_a_megabyte_each() {
     let daemon = daemon("echo");
     let class = [(); 8].map(|()| visit("echo_one_megabyte", daemon.tcp("echo")));
     for student in class {

@@ -196,7 +196,7 @@ fn a_service_that_is_not_served_is_not_called_reachable() {
 }
 
 #[test]
-fn where_only_a_group_was_to_be_served_no_others_are_spoken_of() {
+fn a_failed_join_of_the_only_service_mentions_no_other_services() {
     let text = "[services.multicast]\nudp = 0\ninterface = \"192.0.2.77\"\n";
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_onepoll"));
     command.args(["serve", "--config", &config_file("only-a-group", text)]).env_remove("RUST_LOG");

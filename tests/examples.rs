@@ -250,8 +250,9 @@ fn the_reactors_log_follows_rust_log_and_tells_of_ctrl_c() {
             read_to_end(&client);
             example.signal(Signal::SIGINT);
             let mut told = Vec::new();
-            while !told.last().is_some_and(|line: &String| line.contains("shutting down: waiting for output"))
-            {
+            while !told.last().is_some_and(|line: &String| {
+                line.contains("shutting down: sending the output that is still in flight")
+            }) {
                 told.push(example.next_line());
             }
             assert_eq!(

@@ -102,7 +102,7 @@ fn services_of_one_reactor_do_not_answer_each_other() {
     assert_eq!(counted.datagrams_dropped, 2, "{counted:?}");
 }
 
-/// Finding our own sockets is no matter of how many there are, or of which closed.
+/// The loop guard finds our own sockets however many there are, and forgets closed ones.
 #[test]
 fn none_of_many_sockets_is_answered_while_it_is_open() {
     let mut reactor = Reactor::new().unwrap();

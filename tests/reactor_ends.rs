@@ -178,7 +178,7 @@ fn a_reset_by_the_peer_is_told() {
 }
 
 #[test]
-fn who_is_idle_hears_so_and_is_counted() {
+fn an_idle_client_is_told_why_and_counted() {
     let stage = Stage::with(Limits { idle_timeout: soon(), ..Limits::default() });
     let client = stage.order("");
     let counted = Counted { timed_out: 1, ..UNCOUNTED };
@@ -186,7 +186,7 @@ fn who_is_idle_hears_so_and_is_counted() {
 }
 
 #[test]
-fn who_does_not_finish_a_message_hears_so_and_is_counted() {
+fn a_client_that_does_not_finish_a_message_is_told_why_and_counted() {
     let stage = Stage::with(Limits { message_timeout: soon(), ..Limits::default() });
     let client = stage.order("unfinished");
     let counted = Counted { timed_out: 1, ..UNCOUNTED };
@@ -194,14 +194,14 @@ fn who_does_not_finish_a_message_hears_so_and_is_counted() {
 }
 
 #[test]
-fn who_leaves_too_much_unread_hears_so() {
+fn a_client_whose_line_is_too_long_is_told_why() {
     let stage = Stage::with(Limits { line_length: 5, ..Limits::default() });
     let client = stage.order("unfinished");
     assert_eq!(stage.end_of(client), orderly("the line is too long\n", UNCOUNTED));
 }
 
 #[test]
-fn who_finds_no_place_hears_so_and_is_counted() {
+fn a_client_over_a_connection_limit_is_told_why_and_counted() {
     for limits in [
         Limits { connections: 1, ..Limits::default() },
         Limits { connections_per_peer: Some(1), ..Limits::default() },
@@ -219,14 +219,14 @@ fn who_finds_no_place_hears_so_and_is_counted() {
 }
 
 #[test]
-fn whom_the_service_gives_up_hears_its_words_only_and_is_counted() {
+fn a_client_that_its_service_gives_up_reads_only_its_words_and_is_counted() {
     let stage = any();
     let client = stage.order("give up");
     assert_eq!(stage.end_of(client), orderly("no place\n", Counted { refused: 1, ..UNCOUNTED }));
 }
 
 #[test]
-fn who_takes_nothing_is_reset_and_counted() {
+fn a_client_that_takes_nothing_is_reset_and_counted() {
     let stage = Stage::with(Limits { send_timeout: soon(), ..Limits::default() });
     let client = stage.order("send much");
     assert_eq!(stage.told(), "timed out, output not taken");
@@ -234,7 +234,7 @@ fn who_takes_nothing_is_reset_and_counted() {
 }
 
 #[test]
-fn who_is_closed_and_takes_nothing_is_reset_and_counted_but_was_closed_first() {
+fn a_closed_connection_whose_client_takes_nothing_is_reset_and_counted() {
     let stage = Stage::with(Limits { send_timeout: soon(), ..Limits::default() });
     let client = stage.order("send much and close");
     assert_eq!(stage.told(), "closed by us");
@@ -242,7 +242,7 @@ fn who_is_closed_and_takes_nothing_is_reset_and_counted_but_was_closed_first() {
 }
 
 #[test]
-fn who_is_too_slow_is_reset_and_counted() {
+fn a_client_that_is_too_slow_is_reset_and_counted() {
     let stage = any();
     let client = stage.order("tell much");
     assert_eq!(stage.told(), "too slow, output over its limit");
@@ -263,7 +263,7 @@ fn a_panic_resets_and_is_told_to_nobody() {
 }
 
 #[test]
-fn a_drain_is_orderly_for_who_has_all() {
+fn a_drain_is_orderly_for_a_client_that_has_read_everything() {
     let stage = any();
     let client = stage.order("hello");
     assert_eq!(read_exactly(&client, 5), b"hello");
@@ -273,10 +273,10 @@ fn a_drain_is_orderly_for_who_has_all() {
 }
 
 #[test]
-fn a_drain_cuts_off_who_does_not_take_the_rest_in_time() {
+fn a_drain_cuts_off_a_client_that_does_not_take_the_rest_in_time() {
     let stage = Stage::with(Limits { drain_timeout: soon(), ..Limits::default() });
     let client = stage.order("send much");
-    eventually("the answer is under way", || client.peek(&mut [0; 1]).is_ok());
+    eventually("the answer is in flight", || client.peek(&mut [0; 1]).is_ok());
     stage.running.remote().drain();
     assert_eq!(stage.told(), "cut off, no time was left");
     assert_eq!(Counted::from(stage.running.finish()), UNCOUNTED);

@@ -44,7 +44,7 @@ fn lists_keep_their_order_and_repeats_come_once() {
 }
 
 #[test]
-fn what_is_still_ready_is_reported_again() {
+fn a_socket_that_is_still_ready_is_reported_again() {
     let (mut reader, mut writer) = UnixStream::pair().unwrap();
     writer.write_all(b"ab").unwrap();
     let fd = reader.as_raw_fd();

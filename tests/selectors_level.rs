@@ -74,7 +74,7 @@ fn mio_alone_reports_a_half_read_descriptor_only_after_it_is_registered_anew() {
 type Row = (Events, &'static [u8], Events, fn(&UnixStream), Events);
 
 #[test]
-fn what_is_still_ready_is_reported_again() {
+fn a_socket_that_is_still_ready_is_reported_again() {
     let nothing = |_: &UnixStream| ();
     let read_one = |mut stream: &UnixStream| stream.read_exact(&mut [0]).unwrap();
     let write_one = |mut stream: &UnixStream| stream.write_all(b"x").unwrap();
@@ -119,7 +119,7 @@ fn a_listener_with_clients_left_to_accept_is_reported_again() {
 }
 
 #[test]
-fn what_was_reported_survives_a_change_of_its_events() {
+fn reported_readiness_survives_a_change_of_events() {
     let (reader, mut writer) = pair();
     let fd = reader.as_raw_fd();
     let mut selector = selector();

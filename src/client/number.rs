@@ -8,8 +8,8 @@ use super::{ClientError, Run};
 
 /// Send numbers to a number server and print their words
 ///
-/// An answer that is neither the English word for a number from 1 to 10 nor,
-/// for anything else, "Try again" is an error.
+/// Any other answer is an error: a number from 1 to 10 gets its English word, anything
+/// else gets "Try again".
 #[derive(Debug, Parser)]
 #[command(name = "number")]
 pub struct Number {

@@ -1,5 +1,5 @@
-//! What must hold of a reactor between two turns, whatever happened: the
-//! simulation asks after each.
+//! Checks what must hold of a reactor between two turns. The simulation does so after
+//! each turn.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -22,13 +22,13 @@ const MOST_PEERS: usize = 10_000;
 /// Wake-ups that the timers may hold beyond two per connection.
 const SPARE_WAKE_UPS: usize = 512;
 
-/// Remembers, from one look to the next, who was kept waiting since when.
+/// Remembers between audits how long each connection has been waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Auditor {
-    /// Since which turn a connection could have been read or shown again and was not,
-    /// and how much was left unread of it.
+    /// The turn since which a connection could have been read or shown again and was
+    /// not, and how many of its bytes were left unread.
     unread_since: BTreeMap<Handle, (u64, usize)>,
-    /// Since which turn a room delivers what.
+    /// The turn since which a room has been delivering the same messages.
     delivering_since: BTreeMap<(ServiceId, u16, u64), u64>,
 }
 
@@ -38,7 +38,7 @@ impl Auditor {
         reactor.next_wake()
     }
 
-    /// Looks at a reactor between two turns. An error is what does not hold.
+    /// Audits a reactor between two turns. The error says what does not hold.
     pub fn look(&mut self, reactor: &mut Reactor) -> Result<(), String> {
         everything_adds_up(reactor)?;
         everything_is_bounded(reactor)?;
@@ -47,8 +47,8 @@ impl Auditor {
         self.no_room_takes_too_long(reactor)
     }
 
-    /// Who is ready is served when those before it have been, and each turn serves at
-    /// least one of those who have become ready and one of those who are going on.
+    /// Checks that a ready connection is served once the queue before it has been: each
+    /// turn serves at least one that has become ready and one that has more to do.
     fn nobody_waits_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
         let turn = reactor.net.statistics.turns;
         let patience = (reactor.net.streams().count() + 1) as u64;
@@ -59,7 +59,7 @@ impl Auditor {
                 let before = self.unread_since.get(&handle).filter(|(_, before)| left >= *before);
                 let since = before.map_or(turn, |(since, _)| *since);
                 if turn - since > patience {
-                    return Err(format!("{} could be read for {} turns", stream.peer, turn - since));
+                    return Err(format!("{} has been readable for {} turns", stream.peer, turn - since));
                 }
                 waiting.insert(handle, (since, left));
             }
@@ -68,9 +68,8 @@ impl Auditor {
         Ok(())
     }
 
-    /// A room of so many members is done after ⌈members / 64⌉ + 1 turns; what
-    /// takes more than a turn's bytes has as many turns more, and other rooms
-    /// take theirs.
+    /// Checks that a room has delivered after ⌈members / 64⌉ + 1 turns, plus one for each
+    /// MiB that it delivers.
     fn no_room_takes_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
         let turn = reactor.net.statistics.turns;
         let mut delivering = BTreeMap::new();
@@ -83,7 +82,7 @@ impl Auditor {
             let patience = (writes.div_ceil(64) + bytes.div_ceil(1 << 20) + 1) as u64;
             if turn - since > patience {
                 return Err(format!(
-                    "a room of {} members delivers the same turn for {} turns",
+                    "a room of {} members has been delivering the same messages for {} turns",
                     room.connections + room.peers,
                     turn - since
                 ));
@@ -131,11 +130,11 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
         let limits = &reactor.hosts[stream.service].limits;
         let unsent = stream.outbox.as_ref().map_or(0, |outbox| outbox.cost());
         if limits.output_limit > 0 && unsent > limits.output_limit + OUTPUT_PER_TURN {
-            return Err(format!("{unsent} bytes wait for {}", stream.peer));
+            return Err(format!("{unsent} unsent bytes are kept for {}", stream.peer));
         }
         let kept = stream.kept.as_ref().map_or(0, |kept| kept.len());
         let longest = limits.longest_unread(reactor.longest_input);
-        // Who pauses it may leave a whole read, and what was left before.
+        // A service that pauses may leave a whole read and what it had left before.
         if kept > longest + READ_BUFFER {
             return Err(format!("{kept} bytes of {} are left unread", stream.peer));
         }
@@ -193,23 +192,23 @@ fn nobody_is_over_its_share(reactor: &Reactor) -> Result<(), String> {
     Ok(())
 }
 
-/// What can go on without an event is queued; every deadline has a wake-up;
-/// every member of a room is there.
+/// Checks that every connection that can go on without an event is queued, that every
+/// deadline has a wake-up, and that every member of a room is open.
 fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
     let now = reactor.net.now;
     for (handle, stream) in reactor.net.streams() {
         let name = &reactor.hosts[stream.service].name;
         if stream.state == State::Closed {
-            return Err(format!("{name}: {} is closed and not reaped", stream.peer));
+            return Err(format!("{name}: {} is closed but not reaped", stream.peer));
         }
         if stream.may_be_read(now) && !stream.latch.is_queued() {
-            return Err(format!("{name}: {} can be read, and nothing will wake it", stream.peer));
+            return Err(format!("{name}: {} can be read, but nothing will wake it", stream.peer));
         }
         if stream.outbox.is_some() && stream.latch.is_writable() && !stream.latch.is_queued() {
-            return Err(format!("{name}: {} can be written to, and nothing will wake it", stream.peer));
+            return Err(format!("{name}: {} can be written to, but nothing will wake it", stream.peer));
         }
         if stream.state == State::Finishing && stream.outbox.is_none() && !stream.latch.is_queued() {
-            return Err(format!("{name}: {} has sent everything and does not end", stream.peer));
+            return Err(format!("{name}: {} has sent everything but does not end", stream.peer));
         }
         let terms = reactor.hosts[stream.service].terms(reactor.net.draining_since);
         if let Some((at, due)) = stream.next_due(&terms)
@@ -223,14 +222,14 @@ fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
         if stream.latch.is_parked() {
             let waits = stream.room.is_some_and(|room| reactor.rooms.waits(stream.service, room, handle));
             if !waits {
-                return Err(format!("{name}: {} waits for a room that does not know", stream.peer));
+                return Err(format!("{name}: {} is parked, but its room does not list it", stream.peer));
             }
         }
     }
     for (service, handle) in reactor.rooms.members() {
         match reactor.net.get(handle) {
             Some(Entry::Stream(stream)) if stream.service == service => {}
-            _ => return Err("a member of a room is gone".to_owned()),
+            _ => return Err("a room has a member that is not open".to_owned()),
         }
     }
     Ok(())

@@ -60,7 +60,7 @@ pub(crate) const DRAIN_GRACE: u64 = SECOND / 4;
 enum Manner {
     /// Its output goes out, then it is half-closed and lingers.
     Orderly,
-    /// Without waiting: nobody is left to wait for, or no time.
+    /// Immediately: there is no peer left to wait for, or no time.
     AtOnce,
     /// At once, with a reset, so that the peer does not take a cut answer for a
     /// whole one.
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_be_told_why_is_not_reset_while_told() {
+    fn a_client_that_is_sent_a_farewell_is_not_reset() {
         for farewell in [
             Farewell::Idle,
             Farewell::MessageTimeout,

@@ -269,7 +269,7 @@ impl Reactor {
     ///    whole turn have a share of work (`ready`). Then the poll is asked again, so
     ///    that nobody waits for a connection that always has more.
     /// 6. **Fire deadlines**, now that all input that had arrived in time has been
-    ///    read: nobody is too late because the loop was.
+    ///    read: so no peer misses a deadline because the loop was late.
     /// 7. **Deliver pending calls**: messages between services, sockets opened,
     ///    connections that could not be made. They wait until all callbacks have
     ///    returned, so that no service is called inside another's callback.

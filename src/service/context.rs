@@ -329,7 +329,7 @@ impl Context<'_> {
         self.effects.others.push(Effect::ResumeKeyboard);
     }
 
-    /// Ends the loop in order: output that is under way still goes out.
+    /// Ends the loop in order: output that is still in flight goes out first.
     pub fn stop(&mut self) {
         self.effects.others.push(Effect::Stop);
     }

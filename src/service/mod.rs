@@ -51,7 +51,7 @@ pub trait Service {
     fn start(&mut self, _cx: &mut Context<'_>) {}
 
     /// A connection that the service [asked for](Context::connect) has its session
-    /// and is under way. This is the first call about it, in the order in which
+    /// and is in progress. This is the first call about it, in the order in which
     /// connections were asked for; the next is `open` or `closed`. It cannot ask
     /// for another connection.
     fn connecting(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}

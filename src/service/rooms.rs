@@ -74,7 +74,7 @@ struct Member<T> {
 struct Mark {
     end: u32,
     lines_end: u32,
-    /// Whose message it is. Everybody hears a message of nobody.
+    /// The sender, who does not receive it; `None` reaches every member.
     speaker: Option<Generation>,
 }
 

@@ -1,4 +1,4 @@
-//! TCP clients: what they say, how they misbehave, and what they must hear.
+//! TCP clients: what they send, how they misbehave, and what they must receive.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, IoSlice};
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::courier;
 use crate::system::simulated::{Rng, Stream};
 
-/// What a client talks to, and by which rules.
+/// Which service a client talks to, and by which rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Echo,
@@ -23,7 +23,7 @@ pub(super) enum Role {
     /// In line mode.
     Chat,
     Courier,
-    /// Anything at all, to any service: only the loop must survive it.
+    /// Random bytes to any service; only the loop must survive them.
     Noise,
 }
 
@@ -65,7 +65,7 @@ enum Reading {
     Nothing,
 }
 
-/// Whether a client and its server agree that lines are spoken.
+/// Whether a client and its server have settled on lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lines {
     Unsettled,
@@ -73,7 +73,7 @@ enum Lines {
     Settled,
 }
 
-/// Bytes of a line that is shouted.
+/// The length of a shouted line in bytes.
 const SHOUT: usize = 20_000;
 /// How many lines one client shouts.
 const SHOUTS: u32 = 60;
@@ -82,36 +82,36 @@ pub(super) struct Client {
     pub number: usize,
     pub role: Role,
     pub address: SocketAddr,
-    /// How long a line may be that it says.
+    /// The longest line that the server takes.
     line_length: usize,
     /// `None` once it has closed.
     socket: Option<Stream>,
     reading: Reading,
-    /// It has not always read at once what came.
+    /// Whether it ever left bytes unread.
     was_lazy: bool,
     was_reset: bool,
     lines: Lines,
     pub received: Vec<u8>,
-    /// What must come back for what was sent, where that is known to the byte.
+    /// The answer to everything it sent, if that is known to the byte.
     expected: Vec<u8>,
-    /// Lines that must come back in any order.
+    /// Lines that must come back, in any order.
     answers: BTreeMap<String, u32>,
-    /// Bytes of long answers that must come back between them.
+    /// How many bytes of long answers must come back between those lines.
     dots: usize,
-    /// Jobs that it asked for and that fail.
+    /// How many of the jobs it asked for fail.
     doomed: u32,
     said: u32,
-    /// Bytes that were sent, and how many they were at the end of each numbered line.
+    /// How many bytes it has sent, in all and up to the end of each numbered line.
     sent: usize,
     lines_end: Vec<usize>,
-    /// It says long lines, so that its room fills up.
+    /// Whether it sends long lines, so that its room fills up.
     shouts: bool,
     pub half_closed: bool,
-    /// It has asked to be kept after its half-close, and leaves with a reset.
+    /// Whether it asked to be kept after its half-close; it leaves with a reset.
     stays: bool,
-    /// The server's end, or a reset, was read.
+    /// How the connection ended, once that was read.
     pub ended: Option<End>,
-    /// It left on its own account: nothing more is promised to it.
+    /// Whether it left by itself: then nothing more is promised to it.
     pub left: bool,
 }
 
@@ -167,7 +167,7 @@ impl Client {
         self.socket.as_ref().is_some_and(Stream::is_accepted)
     }
 
-    /// One thing that a client does.
+    /// Takes one step at random.
     pub fn act(&mut self, rng: &mut Rng) {
         match rng.below(100) {
             0..55 if !self.half_closed => self.speak(rng),
@@ -192,21 +192,21 @@ impl Client {
         }
     }
 
-    /// Reads, if it is one that always does.
+    /// Reads, if it is a client that always does.
     pub fn listen(&mut self, rng: &mut Rng) {
         if self.reading == Reading::Everything {
             self.read(rng);
         }
     }
 
-    /// From now on it behaves: it reads whatever comes.
+    /// Makes it read everything from now on.
     pub fn behave(&mut self) {
         self.reading = Reading::Everything;
     }
 
     pub fn half_close(&mut self) {
         if let Some(socket) = &self.socket {
-            // Where it was reset there is nothing to close.
+            // After a reset there is nothing to close.
             let _ = socket.half_close();
             self.half_closed = true;
         }
@@ -249,9 +249,8 @@ impl Client {
         self.socket = None;
     }
 
-    /// Says something whole, or nothing where it would not fit: a message that
-    /// is cut by a full buffer could be held back for a second and be answered
-    /// as it is.
+    /// Sends whole messages, or nothing if they do not fit: a message that a full buffer
+    /// cuts could be held back for a second and then be answered as it is.
     pub fn speak(&mut self, rng: &mut Rng) {
         if matches!(self.role, Role::Upper | Role::Number | Role::Chat) && !self.settles_on_lines() {
             return;
@@ -266,8 +265,8 @@ impl Client {
         }
     }
 
-    /// A first line end that is read alone, since one byte cannot be cut,
-    /// settles that lines are spoken. True once it is read.
+    /// Offers lines with a line end of its own, which is one byte and so cannot be cut.
+    /// True once the server has read it.
     fn settles_on_lines(&mut self) -> bool {
         match self.lines {
             Lines::Unsettled => {
@@ -314,7 +313,7 @@ impl Client {
             }
             Role::Courier => {
                 self.said += 1;
-                // No two of all clients have the same number.
+                // Numbers are unique across all clients.
                 let number = self.number * 10_000 + self.said as usize;
                 match rng.below(11) {
                     10 => words.extend_from_slice(b"stay 0\n"),
@@ -331,7 +330,7 @@ impl Client {
         }
     }
 
-    /// Sends it, and notes what must come back. False if it was not sent.
+    /// Sends words, and notes what must come back. False if they were not sent.
     fn say(&mut self, words: &[u8]) -> bool {
         let Some(socket) = self.socket.as_ref().filter(|socket| socket.room() >= words.len()) else {
             return false;
@@ -340,7 +339,7 @@ impl Client {
             return false;
         }
         if let Err(error) = socket.write(&[IoSlice::new(words)]) {
-            // A reset is reported once, to whoever asks first.
+            // A reset is reported only once, to the first call.
             self.was_reset |= error.kind() != ErrorKind::WouldBlock;
             return false;
         }
@@ -358,7 +357,7 @@ impl Client {
             }
             Role::Json => {
                 let text = String::from_utf8_lossy(words);
-                // Python writes a space behind a comma.
+                // Python writes a space after a comma.
                 self.expected.extend_from_slice(text.replace(',', ", ").as_bytes());
             }
             Role::Courier => {
@@ -387,12 +386,12 @@ impl Client {
         true
     }
 
-    /// What it can tell at any time: nothing came that was not asked for.
+    /// Checks what holds at any time: nothing came that was not asked for.
     pub fn check(&self) -> Result<(), String> {
         match self.role {
             Role::Echo | Role::Upper | Role::Number | Role::Json => {
                 let common = self.received.iter().zip(&self.expected).take_while(|(a, b)| a == b).count();
-                // A farewell may follow, whose first byte may be the one that was expected.
+                // A farewell may follow, and its first byte may be the expected one.
                 let is_farewell =
                     |from: usize| self.role != Role::Echo && is_farewell(&self.received[from..]);
                 if common < self.received.len()
@@ -410,17 +409,17 @@ impl Client {
         Ok(())
     }
 
-    /// What must hold once nothing is under way any more.
+    /// Checks what must hold once nothing is in flight any more.
     pub fn check_all(&self, end_of: Option<&str>) -> Result<(), String> {
         self.check()?;
         if self.left {
             return Ok(());
         }
         let excuse = end_of.is_some_and(|why| !matches!(why, "closed by the peer" | "closed by us"));
-        // A connection that was closed in order waits ten seconds for its peer's end.
+        // The server waits ten seconds for the peer's end after an orderly close.
         let excuse = excuse || self.was_lazy && self.ended == Some(End::Reset) && end_of.is_some();
         match (self.ended, self.role) {
-            // It ended for a reason; then nothing more is promised.
+            // It ended for a reason, so nothing more is promised.
             (Some(_), _) if excuse => Ok(()),
             (Some(End::Reset), _) => Err(self.complain(&format!("reset without a reason: {end_of:?}"))),
             (_, Role::Time) if self.is_accepted() || self.ended.is_some() => match self.received.len() {
@@ -448,17 +447,17 @@ impl Client {
 
     fn check_answers(&self) -> Result<(), String> {
         if self.ended.is_some() {
-            // A half-close ends it in order, and jobs may still be under way.
+            // A half-close ends it in order, perhaps with jobs still in flight.
             return Ok(());
         }
         let mut answers = self.answers.clone();
         let dots = self.received.iter().filter(|byte| **byte == b'.').count();
         if dots != self.dots {
-            return Err(self.complain(&format!("{dots} bytes came of long answers of {}", self.dots)));
+            return Err(self.complain(&format!("{dots} of {} bytes of long answers came", self.dots)));
         }
         // Other answers may come between the parts of a long one.
         let lines: Vec<u8> = self.received.iter().copied().filter(|byte| *byte != b'.').collect();
-        // Jobs that the queue had no room for, and those that failed; which ones is not told.
+        // Jobs that the queue had no room for, and jobs that failed; the answers do not say which.
         let (mut full, mut failed, mut frame) = (0, 0, 0);
         for line in String::from_utf8_lossy(&lines).lines() {
             let line = match line.split_once(' ') {
@@ -484,7 +483,11 @@ impl Client {
             };
             match answers.get_mut(&line) {
                 Some(count) if *count > 0 => *count -= 1,
-                _ => return Err(self.complain(&format!("{:.40} was not asked for, or twice", line))),
+                _ => {
+                    return Err(
+                        self.complain(&format!("{:.40} was not asked for, or was answered twice", line))
+                    );
+                }
             }
         }
         let missing: u32 =
@@ -492,7 +495,7 @@ impl Client {
         if failed > self.doomed || failed + full != missing + self.doomed {
             let doomed = self.doomed;
             return Err(self.complain(&format!(
-                "{missing} jobs and {doomed} that fail are open, {failed} have failed, for {full} was no room"
+                "{missing} jobs and {doomed} failing ones are unanswered, with {failed} failures and {full} refusals"
             )));
         }
         let other = answers.iter().find(|(answer, count)| **count > 0 && !answer.ends_with("job"));
@@ -502,8 +505,8 @@ impl Client {
         }
     }
 
-    /// The lines of a chat that it heard: for each speaker the numbers in the
-    /// order in which they came.
+    /// The chat lines that it received: for each speaker, the numbers in order of
+    /// arrival.
     pub fn heard(&self) -> Result<BTreeMap<usize, Vec<u32>>, String> {
         let mut heard: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
         let text = String::from_utf8_lossy(&self.received);
@@ -519,14 +522,14 @@ impl Client {
             let numbers =
                 line.split_once(':').and_then(|(who, what)| Some((who.parse().ok()?, what.parse().ok()?)));
             let Some((who, what)) = numbers else {
-                return Err(self.complain(&format!("heard {line:?}, which nobody said")));
+                return Err(self.complain(&format!("heard {line:?}, which nobody sent")));
             };
             heard.entry(who).or_default().push(what);
         }
         Ok(heard)
     }
 
-    /// Bytes of the answers that came; frames that nobody asked for do not count.
+    /// How many bytes of answers came; frames, which it did not ask for, do not count.
     pub fn answered(&self) -> usize {
         match self.role {
             Role::Courier => self.received.iter().filter(|byte| **byte == b'.').count(),
@@ -534,7 +537,7 @@ impl Client {
         }
     }
 
-    /// How many numbered lines it has said.
+    /// How many numbered lines it has sent.
     pub fn said(&self) -> u32 {
         self.said
     }
@@ -544,7 +547,7 @@ impl Client {
         self.lines_end.partition_point(|end| *end <= bytes) as u32
     }
 
-    /// Whether it fills its room up, so that others are left unread.
+    /// Whether it fills up its room, so that others are left unread.
     pub fn shouts(&self) -> bool {
         self.shouts
     }

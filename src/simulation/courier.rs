@@ -1,8 +1,8 @@
-//! A service that does what the daemon's own services do not: it offloads
-//! jobs, tells other connections, answers in steps, posts to itself, keeps a
-//! connection after its peer's half-close, shows frames to members who never
-//! leave by themselves, and connects to the echo service, whose answers it
-//! checks. Once it is told to, it never comes to rest again.
+//! A service that does what the daemon's own services do not: it offloads jobs, sends to
+//! other connections, answers in steps, posts messages to itself, keeps a connection open
+//! after its peer's half-close, publishes frames to a room that its members never leave,
+//! and connects to the echo service, whose answers it checks. Once told so, it never rests
+//! again.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,14 +16,14 @@ use crate::service::{
     Service,
 };
 
-/// What its connections ask for, a line each: `job N`, `fail N`, `get N`, `post N`,
+/// Its name. Its connections send one order per line: `job N`, `fail N`, `get N`, `post N`,
 /// `stay N`.
 pub(super) const NAME: &str = "courier";
 const FRAMES: Room = Room(0);
-/// Bytes of a long answer that are sent at once.
+/// How many bytes of a long answer are sent per step.
 const STEP: usize = 8 * 1024;
 
-/// What it found wrong, for the stage to see.
+/// The violations it found, which the stage reads.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Complaints(Arc<Mutex<Vec<String>>>);
 
@@ -57,19 +57,19 @@ impl Unrest {
 pub(super) struct Courier {
     echo: SocketAddr,
     every: Duration,
-    /// Nothing but a fault of the loop can cut an errand short.
+    /// Whether only a fault of the loop can cut an errand short.
     is_undisturbed: bool,
     errands: u32,
     frames: u32,
     complaints: Complaints,
     unrest: Unrest,
-    /// Who asked for the jobs that are not done.
+    /// The connection behind each unfinished job.
     jobs: BTreeMap<u32, ConnectionId>,
 }
 
 #[derive(Default)]
 pub(super) struct CourierSession {
-    /// Bytes that are still to be sent of a long answer.
+    /// How many bytes of a long answer are still to be sent.
     left: usize,
     /// It is kept after its peer's half-close.
     stays: bool,
@@ -108,7 +108,7 @@ impl Courier {
                 self.jobs.insert(number, id);
                 cx.offload(move || number);
             }
-            // Without the panic hook, which would write about it.
+            // Skips the panic hook, which would print a message.
             "fail" => cx.offload(|| -> u32 { resume_unwind(Box::new("a job fails")) }),
             "get" => {
                 session.left = number as usize;
@@ -170,7 +170,7 @@ impl Service for Courier {
             }
             return;
         }
-        // A long answer comes first; what was asked meanwhile is left unread.
+        // A long answer comes first; until it is done, further orders are left unread.
         while session.left == 0 {
             let unread = input.unread();
             let Some(end) = unread.iter().position(|byte| *byte == b'\n') else { return };
@@ -192,7 +192,7 @@ impl Service for Courier {
     fn room_to_send(&mut self, session: &mut CourierSession, cx: &mut Context<'_>) {
         self.go_on(session, cx);
         if session.left == 0 {
-            // What was left unread is shown again at once.
+            // Shows the orders that were left unread.
             cx.pause_until(cx.now());
         }
     }
@@ -203,7 +203,7 @@ impl Service for Courier {
                 Ok(number) => *number,
                 Err(_) => return self.complaints.add("a job brought back something else".to_owned()),
             },
-            // Which one it was is not told.
+            // The answer does not say which job it was.
             Err(error) => {
                 if let Some(id) = answer.connection {
                     let line: &[u8] = match error {

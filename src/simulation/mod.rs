@@ -1,12 +1,11 @@
 //! The whole daemon in a world where everything goes wrong, from a seed.
 //!
-//! A seed draws a world (how large its buffers are, what fails in it and how
-//! often), a configuration, and clients that misbehave. They talk to every
-//! service for a while, then the world calms down and everything that is
-//! promised is checked: after each turn what [`audit`](crate::reactor) looks
-//! at, in the end that every byte was answered or its connection ended for a
-//! reason, that nothing outlives its connection, that a drain ends in time,
-//! and that the statistics add up. One seed always gives the same run.
+//! A seed draws a world (the size of its buffers, its faults and their rates), a
+//! configuration, and clients that misbehave. The clients talk to every service for a
+//! while; then the faults stop. After each turn the reactor is audited. At the end, every
+//! byte was answered or its connection ended for a reason, nothing outlives its
+//! connection, a drain ends in time, and the statistics add up. One seed always gives
+//! the same run.
 //!
 //! ```
 //! let report = onepoll::simulation::run(1).map_err(|violation| violation.to_string())?;
@@ -14,9 +13,9 @@
 //! # Ok::<(), String>(())
 //! ```
 //!
-//! `client` is what a TCP client does and what it must hear, `peer` the same
-//! for UDP, `courier` a service that uses what the daemon's own do not. `bugs`
-//! has single bugs, each with its name.
+//! `client` plays the TCP clients and checks what they receive, and `peer` does so for
+//! UDP. `courier` is a service that uses what the daemon's own services do not. `bugs` and
+//! `scenarios` play one bug or one attack at a time.
 
 #[cfg(test)]
 mod bugs;
@@ -32,7 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use stage::Stage;
 
-/// What a run that held came to.
+/// The figures of a run without a violation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     /// A hash of everything that happened.
@@ -47,10 +46,10 @@ pub struct Report {
     pub datagrams: u64,
 }
 
-/// What did not hold in a run.
+/// A promise that did not hold in a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The seed that shows it again.
+    /// The seed that reproduces it.
     pub seed: u64,
     /// What did not hold.
     pub what: String,
@@ -67,7 +66,7 @@ impl std::error::Error for Violation {}
 /// Runs the simulation of a seed.
 ///
 /// # Errors
-/// When something that is promised did not hold; a panic is such a thing.
+/// If a promise did not hold; a panic counts as a violation.
 pub fn run(seed: u64) -> Result<Report, Violation> {
     let outcome = catch_unwind(AssertUnwindSafe(|| Stage::new(seed)?.play()));
     let outcome = outcome.unwrap_or_else(|panic| {
@@ -82,12 +81,11 @@ pub fn run(seed: u64) -> Result<Report, Violation> {
 mod tests {
     use super::*;
 
-    /// Enough to notice what breaks often, in a build that is not optimized;
-    /// `.ci/run` plays thousands.
+    /// Few, since this build is not optimized; `.ci/run` plays thousands.
     const SEEDS: u64 = 20;
 
     #[test]
-    fn what_is_promised_holds_whatever_goes_wrong() {
+    fn every_promise_holds_under_every_fault() {
         let violations: Vec<String> =
             (0..SEEDS).filter_map(|seed| run(seed).err()).map(|violation| violation.to_string()).collect();
         assert!(violations.is_empty(), "{} of {SEEDS}:\n{}", violations.len(), violations.join("\n"));

@@ -1,4 +1,4 @@
-//! UDP peers: what they send, and what may come back.
+//! UDP peers: the datagrams they send, and the answers that may come back.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,9 +8,9 @@ use crate::system::simulated::Rng;
 /// One address that sends datagrams.
 pub(super) struct Peer {
     pub address: SocketAddr,
-    /// Its source must never be answered: it is one that answers by itself.
+    /// Its source must never be answered, since something there answers by itself.
     pub is_forged: bool,
-    /// What it sent to the echo service, and how often less what came back.
+    /// The datagrams it sent to echo, and how many echoes of each are outstanding.
     sent: BTreeMap<Vec<u8>, i64>,
 }
 
@@ -47,11 +47,11 @@ impl Peer {
         }
     }
 
-    /// Where no datagram is ever lost or doubled, each came back once.
+    /// If no datagram was lost or duplicated, each came back exactly once.
     pub fn check_all(&self) -> Result<(), String> {
         match self.sent.iter().find(|(_, count)| **count != 0) {
             Some((datagram, count)) => Err(format!(
-                "{}: of its datagrams of {} bytes {count} more went than came back",
+                "{}: {count} of its datagrams of {} bytes did not come back",
                 self.address,
                 datagram.len()
             )),

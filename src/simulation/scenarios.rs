@@ -1,5 +1,5 @@
-//! What seeds meet too seldom: one attacker at a time, in a world where nothing else
-//! goes wrong.
+//! Attacks that seeds meet too rarely: one attacker at a time, in a world without
+//! faults.
 
 use std::io::{ErrorKind, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,7 +53,7 @@ impl Scene {
         self.auditor.look(&mut self.reactor).unwrap();
     }
 
-    /// Turns until it has nothing left to do.
+    /// Turns until the reactor has nothing left to do.
     fn settle(&mut self) {
         self.turn();
         while !self.reactor.is_at_rest() {
@@ -87,12 +87,12 @@ fn an_echo_does_not_wait_for(attacked: &str, line: &str, answer: &str) {
     let attackers: Vec<Stream> = (0..20).map(|_| scene.connect(ATTACKED)).collect();
     let client = scene.connect(ECHO);
     scene.settle();
-    // What is sent alone settles that lines are spoken.
+    // A line end sent by itself settles that the conversation is in lines.
     attackers.iter().for_each(|attacker| say(attacker, b"\n"));
     scene.settle();
     attackers.iter().for_each(|attacker| drop(hear(attacker)));
     attackers.iter().for_each(|attacker| say(attacker, line.repeat(count).as_bytes()));
-    // Each has been served once: from now on they are those who go on.
+    // Each attacker has been served once; from now on they only have more to do.
     (0..5).for_each(|_| scene.turn());
     for _ in 0..5 {
         say(&client, "가".as_bytes());
@@ -107,7 +107,7 @@ fn an_echo_does_not_wait_for(attacked: &str, line: &str, answer: &str) {
         for (answers, attacker) in answers.iter_mut().zip(&attackers) {
             answers.extend(hear(attacker));
         }
-        assert!(answers.iter().map(Vec::len).sum::<usize>() > before, "somebody is forgotten");
+        assert!(answers.iter().map(Vec::len).sum::<usize>() > before, "a client is forgotten");
     }
     assert!(answers.iter().all(|answers| *answers == answer.repeat(count).as_bytes()));
 }

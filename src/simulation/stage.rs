@@ -18,16 +18,16 @@ use crate::service::{Bound, Transport};
 use crate::services::CATALOG;
 use crate::system::simulated::{Exchanged, Faults, Nature, Rng, World};
 
-/// A second chat, so that noise does not speak in the one that is checked.
+/// A second chat for noise, since the first one is checked.
 const NOISY_CHAT: u16 = 9_998;
 const SECOND: u64 = 1_000_000;
 const COURIER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7_777);
-/// Turns at one moment of virtual time: more is a loop that spins.
+/// The most turns at one moment of virtual time: a loop that takes more is spinning.
 const TURNS_AT_ONE_MOMENT: u32 = 20_000;
-/// How long well-behaved clients may wait for their answers once nothing goes
-/// wrong any more. An unfinished line is held back for a second.
+/// How long well-behaved clients may wait for their answers once the faults have
+/// stopped. An unfinished line is held back for a second.
 const ANSWERED_WITHIN: u64 = 3 * SECOND;
-/// How long after the last client has closed its connection may be known.
+/// How long the daemon may still know a connection after its client has closed it.
 const FORGOTTEN_WITHIN: u64 = SECOND;
 
 /// A world in which half of the clients chat.
@@ -72,7 +72,7 @@ pub(super) struct Stage {
     drains: bool,
     crowd: Option<Crowd>,
     line_length: usize,
-    /// How long a turn may take in this world, in microseconds.
+    /// By how much the loop may oversleep in this world, in microseconds.
     oversleeps: u64,
     complaints: Complaints,
     /// Tells the courier never to rest; only where a turn takes time.
@@ -104,7 +104,7 @@ impl Stage {
             delay: *rng.pick(&[0, 1_000, 300_000]),
         };
         let world = World::new(nature.clone());
-        // Opening its sockets is not what is tested.
+        // Opening the sockets is not under test.
         world.set_faults(Faults::default());
         let mut reactor = Reactor::simulated(&world).map_err(|error| error.to_string())?;
         reactor.watch_daemon_signals().map_err(|error| error.to_string())?;
@@ -136,7 +136,7 @@ impl Stage {
             }
         }
         let (complaints, unrest) = (Complaints::default(), Unrest::default());
-        // Where nothing else happens, nothing else can wake what was forgotten.
+        // If nothing else happens, nothing can wake by chance what was forgotten.
         let every = if rng.chance(300) { 3_600_000 } else { rng.between(50, 5_000) };
         let every = Duration::from_millis(every as u64);
         let echo = address_of("echo", &tcp);
@@ -194,7 +194,7 @@ impl Stage {
         })
     }
 
-    /// Everybody does what comes to mind, for a while.
+    /// Lets everybody act at random for a while.
     fn misbehave(&mut self) -> Result<(), String> {
         let steps = self.rng.between(50, 400);
         let most = self.rng.between(1, 30);
@@ -218,7 +218,7 @@ impl Stage {
         Ok(())
     }
 
-    /// A client connects, perhaps from an address that others have used.
+    /// Connects a client, perhaps from an address that others have used.
     fn welcome(&mut self) {
         self.last_port += 1;
         let address: SocketAddr = match self.rng.below(4) {
@@ -236,7 +236,7 @@ impl Stage {
         let to = match role {
             Role::Courier => COURIER,
             Role::Noise => {
-                // What is said in the chat is checked, so noise goes to the other one.
+                // The first chat is checked, so noise goes to the second.
                 let noisy: Vec<_> = self.tcp.iter().filter(|target| target.service != "chat").collect();
                 self.rng.pick(&noisy).address
             }
@@ -287,7 +287,7 @@ impl Stage {
         }
     }
 
-    /// Lets time pass, in which those who always read do.
+    /// Lets time pass; clients that always read do so.
     fn pass(&mut self, micros: u64) -> Result<(), String> {
         let end = self.world.micros() + micros;
         loop {
@@ -303,8 +303,7 @@ impl Stage {
         }
     }
 
-    /// Turns the loop until so many microseconds have passed, and looks at it
-    /// after each turn.
+    /// Turns the loop for this many microseconds, and audits it after each turn.
     fn turn_for(&mut self, micros: u64) -> Result<(), String> {
         let end = self.world.micros() + micros;
         loop {
@@ -362,7 +361,7 @@ impl Stage {
         for message in self.world.take_outside() {
             let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == message.to) else { continue };
             if peer.is_forged {
-                return Err(format!("{} was answered, which answers by itself", peer.address));
+                return Err(format!("{} was answered, although it answers by itself", peer.address));
             }
             if message.from == echo {
                 peer.hear_echo(&message.bytes)?;
@@ -379,7 +378,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Nothing goes wrong any more, and everybody reads: what was asked is answered.
+    /// Stops the faults and lets everybody read, then checks that everything was answered.
     fn calm_down(&mut self) -> Result<(), String> {
         self.world.calm_down();
         self.clients.iter_mut().for_each(Client::behave);
@@ -387,7 +386,7 @@ impl Stage {
         while self.world.micros() < since + ANSWERED_WITHIN {
             self.turn_for(SECOND / 50)?;
             self.clients_hear()?;
-            // With small buffers a long answer takes its time.
+            // A long answer through small buffers takes a while.
             let now_heard = self.clients.iter().map(Client::answered).sum();
             if now_heard > heard {
                 (heard, since) = (now_heard, self.world.micros());
@@ -407,7 +406,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Who speaks in a chat is heard in order and without a gap, and not by itself.
+    /// Checks that chat members hear each speaker in order and without gaps, and never
+    /// themselves.
     fn check_the_chat(&mut self) -> Result<(), String> {
         let is_there =
             |client: &&Client| client.role == Role::Chat && client.is_open() && client.is_accepted();
@@ -434,9 +434,9 @@ impl Stage {
         Ok(())
     }
 
-    /// A member hears nothing that was said before it came.
+    /// Checks that a member hears nothing that was said before it joined.
     fn check_joined_before(&self, client: &Client, speaker: usize, heard: &[u32]) -> Result<(), String> {
-        // Whoever is slowed down or waits for room is read before it is heard.
+        // If a member is throttled or waits for room, its words are read before they are relayed.
         let is_prompt = !self.throttled && !self.clients.iter().any(|client| client.shouts());
         let other = self.clients.iter().find(|other| other.number == speaker).filter(|_| is_prompt);
         let (Some(other), Some(first)) = (other, heard.first()) else { return Ok(()) };
@@ -447,7 +447,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Everybody closes: soon nothing is known of them any more.
+    /// Lets everybody close: the daemon soon forgets them.
     fn say_goodbye(&mut self) -> Result<(), String> {
         for client in &mut self.clients {
             if client.is_open() && self.rng.chance(500) {
@@ -461,7 +461,7 @@ impl Stage {
         }
         self.world.wake();
         self.turn_for(FORGOTTEN_WITHIN)?;
-        // Whom a chat slows down is heard to the end of what it has said.
+        // A throttled chat member is read until everything it sent has been relayed.
         let chats = [address_of("chat", &self.tcp).port(), NOISY_CHAT];
         let mut patience = 120;
         while !self.world.open_to_clients().is_empty() {
@@ -477,7 +477,7 @@ impl Stage {
         Ok(())
     }
 
-    /// SIGTERM, while everybody goes on.
+    /// Tells the daemon to end while everybody goes on.
     fn drain(&mut self) -> Result<(), String> {
         let begin = self.world.micros();
         self.drains = true;
@@ -485,7 +485,7 @@ impl Stage {
             unrest.begin();
         }
         self.world.signal(*self.rng.pick(&[SIGTERM, SIGINT, SIGHUP]));
-        // A turn that the world takes long for is not the loop's.
+        // A turn that the world makes slow is not the loop's fault.
         let slack = 3 * SECOND;
         while !self.reactor.has_ended() {
             if self.world.micros() > begin + self.drain_timeout + slack {
@@ -507,7 +507,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Once the daemon and its clients are gone, so are their descriptors.
+    /// Checks that the daemon and its clients leave no descriptor open.
     fn leave_nothing_open(self) -> Result<(), String> {
         let Stage { world, reactor, clients, .. } = self;
         drop((reactor, clients));
@@ -537,8 +537,8 @@ impl Stage {
     }
 }
 
-/// A configuration with every service, as TOML; its drain timeout, and whether
-/// a chat slows down those who speak much.
+/// A configuration with every service, as TOML; its drain timeout, and whether its chats
+/// throttle their members.
 fn configuration(
     catalog: &[&'static Description],
     rng: &mut Rng,

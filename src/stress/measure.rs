@@ -329,7 +329,7 @@ impl ProcessorTime {
     }
 }
 
-/// The time between two moments, the second of which is not earlier.
-pub fn between(from: Instant, to: Instant) -> Duration {
-    to.saturating_duration_since(from)
+/// The time from `start` to a later `end`.
+pub fn between(start: Instant, end: Instant) -> Duration {
+    end.saturating_duration_since(start)
 }

@@ -153,7 +153,7 @@ impl System {
     }
 
     /// Begins to connect, from `local` if there is one. An error here is final;
-    /// success only means that the attempt is under way.
+    /// success only means that the attempt is in progress.
     pub fn connect(
         &self,
         to: SocketAddr,

@@ -87,7 +87,7 @@ fn lines_that_are_there_at_once_go_out_a_moment_apart() {
 }
 
 #[test]
-fn what_others_say_is_printed_as_it_comes_in_whole_characters() {
+fn messages_of_others_are_printed_as_they_arrive_in_whole_characters() {
     let (go_on, next) = channel();
     let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
         connection.write_all("[김] 안".as_bytes()).unwrap();

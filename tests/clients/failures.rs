@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use super::stage::{Live, answering, ask, echo, free_port, onepoll, recv, tcp_server, udp_server};
 use super::support::PATIENCE;
 
-fn nobody() -> String {
+fn unused_address() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
 #[test]
 fn refused_says_so() {
-    let nobody = nobody();
+    let nobody = unused_address();
     for command in
         [&["echo"][..], &["time"], &["json"], &["chat"], &["chat", "--udp"], &["echo", "--udp"], &["hello"]]
     {

@@ -169,7 +169,7 @@ impl Stream {
         }
     }
 
-    /// The outcome of `connect`: `None` while it is under way still.
+    /// The outcome of `connect`: `None` while it is still in progress.
     pub fn connected(&mut self, now: u64) -> Option<io::Result<()>> {
         match self.socket.take_error() {
             Ok(Some(error)) | Err(error) => return Some(Err(error)),

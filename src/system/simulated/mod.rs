@@ -3,15 +3,15 @@
 //!
 //! The rules that make it a fair stand-in for Linux (epoll(7), tcp(7)):
 //!
-//! - An event tells everything that is true when it is taken; changes coalesce.
-//!   Registering announces the present state. New bytes are an edge even if
-//!   older ones are unread. Room to write is announced only after a write was
+//! - An event describes the state at the time it is taken; changes coalesce.
+//!   Registering announces the present state. New bytes are an edge even if older
+//!   ones are unread. Room to write is announced only after a write was
 //!   refused or cut short, and only once a third of the buffer is free.
 //! - A reset comes after the bytes that arrived before it, and is reported once.
 //! - An injected fault never breaks that contract: whoever is told `WouldBlock`
 //!   or given less than there is gets another edge.
-//! - A wait with nothing ready and no deadline fails: it would last for ever,
-//!   so some wake-up was lost.
+//! - A wait with nothing ready and no deadline fails: it would last forever, so a
+//!   wake-up was lost.
 
 mod poll;
 mod rng;
@@ -39,41 +39,41 @@ use udp::DatagramState;
 /// How often something goes wrong, in thousandths of the cases where it could.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// A call says `EINTR`.
+    /// A call fails with `EINTR`.
     pub interrupted: u32,
-    /// A call says `EAGAIN` although it could have done something.
+    /// A call fails with `EAGAIN` although it could have done something.
     pub would_block: u32,
     /// A read or a receive returns less than there is.
     pub partial_read: u32,
     /// A write takes less than there is room for.
     pub partial_write: u32,
-    /// `accept` lacks descriptors or memory, or its client has given up.
+    /// `accept` lacks descriptors or memory, or the client has given up.
     pub accept: u32,
     /// The poll refuses to watch a connection (epoll_ctl(2): ENOSPC).
     pub watch: u32,
-    /// A connection that is asked for is refused.
+    /// An outbound connection is refused.
     pub refused: u32,
-    /// A reset destroys what was under way to the peer.
+    /// A reset destroys bytes that were in flight to the peer.
     pub reset_destroys: u32,
-    /// A datagram is lost, doubled, or overtaken.
+    /// A datagram is lost, duplicated, or overtaken.
     pub datagram: u32,
-    /// The kernel refuses a datagram, or takes only some of a batch.
+    /// The kernel refuses a datagram, or takes only part of a batch.
     pub send_refused: u32,
     /// A job finds the queue full.
     pub queue_full: u32,
-    /// The poll reports what is not so.
+    /// The poll reports an event that means nothing.
     pub spurious_event: u32,
-    /// The process stands still for up to two seconds.
+    /// The process stalls for up to two seconds.
     pub stall: u32,
 }
 
 impl Faults {
-    /// Everything goes wrong now and then.
+    /// Faults of every kind, with rates drawn at random.
     pub fn drawn(rng: &mut Rng) -> Faults {
         let mut often = || *rng.pick(&[0, 0, 5, 30, 150]);
         let stall = often() / 10;
-        // Bytes that a fault hides until after a stall have come too late: then a line
-        // may be taken as it is.
+        // A stall makes bytes late that a fault has hidden, and then a line may be taken
+        // unfinished.
         let mut hides = || if stall > 0 { 0 } else { often() };
         let (would_block, partial_read) = (hides(), hides());
         Faults {
@@ -95,23 +95,24 @@ impl Faults {
     }
 }
 
-/// How a world is made.
+/// The properties of a world.
 #[derive(Debug, Clone)]
 pub(crate) struct Nature {
     pub seed: u64,
     pub faults: Faults,
-    /// Bytes under way in each direction of a connection, at most.
+    /// The most bytes in flight in each direction of a connection.
     pub buffer: usize,
-    /// Descriptors that may be open at once.
+    /// The most descriptors that may be open at once.
     pub descriptors: usize,
-    /// Microseconds that one turn may take.
+    /// The most microseconds that one turn takes.
     pub turn: usize,
-    /// Microseconds until a connection is made, a job done, a late datagram there.
+    /// The most microseconds until a connection is made, a job is done, or a late datagram
+    /// arrives.
     pub delay: usize,
 }
 
 impl Nature {
-    /// Nothing goes wrong and nothing takes time.
+    /// A world without faults, in which nothing takes time.
     pub fn calm() -> Nature {
         Nature {
             seed: 0,
@@ -124,12 +125,11 @@ impl Nature {
     }
 }
 
-/// A handle to a world: what the kernel is to real sockets, everything in it
-/// is to simulated ones.
+/// A handle to a world, which is to simulated sockets what the kernel is to real ones.
 #[derive(Clone, Debug)]
 pub(crate) struct World(Arc<Mutex<State>>);
 
-/// One thing of the world that can be registered with the poll.
+/// Something that can be registered with the poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Listener(u32),
@@ -138,7 +138,7 @@ enum Source {
     Stdin,
 }
 
-/// Something that happens by itself, later.
+/// An entry of the agenda: something that happens later.
 enum Happening {
     Establish(u32),
     Refuse(u32, io::ErrorKind),
@@ -156,26 +156,26 @@ struct State {
     alarm: Option<u64>,
     woken: bool,
     signals: Vec<i32>,
-    /// Who has something to announce; each at most once.
+    /// The sources that have something to announce, each at most once.
     edges: VecDeque<Source>,
-    /// Clients' ends to which something happened; each at most once.
+    /// The clients' ends that something happened to, each at most once.
     client_news: Vec<End>,
     agenda: BTreeMap<(u64, u64), Happening>,
     happenings: u64,
     connections: BTreeMap<u32, Connection>,
     listeners: BTreeMap<u32, ListenerState>,
     datagrams: BTreeMap<u32, DatagramState>,
-    /// Datagrams to addresses at which nobody is.
+    /// Datagrams to addresses outside the program under test.
     outside: Vec<udp::Message>,
     exchanged: BTreeMap<IpAddr, Exchanged>,
-    /// Connections that were asked for, to addresses at which nobody is.
+    /// Outbound connections to addresses outside the program under test.
     asked_outside: VecDeque<u32>,
     answers: VecDeque<Finished>,
     stdin: Stdin,
     next_id: u32,
     next_port: u16,
     descriptors: usize,
-    /// Tokens whose sockets are closed, for events that come too late.
+    /// Tokens of closed sockets, for events that come too late.
     gone: VecDeque<Token>,
     calls: Calls,
     totals: Totals,
@@ -197,7 +197,7 @@ impl std::fmt::Debug for State {
 pub(crate) struct Calls {
     pub reads: u64,
     pub writes: u64,
-    /// Writes that were refused again before any room had been announced.
+    /// Writes that were refused a second time before any room had been announced.
     pub futile_writes: u64,
     pub waits: u64,
 }
@@ -276,7 +276,7 @@ impl World {
         (self.state().base, SystemTime::UNIX_EPOCH)
     }
 
-    /// Lets time leap, as for a process that was suspended.
+    /// Advances the time at once, as for a process that was suspended.
     pub fn leap(&self, time: Duration) {
         self.state().now += time.as_micros() as u64;
     }
@@ -303,7 +303,7 @@ impl World {
         self.state().has_news()
     }
 
-    /// The clients' ends to which something happened since the last call.
+    /// Takes the clients' ends that something happened to since the last call.
     pub fn take_client_news(&self) -> Vec<End> {
         let mut state = self.state();
         let news = std::mem::take(&mut state.client_news);
@@ -340,12 +340,12 @@ impl World {
         state.taken_before.get(&accepted).and_then(|taken| taken.get(&from)).copied().unwrap_or(0)
     }
 
-    /// From now on nothing goes wrong.
+    /// Stops all faults.
     pub fn calm_down(&self) {
         self.state().nature.faults = Faults::default();
     }
 
-    /// A fault comes or goes while the world turns.
+    /// Replaces the faults.
     pub fn set_faults(&self, faults: Faults) {
         self.state().nature.faults = faults;
     }
@@ -395,7 +395,7 @@ impl World {
         self.state().answers.pop_front()
     }
 
-    /// What is typed at the keyboard, or comes out of a pipe.
+    /// Types at the keyboard, or writes into the pipe that is standard input.
     #[cfg(test)]
     pub fn type_in(&self, bytes: &[u8]) {
         let mut state = self.state();
@@ -403,7 +403,7 @@ impl World {
         state.announce(Source::Stdin);
     }
 
-    /// Standard input ends.
+    /// Ends standard input.
     #[cfg(test)]
     pub fn end_typing(&self) {
         let mut state = self.state();
@@ -411,7 +411,7 @@ impl World {
         state.announce(Source::Stdin);
     }
 
-    /// Standard input is a file, which the poll refuses.
+    /// Makes standard input a file, which the poll refuses.
     #[cfg(test)]
     pub fn redirect_stdin(&self) {
         self.state().stdin.is_file = true;
@@ -441,7 +441,7 @@ impl World {
     }
 }
 
-/// A descriptor that is open for its own sake.
+/// A descriptor that is kept open so that it can be closed.
 #[derive(Debug)]
 pub(crate) struct Descriptor(World);
 

@@ -1,4 +1,4 @@
-//! The poll of a world: what is announced, and how time passes.
+//! The poll of a world: announces events and lets time pass.
 
 use std::io;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl State {
             let next = self.agenda.keys().next().map(|(at, _)| *at);
             let Some(at) = [next, self.alarm, deadline].into_iter().flatten().min() else {
                 return Err(io::Error::other(
-                    "nothing is ready and no deadline is set: this wait would last for ever",
+                    "nothing is ready and no deadline is set: this wait would last forever",
                 ));
             };
             self.now = self.now.max(at);
@@ -52,7 +52,7 @@ impl State {
         Ok(())
     }
 
-    /// A turn takes time; now and then the process does not run at all.
+    /// Lets the time of a turn pass, and now and then that of a stalled process.
     fn take_time(&mut self) {
         let turn = self.nature.turn;
         self.now += self.rng.below(turn + 1) as u64;
@@ -94,7 +94,7 @@ impl State {
         }
     }
 
-    /// What there is to say of a source now, once it is registered.
+    /// The event of a source as it is now; `None` unless it is registered.
     fn take_event(&mut self, source: Source) -> Option<Event> {
         match source {
             Source::Listener(id) => {
@@ -130,13 +130,13 @@ impl State {
         }
     }
 
-    /// An edge: the next wait reports this source, once.
+    /// Notes an edge: the next wait reports this source, once.
     pub(super) fn announce(&mut self, source: Source) {
         if let Source::End(end) = source
             && let Some(connection) = self.connections.get_mut(&end.connection)
             && !connection.ends[end.side].is_held()
         {
-            // A client's end: whoever plays the client is told.
+            // A client's end: the simulated client is notified.
             if !std::mem::replace(&mut connection.ends[end.side].queued, true) {
                 self.client_news.push(end);
             }
@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// Does everything of the agenda whose time has come.
+    /// Carries out everything on the agenda that is due.
     fn happen(&mut self) {
         while let Some(entry) = self.agenda.first_entry()
             && entry.key().0 <= self.now

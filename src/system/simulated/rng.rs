@@ -1,7 +1,7 @@
-//! Chance, from a seed.
+//! Random numbers from a seed.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and the same
-/// everywhere. It decides what goes wrong; nothing secret hangs on it.
+/// everywhere. It decides what goes wrong; nothing secret depends on it.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
@@ -20,7 +20,7 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`; 0 where that is 0.
+    /// A number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 { 0 } else { (self.next() % bound as u64) as usize }
     }
@@ -30,8 +30,8 @@ impl Rng {
         least + self.below(most - least + 1)
     }
 
-    /// True in `per_thousand` of a thousand cases. Never draws for 0, so that
-    /// a fault which is turned off does not change what follows.
+    /// True in `per_thousand` of a thousand cases. Does not draw a number for 0, so a
+    /// fault that is turned off does not change what follows.
     pub fn chance(&mut self, per_thousand: u32) -> bool {
         per_thousand > 0 && self.below(1000) < per_thousand as usize
     }

@@ -13,7 +13,7 @@ use crate::system::poll::Readiness;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct End {
     pub connection: u32,
-    /// 0: it connected; 1: it was accepted.
+    /// 0 for the end that connected, 1 for the one that was accepted.
     pub side: usize,
 }
 
@@ -41,27 +41,27 @@ pub(super) struct EndState {
     address: SocketAddr,
     pub token: Option<Token>,
     pub queued: bool,
-    /// What the program under test holds, and not one of its clients.
+    /// Whether the program under test holds it, rather than one of its clients.
     held: bool,
-    /// Bytes that wait to be read here.
+    /// Bytes that have arrived here and are unread.
     incoming: VecDeque<u8>,
-    /// An urgent byte, which is not read, lies behind so many of those: a read stops there.
+    /// Where an urgent byte lies, which is not read: a read stops there.
     mark: Option<usize>,
-    /// The other end sent FIN, behind those bytes.
+    /// Whether a FIN follows those bytes.
     fin: bool,
-    /// Reported once, behind those bytes.
+    /// The error that follows those bytes, which is reported once.
     error: Option<ErrorKind>,
     was_reset: bool,
     half_closed: bool,
     closed: bool,
     reset_on_close: bool,
-    /// A write was refused or cut short: room is to be announced.
+    /// Whether a write was refused or cut short, so that room must be announced.
     wants_room: bool,
-    /// The wait after which it was tried to be read last.
+    /// The number of the wait before the last attempt to read it.
     tried: u64,
-    /// Bytes that were read here.
+    /// How many bytes were read here.
     taken: usize,
-    /// It is turned away: what is still written to it is no answer.
+    /// It is being turned away, so later writes do not count as answers.
     over: bool,
 }
 
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// The port that it was made to.
+    /// The port that the client connected to.
     pub fn port(&self) -> u16 {
         self.ends[1].address.port()
     }
@@ -155,8 +155,8 @@ impl World {
         Ok(Listener { world: self.clone(), id, address })
     }
 
-    /// The program under test connects. Where nobody listens, whoever runs the
-    /// world decides: see [`World::accept_outside`] and [`World::refuse_outside`].
+    /// Connects for the program under test. If nobody listens there, the test decides
+    /// what happens: see [`World::accept_outside`] and [`World::refuse_outside`].
     pub fn connect(&self, to: SocketAddr) -> io::Result<Stream> {
         let mut state = self.state();
         state.open_descriptor()?;
@@ -175,8 +175,8 @@ impl World {
         Ok(Stream { world: self.clone(), end })
     }
 
-    /// A client connects to a listener of the program under test, which has it
-    /// in its backlog at once. `None` where nobody listens.
+    /// Connects a client to a listener of the program under test; the connection is in
+    /// its backlog at once. `None` if nobody listens there.
     pub fn call(&self, from: SocketAddr, to: SocketAddr) -> Option<Stream> {
         let mut state = self.state();
         state.listener_at(to)?;
@@ -187,8 +187,8 @@ impl World {
         Some(Stream { world: self.clone(), end })
     }
 
-    /// Establishes the oldest connection that the program under test asked
-    /// for and nobody listens for; the accepted end is the caller's.
+    /// Establishes the oldest connection that the program under test asked for at an
+    /// address where nobody listens. Returns the accepted end.
     pub fn accept_outside(&self) -> Option<Stream> {
         let mut state = self.state();
         let connection = state.asked_outside.pop_front()?;
@@ -226,7 +226,7 @@ impl State {
         self.listeners.iter().find(|(_, listener)| hears(listener.address)).map(|(id, _)| *id)
     }
 
-    /// The handshake is over: the connection is in its listener's backlog.
+    /// Ends a handshake: the connection enters its listener's backlog.
     pub(super) fn establish(&mut self, id: u32) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let to = connection.ends[1].address;
@@ -265,7 +265,7 @@ impl State {
             return Err(ErrorKind::WouldBlock.into());
         }
         if self.rng.chance(self.nature.faults.accept) {
-            // The connection stays in the backlog, and no edge will tell of it.
+            // The connection stays in the backlog, and no edge will announce it.
             let errno = *self.rng.pick(&[ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM]);
             self.note("accept fails", errno as u64);
             return Err(io::Error::from_raw_os_error(errno));
@@ -278,7 +278,7 @@ impl State {
         };
         let end = End { connection, side: 1 };
         self.end(end).held = true;
-        // What had happened to it was nobody's news until now.
+        // Nothing that happened before registration was reported; report it now.
         self.end(end).queued = false;
         let peer = self.end(end.other()).address;
         log::trace!("accepts {peer} as connection {connection}");
@@ -338,7 +338,7 @@ impl State {
         Ok(count)
     }
 
-    /// Tells an end whose write was refused that there is room again.
+    /// Announces room to an end whose write was refused, once there is enough.
     fn announce_room(&mut self, writer: End) {
         let capacity = self.nature.buffer;
         let room = capacity - self.end(writer.other()).incoming.len();
@@ -365,7 +365,7 @@ impl State {
             return Err(ErrorKind::BrokenPipe.into());
         }
         if self.end(end.other()).closed {
-            // Its kernel answers with RST, which arrives later.
+            // The peer's kernel answers with a RST, which arrives later.
             self.note("write to nobody", total as u64);
             if held && !self.end(end).over {
                 self.totals.written += total as u64;
@@ -408,7 +408,7 @@ impl State {
         Ok(count)
     }
 
-    /// A RST arrives at an end.
+    /// Delivers a RST to an end.
     fn reset(&mut self, end: End) {
         let state = self.end(end);
         if state.was_reset || state.closed {
@@ -417,7 +417,7 @@ impl State {
         state.was_reset = true;
         let waiting = state.incoming.len();
         if self.rng.chance(self.nature.faults.reset_destroys) {
-            // It overtakes what its sender's kernel had not sent yet, a FIN included.
+            // It overtakes bytes that its sender's kernel had not sent yet, and a FIN.
             let kept = self.rng.below(waiting + 1);
             let state = self.end(end);
             state.incoming.truncate(kept);
@@ -513,7 +513,7 @@ impl Drop for Listener {
         state.descriptors -= 1;
         let Some(listener) = state.listeners.remove(&self.id) else { return };
         state.bury(listener.token);
-        // Who was not accepted is reset (listen(2)).
+        // Connections that were not accepted are reset (listen(2)).
         for connection in listener.backlog {
             state.end(End { connection, side: 1 }).closed = true;
             state.reset(End { connection, side: 0 });
@@ -574,13 +574,13 @@ impl Stream {
         }
     }
 
-    /// The program under test never served it.
+    /// Notes that the program under test turns it away.
     pub fn turned_away(&self) {
         self.ends_for("turned away");
         self.world.state().end(self.end).over = true;
     }
 
-    /// How many bytes the peer can still be sent.
+    /// How many more bytes the peer's buffer takes.
     pub fn room(&self) -> usize {
         let mut state = self.world.state();
         let other = state.end(self.end.other());
@@ -591,7 +591,7 @@ impl Stream {
         }
     }
 
-    /// Whether everything that was written has been read.
+    /// Whether the peer has read everything that was written.
     pub fn is_taken(&self) -> bool {
         self.world.state().end(self.end.other()).incoming.is_empty()
     }

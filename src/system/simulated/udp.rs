@@ -10,9 +10,9 @@ use super::{Happening, Source, State, World};
 use crate::service::DatagramSpec;
 use crate::system::{Arrival, MESSAGES_PER_CALL, Parcel, STRIDE};
 
-/// Bytes that a socket holds unread before it drops what comes, as SO_RCVBUF.
+/// How many unread bytes a socket holds before it drops datagrams, as SO_RCVBUF does.
 const RECEIVE_BUFFER: usize = 256 * 1024;
-/// What the kernel counts for a datagram beside its bytes.
+/// What the kernel charges for a datagram in addition to its bytes.
 const OVERHEAD: usize = 256;
 
 /// A datagram on its way.
@@ -85,12 +85,12 @@ impl World {
         Ok(Datagram { world: self.clone(), id, address, is_connected, coalesces: false })
     }
 
-    /// A datagram from outside, at once and for sure.
+    /// Delivers a datagram from outside at once and without fail.
     pub fn send_datagram(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         self.state().deliver(Message { from, to, bytes: bytes.to_vec() });
     }
 
-    /// A datagram from outside, as networks deliver them.
+    /// Sends a datagram from outside, which is delivered as networks do.
     pub fn throw_datagram(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         self.state().transmit(Message { from, to, bytes: bytes.to_vec() });
     }
@@ -109,7 +109,7 @@ impl World {
         sockets.filter(|socket| socket.address == on).for_each(|socket| socket.fails = why);
     }
 
-    /// What was sent to addresses at which nobody is, since the last call.
+    /// Takes the datagrams that were sent to addresses outside since the last call.
     pub fn take_outside(&self) -> Vec<Message> {
         std::mem::take(&mut self.state().outside)
     }
@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// Sends a datagram on its way, on which it may be lost, doubled or overtaken.
+    /// Sends a datagram, which may be lost, duplicated or overtaken.
     fn transmit(&mut self, message: Message) {
         self.note("datagram", message.bytes.len() as u64);
         if !self.rng.chance(self.nature.faults.datagram) {
