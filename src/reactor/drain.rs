@@ -37,7 +37,7 @@ impl Reactor {
             return;
         }
         self.refresh_clock();
-        log::info!("shutting down: waiting for output that is under way");
+        log::info!("shutting down: sending the output that is still in flight");
         self.net.draining_since = Some(self.net.now);
         // The kernel hands out events in the order in which sockets became ready.
         let turns = self.net.entries().div_ceil(EVENTS_PER_TURN).max(1);

@@ -259,7 +259,8 @@ mod tests {
     fn a_job_that_panics_is_answered_to_its_connection() {
         let complaints = Complaints::default();
         let echo = ([127, 0, 0, 1], 3333).into();
-        let courier = Courier::new(echo, Duration::from_secs(3600), false, complaints.clone());
+        let courier =
+            Courier::new(echo, Duration::from_secs(3600), false, complaints.clone(), Unrest::default());
         let mut stage = Rehearsal::new(courier);
         let client = stage.connect();
         stage.send(client, b"fail 1\njob 2\n");
