@@ -132,7 +132,7 @@ fn flood_of_a_chat() {
     for client in [&speaker, &hears] {
         (&*client).write_all(b"/who\n").unwrap();
     }
-    let greeting = "* here: 3, 3 of them without a nick\n";
+    let greeting = "* 3 members are here, 3 without a nick\n";
     assert_eq!(read_exactly(&hears, greeting.len()), greeting.as_bytes());
     let line = [&[b'x'; 99][..], b"\n"].concat();
     (&speaker).write_all(&line.repeat(LINES)).unwrap();
@@ -176,7 +176,7 @@ fn forged_joins_of_a_chat() {
         (&speaker).write_all(b"/who\n").unwrap();
         let mut answer = String::new();
         answers.read_line(&mut answer).unwrap();
-        answer.starts_with("* here: 402,")
+        answer.starts_with("* 402 members are here,")
     });
     (&speaker).write_all("안녕\n".as_bytes()).unwrap();
     assert_eq!(receive(&member).0, "안녕\n");
