@@ -6,7 +6,7 @@ mod support;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use onepoll::reactor::{Limits, Reactor};
 use onepoll::service::{CloseReason, Context, Input, Service};
@@ -425,6 +425,25 @@ fn a_peer_that_takes_none_of_its_output_is_cut() {
         stream.take_error().unwrap().is_some_and(|error| error.kind() == ErrorKind::ConnectionReset)
     });
     assert_eq!(running.finish().timed_out, 1);
+}
+
+/// The kernel announces room only when much of its buffer is free again, which takes
+/// this reader far longer than the timeout.
+#[test]
+fn a_peer_that_reads_slowly_is_not_cut() {
+    let patience = Duration::from_secs(2);
+    let limits = Limits { send_timeout: Some(patience), ..Limits::default() };
+    let running = Running::start(|reactor| host_with(reactor, Fountain, limits));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&running.made.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    let start = Instant::now();
+    while start.elapsed() < 3 * patience {
+        assert_eq!(read_exactly(&stream, 500), [b'~'; 500]);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(stream.take_error().unwrap().is_none(), "it was reset");
 }
 
 #[test]

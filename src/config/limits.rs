@@ -52,7 +52,7 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "send_timeout",
             value: Value::Default(r#""60s""#),
-            about: "How long output may wait for the peer to take a byte of it. It takes the place \
+            about: "How long output may wait for the peer to acknowledge a byte of it. It takes the place \
                     of the course's SO_SNDTIMEO.",
         },
         only: None,
@@ -72,7 +72,8 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "output_limit",
             value: Value::Default(r#""1 MiB""#),
-            about: "Bytes queued for a peer that does not read them.",
+            about: "Bytes that may wait for a peer. Beyond it, a chat member is dropped, and so is a \
+                    peer that takes nothing for 10 s.",
         },
         only: None,
         set: |limits, value| store(&mut limits.output_limit, values::size(value)),

@@ -68,6 +68,12 @@ impl Auditor {
         Ok(())
     }
 
+    /// The most output that waits for one peer.
+    #[cfg(test)]
+    pub fn most_unsent(reactor: &Reactor) -> usize {
+        reactor.net.streams().map(|(_, stream)| stream.unsent()).max().unwrap_or(0)
+    }
+
     /// Checks that a room has delivered after ⌈members / 64⌉ + 1 turns, plus one for each
     /// MiB that it delivers.
     fn no_room_takes_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {

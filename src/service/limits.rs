@@ -19,12 +19,14 @@ pub struct Limits {
     /// From the first byte of a message to its last one. It runs per message and
     /// not per byte, so that a slow sender cannot hold a slot forever.
     pub message_timeout: Option<Duration>,
-    /// How long output may wait while the peer takes not a single byte of it.
+    /// How long output may wait while the peer acknowledges not a single byte of it.
+    /// That is looked at when the time is over, so the peer is given up after one to
+    /// two times as long.
     pub send_timeout: Option<Duration>,
     /// Bytes of a line, and of what a service leaves unread.
     pub line_length: usize,
-    /// Bytes queued for a peer that does not take them; a member of a room
-    /// that stays above it is dropped.
+    /// Bytes that may wait for a peer. A peer above it is dropped if it takes nothing
+    /// for ten seconds, is sent more unasked, or is a member of a room.
     pub output_limit: usize,
     /// Messages per second from one member of a room, for services that limit them.
     pub messages_per_second: Rate,

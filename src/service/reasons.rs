@@ -45,9 +45,10 @@ pub enum CloseReason {
     Reset,
     /// It was given up, for a reason that the protocol may have words for.
     GivenUp(Farewell),
-    /// It took nothing of its output for the send timeout.
+    /// It acknowledged nothing of its output for the send timeout.
     SendTimeout,
-    /// It did not keep up: its unsent output exceeded the output limit.
+    /// It did not keep up: its unsent output exceeded the output limit, and it took too
+    /// little of it.
     TooSlow,
     /// The memory that peers may take is used up, and it held the most of it.
     OutOfMemory,

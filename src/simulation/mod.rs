@@ -18,6 +18,8 @@
 //! `scenarios` play one bug or one attack at a time.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod bugs;
 mod client;
 mod courier;

@@ -129,6 +129,17 @@ impl StreamSocket {
         }
     }
 
+    /// How much the peer has acknowledged so far, of `sent` bytes. Only two answers
+    /// about one socket can be compared. A system that does not tell says `sent`: what
+    /// its buffer took.
+    pub fn acknowledged(&self, sent: u64) -> u64 {
+        match self {
+            StreamSocket::Kernel(socket) => kernel::acknowledged(SockRef::from(socket), sent),
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.taken(),
+        }
+    }
+
     /// The error that the socket has to report, if any (SO_ERROR).
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         match self {

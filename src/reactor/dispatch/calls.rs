@@ -253,10 +253,7 @@ impl Reactor {
                 return;
             }
             self.net.memory.grew(unsent.saturating_sub(before));
-            if was_blocked {
-                // The service goes on sending to a peer that does not read.
-                self.check_output_limit(handle, service);
-            }
+            self.check_output_limit(handle, service, was_blocked);
         }
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {

@@ -7,7 +7,7 @@ use super::host::Hosts;
 use crate::reactor::Reactor;
 use crate::reactor::net::Net;
 use crate::reactor::tcp::outbox::PIECE_COST;
-use crate::reactor::tcp::stream::{Cut, State};
+use crate::reactor::tcp::stream::{Cut, PACE_OF_ASKER, State};
 use crate::service::CloseReason;
 use crate::service::effects::{Outgoings, Piece};
 use crate::service::ids::{Handle, ServiceId};
@@ -60,15 +60,19 @@ impl Reactor {
             Err(cut) => return self.cut(handle, cut),
         }
         self.net.memory.grew(bytes.len() + PIECE_COST);
-        self.check_output_limit(handle, service);
+        self.check_output_limit(handle, service, true);
         self.net.read_on(handle);
         self.net.arm(handle, &self.hosts);
     }
 
-    /// Closes a connection whose peer does not take its output.
-    pub(crate) fn check_output_limit(&mut self, handle: Handle, service: ServiceId) {
+    /// Checks the output limit of a connection that was sent something. One answer
+    /// may exceed it, as long as the peer goes on taking it. What is sent although
+    /// earlier output waits, `unasked`, may not: nothing would bound it.
+    pub(crate) fn check_output_limit(&mut self, handle: Handle, service: ServiceId, unasked: bool) {
         let limit = self.hosts[service].limits.output_limit;
-        if self.net.stream(handle).is_some_and(|stream| stream.exceeds(limit)) {
+        let now = self.net.now;
+        let Some(stream) = self.net.stream(handle) else { return };
+        if stream.watch_output(limit, PACE_OF_ASKER, now) && unasked && stream.own_output() > limit {
             self.close(handle, CloseReason::TooSlow);
         }
     }

@@ -15,10 +15,38 @@ pub(crate) const PIECES_PER_WRITE: usize = 64;
 #[derive(Debug)]
 struct Piece {
     bytes: Bytes,
-    /// A later frame of the same room may take its place.
-    replaceable: bool,
+    origin: Origin,
     /// Some of it has been sent, so the rest must follow.
     begun: bool,
+}
+
+/// Where a piece comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The service sent it to this connection.
+    Sent,
+    /// Many members share it.
+    Room,
+    /// A later frame of the same room may take its place.
+    Frame,
+}
+
+/// How much a peer must take, and in what time, as long as its unsent output exceeds
+/// the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pace {
+    pub bytes: u64,
+    pub within: u64,
+}
+
+/// Unsent output that exceeds its limit: what the peer takes of it is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Excess {
+    pub limit: usize,
+    pub pace: Pace,
+    pub since: u64,
+    /// What the peer had acknowledged then.
+    pub acknowledged: u64,
 }
 
 /// Bytes that the socket would not take, in order.
@@ -29,13 +57,18 @@ struct Piece {
 pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
     bytes: usize,
-    /// When the peer last took a byte of it, or when it was made.
+    /// The cost of what the service itself sent.
+    sent: usize,
+    /// When the peer was last known to take something, or when it was made.
     pub progress: u64,
+    /// What the peer had acknowledged when somebody last looked.
+    pub acknowledged: Option<u64>,
+    pub excess: Option<Excess>,
 }
 
 impl Outbox {
     pub fn new(now: u64) -> Outbox {
-        Outbox { pieces: VecDeque::new(), bytes: 0, progress: now }
+        Outbox { pieces: VecDeque::new(), bytes: 0, sent: 0, progress: now, acknowledged: None, excess: None }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -47,21 +80,33 @@ impl Outbox {
         self.bytes + self.pieces.len() * PIECE_COST
     }
 
+    /// The part of the cost that is not due to rooms.
+    pub fn sent(&self) -> usize {
+        self.sent
+    }
+
     pub fn push(&mut self, bytes: Bytes, begun: bool) {
         if !bytes.is_empty() {
-            self.bytes += bytes.len();
-            self.pieces.push_back(Piece { bytes, replaceable: false, begun });
+            self.sent += bytes.len() + PIECE_COST;
+            self.push_piece(bytes, Origin::Sent, begun);
         }
+    }
+
+    /// Queues a room's messages.
+    pub fn push_shared(&mut self, bytes: Bytes, begun: bool) {
+        self.push_piece(bytes, Origin::Room, begun);
+    }
+
+    fn push_piece(&mut self, bytes: Bytes, origin: Origin, begun: bool) {
+        self.bytes += bytes.len();
+        self.pieces.push_back(Piece { bytes, origin, begun });
     }
 
     /// Queues a frame and drops the earlier frames of which no byte has been sent.
     pub fn push_latest(&mut self, frame: Bytes, begun: bool) {
-        self.pieces.retain(|piece| piece.begun || !piece.replaceable);
+        self.pieces.retain(|piece| piece.begun || piece.origin != Origin::Frame);
         self.bytes = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
-        self.push(frame, begun);
-        if let Some(last) = self.pieces.back_mut() {
-            last.replaceable = true;
-        }
+        self.push_piece(frame, Origin::Frame, begun);
     }
 
     /// Offers everything to `write` (a `write_vectored`) until all is out or some
@@ -99,14 +144,21 @@ impl Outbox {
     fn advance(&mut self, mut taken: usize) {
         self.bytes -= taken;
         while let Some(front) = self.pieces.front_mut() {
-            if taken < front.bytes.len() {
+            let is_whole = taken >= front.bytes.len();
+            let part = taken.min(front.bytes.len());
+            if front.origin == Origin::Sent {
+                self.sent -= part + if is_whole { PIECE_COST } else { 0 };
+            }
+            if !is_whole {
                 front.begun |= taken > 0;
                 front.bytes.advance(taken);
-                return;
+                break;
             }
-            taken -= front.bytes.len();
+            taken -= part;
             self.pieces.pop_front();
         }
+        let cost = self.cost();
+        self.excess = self.excess.filter(|excess| cost > excess.limit);
     }
 }
 
@@ -146,7 +198,7 @@ mod tests {
                 out.extend(take(&mut outbox, *room));
             }
             prop_assert_eq!(out, pieces.concat());
-            prop_assert_eq!(outbox.cost(), 0);
+            prop_assert_eq!((outbox.cost(), outbox.sent()), (0, 0));
         }
     }
 
@@ -167,10 +219,28 @@ mod tests {
     fn the_cost_counts_bytes_and_pieces() {
         let mut outbox = Outbox::new(0);
         outbox.push(Bytes::from_static(b"12345"), false);
-        outbox.push(Bytes::from_static(b"678"), false);
-        assert_eq!(outbox.cost(), 8 + 2 * PIECE_COST);
-        take(&mut outbox, 6);
-        assert_eq!(outbox.cost(), 2 + PIECE_COST);
+        outbox.push_shared(Bytes::from_static(b"678"), false);
+        assert_eq!((outbox.cost(), outbox.sent()), (8 + 2 * PIECE_COST, 5 + PIECE_COST));
+        take(&mut outbox, 3);
+        assert_eq!((outbox.cost(), outbox.sent()), (5 + 2 * PIECE_COST, 2 + PIECE_COST));
+        take(&mut outbox, 3);
+        assert_eq!((outbox.cost(), outbox.sent()), (2 + PIECE_COST, 0));
+    }
+
+    #[test]
+    fn an_excess_ends_when_the_cost_is_within_the_limit_again() {
+        let mut outbox = Outbox::new(0);
+        outbox.push(Bytes::from_static(b"12345"), false);
+        outbox.excess = Some(Excess {
+            limit: PIECE_COST + 3,
+            pace: Pace { bytes: 1, within: 1 },
+            since: 0,
+            acknowledged: 0,
+        });
+        take(&mut outbox, 1);
+        assert!(outbox.excess.is_some());
+        take(&mut outbox, 1);
+        assert!(outbox.excess.is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::kept::Kept;
-use super::outbox::{Outbox, PIECES_PER_WRITE};
+use super::outbox::{Excess, Outbox, PIECES_PER_WRITE, Pace};
 use crate::reactor::dispatch::host::SessionKey;
 use crate::reactor::readiness::Latch;
 use crate::reactor::time::timers::{NEVER, SECOND};
@@ -39,6 +39,13 @@ pub(crate) enum State {
     /// Gone; it is reaped at the end of the turn.
     Closed,
 }
+
+/// The pace of a peer whose answers exceed the limit. Nobody waits for it, so anything
+/// will do; a slow reader may take seconds for one step.
+pub(crate) const PACE_OF_ASKER: Pace = Pace { bytes: 1, within: 10 * SECOND };
+/// The peer's progress is looked at for the first time when output has waited for this
+/// part of the send timeout: usually it has gone by then, and nobody looks at all.
+const FIRST_LOOK: u32 = 8;
 
 /// What only few connections need; it is made when it is first set.
 #[derive(Debug, Default)]
@@ -129,6 +136,7 @@ pub(crate) enum Due {
     Connect,
     Linger,
     Send,
+    Excess,
     Idle,
     Message,
     Service,
@@ -304,7 +312,7 @@ impl Stream {
                     let rest = bytes.slice(range.start + out..range.end);
                     let outbox = self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
                     match overflow {
-                        Overflow::Disconnect => outbox.push(rest, out > 0),
+                        Overflow::Disconnect => outbox.push_shared(rest, out > 0),
                         Overflow::LatestFrame => outbox.push_latest(rest, out > 0),
                     }
                 }
@@ -448,9 +456,54 @@ impl Stream {
         self.outbox.as_ref().map_or(0, |outbox| outbox.cost())
     }
 
+    /// The part of that cost that is not due to rooms.
+    pub fn own_output(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.sent())
+    }
+
     /// Whether its unsent output exceeds a limit; 0 means no limit.
     pub fn exceeds(&self, limit: usize) -> bool {
         limit != 0 && self.unsent() > limit
+    }
+
+    /// Whether its unsent output exceeds a limit. If so, its peer has to keep a pace
+    /// from now on, see [`Stream::keeps_pace`].
+    pub fn watch_output(&mut self, limit: usize, pace: Pace, now: u64) -> bool {
+        let exceeds = self.exceeds(limit);
+        if let Some(outbox) = &mut self.outbox
+            && exceeds
+            && outbox.excess.is_none()
+        {
+            let acknowledged = self.socket.acknowledged(self.sent);
+            outbox.excess = Some(Excess { limit, pace, since: now, acknowledged });
+        }
+        exceeds
+    }
+
+    /// Whether its peer, whose output exceeds the limit, has taken enough since it was
+    /// last asked.
+    pub fn keeps_pace(&mut self, now: u64) -> bool {
+        let acknowledged = self.socket.acknowledged(self.sent);
+        let Some(excess) = self.outbox.as_mut().and_then(|outbox| outbox.excess.as_mut()) else {
+            return true;
+        };
+        let taken = acknowledged.saturating_sub(excess.acknowledged);
+        (excess.since, excess.acknowledged) = (now, acknowledged);
+        taken >= excess.pace.bytes
+    }
+
+    /// Whether its peer has taken anything since it was last asked. The kernel says
+    /// that a socket is writable only when much of its buffer is free again, which
+    /// takes a slow reader minutes, so this asks what the peer has acknowledged.
+    pub fn takes_output(&mut self, now: u64) -> bool {
+        let acknowledged = self.socket.acknowledged(self.sent);
+        let Some(outbox) = &mut self.outbox else { return true };
+        let before = outbox.acknowledged.replace(acknowledged);
+        let takes = before.is_none_or(|before| acknowledged > before);
+        if takes {
+            outbox.progress = now;
+        }
+        takes
     }
 
     /// Something may be there to be read or shown again, and nothing keeps the loop
@@ -489,7 +542,13 @@ impl Stream {
             State::Connecting => also(after(self.opened, limits.connect_timeout), Due::Connect),
             State::Lingering => also(Some(self.active.saturating_add(linger)), Due::Linger),
             State::Open | State::Finishing => match &self.outbox {
-                Some(outbox) => also(after(outbox.progress, limits.send_timeout), Due::Send),
+                Some(outbox) => {
+                    let looked = outbox.acknowledged.is_some();
+                    let patience =
+                        limits.send_timeout.map(|limit| if looked { limit } else { limit / FIRST_LOOK });
+                    also(after(outbox.progress, patience), Due::Send);
+                    also(outbox.excess.map(|excess| excess.since + excess.pace.within), Due::Excess);
+                }
                 // We do not read it: its silence is not its own.
                 None if self.paused_until().is_some() || self.latch.is_parked() => {}
                 None => also(after(self.active, limits.idle_timeout), Due::Idle),

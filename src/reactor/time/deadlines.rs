@@ -81,7 +81,10 @@ impl Reactor {
                 self.close(handle, CloseReason::NotConnected(error));
             }
             Due::Linger | Due::Drain => self.close(handle, CloseReason::CutOff),
+            Due::Send if stream.takes_output(now) => {}
             Due::Send => self.close(handle, CloseReason::SendTimeout),
+            Due::Excess if stream.keeps_pace(now) => {}
+            Due::Excess => self.close(handle, CloseReason::TooSlow),
             Due::Idle => self.close(handle, CloseReason::GivenUp(Farewell::Idle)),
             Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
             Due::Pause => {

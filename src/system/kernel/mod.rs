@@ -10,6 +10,8 @@ mod mmsg;
 mod mmsg;
 mod multicast;
 mod options;
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+mod progress;
 mod timer;
 
 use std::io;
@@ -24,6 +26,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 pub(super) use datagram::DatagramSocket;
 pub(super) use mmsg::{ReceiveHeaders, SendHeaders};
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+pub(super) use progress::acknowledged;
 pub(super) use timer::Timer;
 
 use super::poll::{Event, Readiness};
@@ -104,6 +108,13 @@ pub(super) fn connect(
         Err(error) => return Err(error),
     }
     Ok(TcpStream::from_std(socket.into()))
+}
+
+/// This system does not tell what the peer has acknowledged: what it has taken itself
+/// must do.
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+pub(super) fn acknowledged(_: SockRef<'_>, sent: u64) -> u64 {
+    sent
 }
 
 /// The buffer sizes that the kernel granted, for the log.
@@ -225,6 +236,27 @@ mod tests {
         assert_eq!(next(&mut poll), GONE);
         let refusal = socket.take_error().unwrap().unwrap();
         assert_eq!(refusal.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    #[test]
+    fn what_a_peer_reads_is_acknowledged_long_before_there_is_room_to_write() {
+        let (mut poll, mut ours, mut theirs) = pair();
+        let block = vec![b'.'; 256 * 1024];
+        let mut sent = 0;
+        while let Ok(count) = ours.write(&block) {
+            sent += count as u64;
+        }
+        let acknowledged = |ours: &TcpStream| acknowledged(SockRef::from(ours), sent);
+        let before = acknowledged(&ours);
+        assert!(before < sent, "some of it waits");
+        let start = std::time::Instant::now();
+        while acknowledged(&ours) == before {
+            assert!(start.elapsed() < PATIENCE, "reading moves nothing");
+            theirs.read_exact(&mut [0; 1024]).unwrap();
+        }
+        poll.wait(Some(Duration::ZERO)).unwrap();
+        assert!(poll.events.is_empty(), "nothing has announced room");
     }
 
     #[test]

@@ -596,6 +596,11 @@ impl Stream {
         self.world.state().end(self.end.other()).incoming.is_empty()
     }
 
+    /// How many bytes the peer has read.
+    pub fn taken(&self) -> u64 {
+        self.world.state().end(self.end.other()).taken as u64
+    }
+
     /// Whether the program under test has accepted it.
     pub fn is_accepted(&self) -> bool {
         self.world.state().end(self.end.other()).held

@@ -1,0 +1,158 @@
+//! What one client can make the daemon keep, and others wait for: each bound in a
+//! scene of its own, in a calm world.
+
+use std::io::{ErrorKind, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::{Config, Overrides};
+use crate::hosting;
+use crate::reactor::Reactor;
+use crate::reactor::audit::Auditor;
+use crate::services::CATALOG;
+use crate::system::simulated::{Nature, Stream, World};
+
+const PORT: u16 = 4_000;
+const KIB: usize = 1024;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The daemon with one service, and the time that passes for it.
+struct Scene {
+    world: World,
+    reactor: Reactor,
+    auditor: Auditor,
+}
+
+impl Scene {
+    fn of(service: &str, settings: &str) -> Scene {
+        let world = World::new(Nature::calm());
+        let mut reactor = Reactor::simulated(&world).unwrap();
+        let text = format!("{settings}\n[services.{service}]\ntcp = {PORT}\n");
+        let overrides = Overrides::default();
+        let config = Config::parse(CATALOG, &text, Path::new("bounds.toml"), &overrides).unwrap();
+        for service in config.services {
+            hosting::host(&mut reactor, service).unwrap();
+        }
+        Scene { world, reactor, auditor: Auditor::default() }
+    }
+
+    fn enter(&mut self, port: u16) -> Guest {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let guest =
+            Guest { address: at(port), socket: self.world.call(at(port), at(PORT)), heard: Vec::new() };
+        self.pass(Duration::ZERO);
+        guest
+    }
+
+    /// Turns the loop until the time has passed and nothing is left to do.
+    fn pass(&mut self, time: Duration) {
+        let end = self.world.micros() + time.as_micros() as u64;
+        loop {
+            let left = end.saturating_sub(self.world.micros());
+            self.reactor.turn(Some(Duration::from_micros(left))).unwrap();
+            self.auditor.look(&mut self.reactor).unwrap();
+            if self.world.micros() >= end && self.reactor.is_at_rest() && !self.world.has_news() {
+                return;
+            }
+        }
+    }
+
+    /// Why the daemon ended a guest's connection.
+    fn end_of(&self, guest: &Guest) -> Option<String> {
+        self.world.end_of(guest.address)
+    }
+}
+
+struct Guest {
+    address: SocketAddr,
+    socket: Option<Stream>,
+    heard: Vec<u8>,
+}
+
+impl Guest {
+    /// Sends as much as there is room for.
+    fn say(&mut self, words: &[u8]) -> usize {
+        match self.socket.as_ref().unwrap().write(&[IoSlice::new(words)]) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => panic!("{}: {error}", self.address),
+        }
+    }
+
+    /// Reads at most so many bytes; returns how many there were.
+    fn read(&mut self, most: usize) -> usize {
+        let mut buffer = vec![0; most];
+        let count = self.socket.as_ref().unwrap().read(&mut buffer).unwrap_or(0);
+        self.heard.extend_from_slice(&buffer[..count]);
+        count
+    }
+}
+
+/// A speaker's flood: numbered lines, of which it sends what there is room for.
+struct Flood {
+    bytes: Vec<u8>,
+}
+
+impl Flood {
+    fn new(lines: usize) -> Flood {
+        let bytes = (0..lines).flat_map(|number| format!("{number:0>99}\n").into_bytes()).collect();
+        Flood { bytes }
+    }
+}
+
+/// In a world as on Linux: room is announced only when a third of the buffer is free,
+/// which takes this reader much longer than the timeout.
+#[test]
+fn whoever_reads_is_not_reset_by_the_send_timeout_however_slowly() {
+    let mut scene = Scene::of("echo", "[limits]\nsend_timeout = \"10s\"");
+    let mut slow = scene.enter(1);
+    let flood = Flood::new(20_000);
+    let mut sent = 0;
+    for _ in 0..300 {
+        sent += slow.say(&flood.bytes[sent..]);
+        scene.pass(SECOND);
+        slow.read(1_000);
+        assert_eq!(scene.end_of(&slow), None, "after {} bytes", slow.heard.len());
+    }
+    while slow.heard.len() < sent {
+        scene.pass(SECOND / 10);
+        slow.read(KIB * KIB);
+    }
+    assert!(slow.heard == flood.bytes[..sent]);
+}
+
+#[test]
+fn whoever_reads_nothing_is_reset_once_the_send_timeout_is_over() {
+    let mut scene = Scene::of("echo", "[limits]\nsend_timeout = \"8s\"");
+    let mut deaf = scene.enter(1);
+    let flood = Flood::new(20_000);
+    let mut sent = 0;
+    for _ in 0..10 {
+        sent += deaf.say(&flood.bytes[sent..]);
+        scene.pass(Duration::ZERO);
+    }
+    scene.pass(8 * SECOND);
+    assert_eq!(scene.end_of(&deaf), None);
+    scene.pass(SECOND + Duration::from_millis(1));
+    assert_eq!(scene.end_of(&deaf).as_deref(), Some("timed out, output not taken"));
+}
+
+#[test]
+fn an_answer_that_exceeds_the_output_limit_is_sent_to_whoever_goes_on_taking_it() {
+    let mut scene = Scene::of("json", "[limits]\noutput_limit = \"64 KiB\"");
+    let (mut slow, mut deaf) = (scene.enter(1), scene.enter(2));
+    let value = format!("\"{}\"", "가".repeat(340_000));
+    for guest in [&mut slow, &mut deaf] {
+        assert_eq!(guest.say(value.as_bytes()), value.len());
+    }
+    scene.pass(Duration::ZERO);
+    assert!(Auditor::most_unsent(&scene.reactor) > 64 * KIB, "both answers exceed the limit");
+    let length = 2 + 340_000 * 6;
+    while slow.heard.len() < length {
+        scene.pass(9 * SECOND);
+        assert!(slow.read(16 * KIB) > 0, "it ended: {:?}", scene.end_of(&slow));
+    }
+    assert_eq!(scene.end_of(&slow), None);
+    assert_eq!(scene.end_of(&deaf).as_deref(), Some("too slow, output over its limit"));
+}
