@@ -72,8 +72,9 @@ pub(super) static LIMITS: [Setting<Limits>; 10] = [
         key: Key {
             name: "output_limit",
             value: Value::Default(r#""1 MiB""#),
-            about: "Bytes that may wait for a peer. Beyond it, a chat member is dropped, and so is a \
-                    peer that takes nothing for 10 s.",
+            about: "Bytes that may wait for a peer. Beyond it, a peer that takes nothing for 10 s is \
+                    dropped, and so is a chat member that takes less than 64 KiB per second for 5 s; \
+                    the chat waits for one that takes more.",
         },
         only: None,
         set: |limits, value| store(&mut limits.output_limit, values::size(value)),

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::dispatch::host::Slot;
-use super::net::Entry;
+use super::net::{Entry, Kind};
 use super::per_address::{PerAddress, share};
 use super::tcp::stream::State;
 use super::udp::conversations;
-use super::{READ_BUFFER, Reactor};
+use super::{READ_BUFFER, Reactor, micros};
 use crate::service::ids::{Handle, ServiceId};
-use crate::service::rooms::ROOM_CAPACITY;
+use crate::service::rooms::{BATCH_BYTES, BATCH_MESSAGES, PeersAudit, ROOM_CAPACITY};
 
 /// What one callback may add to an output that is blocked already: an answer
 /// to one full read, each byte of which became six (`\uXXXX`), and what a room
@@ -29,7 +29,18 @@ pub(crate) struct Auditor {
     /// not, and how many of its bytes were left unread.
     unread_since: BTreeMap<Handle, (u64, usize)>,
     /// The turn since which a room has been delivering the same messages.
-    delivering_since: BTreeMap<(ServiceId, u16, u64), u64>,
+    delivering_since: BTreeMap<(ServiceId, u16, Kind, u64), u64>,
+    /// The connections whose output waits.
+    waiting: BTreeMap<Handle, Waiting>,
+}
+
+/// What the peer of a connection with unsent output has taken. Times are in
+/// microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    taken: u64,
+    /// When that was first seen.
+    taken_at: u64,
 }
 
 impl Auditor {
@@ -43,6 +54,7 @@ impl Auditor {
         everything_adds_up(reactor)?;
         everything_is_bounded(reactor)?;
         nobody_is_forgotten(reactor)?;
+        self.nobody_is_waited_for_in_vain(reactor)?;
         self.nobody_waits_too_long(reactor)?;
         self.no_room_takes_too_long(reactor)
     }
@@ -68,6 +80,38 @@ impl Auditor {
         Ok(())
     }
 
+    /// Whoever takes nothing is given up between one and two send timeouts later, since
+    /// what it takes is looked at only when the first has passed. Whoever has more output
+    /// than its limit is looked at in time.
+    fn nobody_is_waited_for_in_vain(&mut self, reactor: &Reactor) -> Result<(), String> {
+        let now = reactor.net.now;
+        let of_latest_frames = reactor.rooms.members_that_skip();
+        let mut waiting = BTreeMap::new();
+        for (handle, stream) in reactor.net.streams().filter(|(_, stream)| stream.outbox.is_some()) {
+            let limits = &reactor.hosts[stream.service].limits;
+            let taken = stream.socket.acknowledged(stream.sent);
+            let new = Waiting { taken, taken_at: now };
+            let mut its = self.waiting.get(&handle).copied().unwrap_or(new);
+            if taken > its.taken {
+                (its.taken, its.taken_at) = (taken, now);
+            }
+            if let Some(limit) = limits.send_timeout
+                && now - its.taken_at > 2 * micros(limit) + 1
+            {
+                return Err(format!("{} has taken nothing for {} µs", stream.peer, now - its.taken_at));
+            }
+            if stream.exceeds(limits.output_limit) && !of_latest_frames.contains(&handle) {
+                let excess = stream.outbox.as_ref().and_then(|outbox| outbox.excess);
+                if excess.is_none_or(|excess| now - excess.since >= excess.pace.within) {
+                    return Err(format!("{} is over its limit, and nobody looks: {excess:?}", stream.peer));
+                }
+            }
+            waiting.insert(handle, its);
+        }
+        self.waiting = waiting;
+        Ok(())
+    }
+
     /// The most output that waits for one peer.
     #[cfg(test)]
     pub fn most_unsent(reactor: &Reactor) -> usize {
@@ -75,25 +119,25 @@ impl Auditor {
     }
 
     /// Checks that a room has delivered after ⌈members / 64⌉ + 1 turns, plus one for each
-    /// MiB that it delivers.
+    /// MiB that it delivers. Neither kind of member makes the other take longer.
     fn no_room_takes_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
         let turn = reactor.net.statistics.turns;
         let mut delivering = BTreeMap::new();
         for room in reactor.rooms.audit() {
-            let Some(first) = room.delivers else { continue };
-            let key = (room.service, room.room, first);
-            let since = self.delivering_since.get(&key).copied().unwrap_or(turn);
-            let writes = room.connections + room.peers * room.messages.max(1);
-            let bytes = room.bytes * (room.connections + room.peers);
-            let patience = (writes.div_ceil(64) + bytes.div_ceil(1 << 20) + 1) as u64;
-            if turn - since > patience {
-                return Err(format!(
-                    "a room of {} members has been delivering the same messages for {} turns",
-                    room.connections + room.peers,
-                    turn - since
-                ));
+            let (tcp, udp) = (room.connections, room.peers);
+            let on_tcp = (Kind::Stream, tcp.delivers, tcp.members, tcp.bytes * tcp.members);
+            let on_udp = (Kind::Datagram, udp.delivers, udp.members * udp.messages, udp.bytes * udp.members);
+            for (kind, first, pieces, bytes) in [on_tcp, on_udp] {
+                let Some(first) = first else { continue };
+                let key = (room.service, room.room, kind, first);
+                let since = self.delivering_since.get(&key).copied().unwrap_or(turn);
+                let patience = (pieces.div_ceil(64) + bytes.div_ceil(1 << 20) + 1) as u64;
+                if turn - since > patience {
+                    let turns = turn - since;
+                    return Err(format!("a room delivers the same for {turns} turns: {pieces} to {kind:?}s"));
+                }
+                delivering.insert(key, since);
             }
-            delivering.insert(key, since);
         }
         self.delivering_since = delivering;
         Ok(())
@@ -147,11 +191,15 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
     }
     nobody_is_over_its_share(reactor)?;
     for room in reactor.rooms.audit() {
-        if room.peers > MOST_PEERS {
-            return Err(format!("{} UDP peers are in a room", room.peers));
+        if room.peers.members > MOST_PEERS {
+            return Err(format!("{} UDP peers are in a room", room.peers.members));
         }
-        if room.gathered > ROOM_CAPACITY + 2 * READ_BUFFER {
-            return Err(format!("a room has gathered {} bytes", room.gathered));
+        if room.connections.gathered > ROOM_CAPACITY + 2 * READ_BUFFER {
+            return Err(format!("a room has gathered {} bytes", room.connections.gathered));
+        }
+        let PeersAudit { messages, bytes, .. } = room.peers;
+        if messages > BATCH_MESSAGES || bytes > BATCH_BYTES {
+            return Err(format!("{messages} messages, {bytes} bytes wait for UDP members"));
         }
     }
     let (in_use, budget) = (reactor.memory_in_use(), reactor.net.memory.budget());
@@ -230,6 +278,15 @@ fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
             if !waits {
                 return Err(format!("{name}: {} is parked, but its room does not list it", stream.peer));
             }
+        }
+    }
+    let held_up_by = reactor.rooms.audit().filter_map(|room| room.connections.held_up_by).collect::<Vec<_>>();
+    for handle in held_up_by.into_iter().filter(|_| !reactor.rooms.has_work()) {
+        let is_behind = reactor.net.stream(handle).is_some_and(|stream| {
+            stream.state == State::Open && stream.exceeds(reactor.hosts[stream.service].limits.output_limit)
+        });
+        if !is_behind {
+            return Err("a room waits for a member that has caught up, or is gone".to_owned());
         }
     }
     for (service, handle) in reactor.rooms.members() {

@@ -42,7 +42,7 @@ struct Place {
 ))]
 const _: () = assert!(size_of::<Place>() == 128, "a connection has outgrown its two cache lines");
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Listener,
     Stream,

@@ -26,7 +26,8 @@ pub struct Limits {
     /// Bytes of a line, and of what a service leaves unread.
     pub line_length: usize,
     /// Bytes that may wait for a peer. A peer above it is dropped if it takes nothing
-    /// for ten seconds, is sent more unasked, or is a member of a room.
+    /// for ten seconds or is sent more unasked; a member of a room, for which the room
+    /// then waits, if it takes less than 64 KiB per second for five.
     pub output_limit: usize,
     /// Messages per second from one member of a room, for services that limit them.
     pub messages_per_second: Rate,

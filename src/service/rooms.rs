@@ -4,16 +4,30 @@
 //! While the services run, a room gathers what is published. At the end of the turn
 //! this is frozen into one piece of memory that all members share, and delivered
 //! member by member within the turn's budget. What is published meanwhile gathers
-//! for the next time. This module decides who gets which bytes; it touches no
-//! socket.
+//! for the next time. A member whose unsent output exceeds its limit holds the room
+//! up: it delivers nothing more to connections until that member has caught up or is
+//! disconnected, so that a flood moves at the speed of those who hear it. Members on
+//! UDP neither wait nor are waited for: see `datagrams`. This module decides who gets
+//! which bytes; it touches no socket.
 
-use std::collections::HashMap;
+mod connections;
+mod datagrams;
+
+#[cfg(feature = "simulated")]
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::service::ids::{Generation, Handle, ServiceId, SocketId};
+use connections::Connections;
+#[cfg(feature = "simulated")]
+use connections::ConnectionsAudit;
+use datagrams::Peers;
+#[cfg(feature = "simulated")]
+pub(crate) use datagrams::PeersAudit;
+pub(crate) use datagrams::{BATCH_BYTES, BATCH_MESSAGES};
 
 /// The high water mark of a room, in bytes: if it has gathered this much, its
 /// publishers are left unread. Measured: an echo beside a flooded room has a p99 of
@@ -31,7 +45,9 @@ pub struct Room(pub u16);
 /// What happens to a member that does not take what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is disconnected once its unsent output exceeds the output limit.
+    /// If its unsent output exceeds the output limit, the room waits for it as long
+    /// as it takes at least 64 KiB per second. If it takes less for five seconds, it
+    /// is disconnected.
     Disconnect,
     /// What it has not begun to take is replaced by what comes later.
     LatestFrame,
@@ -64,53 +80,18 @@ struct Member<T> {
     /// Orders the members, and names them among a turn's speakers.
     id: Generation,
     reach: T,
-    /// The number of the first message that it hears.
+    /// The number of the first run (on UDP: of the first message) that it hears.
     since: u64,
     how: Membership,
-}
-
-/// The end of one message in what a room has gathered.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    end: u32,
-    lines_end: u32,
-    /// The sender, who does not receive it; `None` reaches every member.
-    speaker: Option<Generation>,
-}
-
-/// What a room gathered in one turn, frozen for delivery.
-#[derive(Debug)]
-struct Turn {
-    /// The messages as they were published.
-    plain: Bytes,
-    /// The same with LF after each message that has no line end; differs only if
-    /// somebody wants it.
-    lines: Bytes,
-    marks: Vec<Mark>,
-    /// Sorted, so that a walk over the sorted members meets them on the way.
-    speakers: Vec<Generation>,
-    first: u64,
-    /// The last connection that was served; those before it were too.
-    served: Option<Generation>,
-    /// The peer that is being served.
-    peer: Option<Generation>,
-    /// How many messages that peer has been sent.
-    messages_to_peer: usize,
 }
 
 #[derive(Debug)]
 struct State {
     service: ServiceId,
     room: Room,
-    connections: Vec<Member<Handle>>,
-    peers: Vec<Member<DatagramPeer>>,
-    /// The ids of the peers, so that no datagram has to search for its sender's.
-    peer_ids: HashMap<(SocketId, SocketAddr), Generation>,
-    published: u64,
-    gathered: BytesMut,
-    marks: Vec<Mark>,
-    unterminated: u32,
-    turn: Option<Turn>,
+    connections: Connections,
+    peers: Peers,
+    /// Publishers that are left unread until the room has sent.
     waiting: Vec<Handle>,
 }
 
@@ -120,6 +101,8 @@ pub(crate) struct Rooms {
     rooms: Vec<State>,
     /// The room to serve first, so that no room starves another.
     first: usize,
+    /// The same for members on UDP.
+    first_on_udp: usize,
 }
 
 /// One delivery: the ranges of `bytes` that a member gets.
@@ -129,10 +112,24 @@ pub(crate) struct Delivery<'a> {
     pub overflow: Overflow,
 }
 
-/// Takes a room's deliveries, and says whether the budget allows another.
+/// What a delivery to a connection came to.
+pub(crate) struct Delivered {
+    /// The member has more unsent output than it may have.
+    pub is_behind: bool,
+    /// The budget allows another delivery.
+    pub goes_on: bool,
+}
+
+/// Takes a room's deliveries. Those to connections and those to peers each have a
+/// budget.
 pub(crate) trait Deliver {
-    fn to_connection(&mut self, handle: Handle, delivery: Delivery<'_>) -> bool;
+    fn to_connection(&mut self, handle: Handle, delivery: Delivery<'_>) -> Delivered;
+    /// Whether a member still has more unsent output than it may have.
+    fn is_behind(&mut self, handle: Handle) -> bool;
+    /// Returns whether the budget allows another.
     fn to_peer(&mut self, peer: &DatagramPeer, message: &[u8]) -> bool;
+    /// Hears of datagrams that the members of a service's room are not sent.
+    fn dropped(&mut self, service: ServiceId, datagrams: u64);
 }
 
 impl Rooms {
@@ -142,7 +139,13 @@ impl Rooms {
 
     fn find_or_make(&mut self, service: ServiceId, room: Room) -> &mut State {
         let at = self.find(service, room).unwrap_or_else(|| {
-            self.rooms.push(State::new(service, room));
+            self.rooms.push(State {
+                service,
+                room,
+                connections: Connections::default(),
+                peers: Peers::default(),
+                waiting: Vec::new(),
+            });
             self.rooms.len() - 1
         });
         &mut self.rooms[at]
@@ -151,8 +154,7 @@ impl Rooms {
     /// Adds a connection as a member, or changes how it hears. It hears what is
     /// published from now on.
     pub fn join(&mut self, service: ServiceId, room: Room, handle: Handle, how: Membership) {
-        let state = self.find_or_make(service, room);
-        insert(&mut state.connections, handle.generation, handle, state.published, how);
+        self.find_or_make(service, room).connections.join(handle, how);
     }
 
     /// Adds a UDP peer as a member, under an `id` of its own.
@@ -164,46 +166,40 @@ impl Rooms {
         peer: DatagramPeer,
         how: Membership,
     ) {
-        let state = self.find_or_make(service, room);
-        let id = *state.peer_ids.entry((peer.socket, peer.address)).or_insert(id);
-        insert(&mut state.peers, id, peer, state.published, how);
+        self.find_or_make(service, room).peers.join(id, peer, how);
     }
 
     /// Removes a member. It loses what it has not been sent.
     pub fn leave(&mut self, service: ServiceId, room: Room, handle: Handle) {
         if let Some(at) = self.find(service, room) {
-            remove(&mut self.rooms[at].connections, handle.generation);
+            self.rooms[at].connections.leave(handle);
         }
     }
 
     pub fn leave_peer(&mut self, service: ServiceId, room: Room, peer: &DatagramPeer) {
         if let Some(at) = self.find(service, room) {
-            let state = &mut self.rooms[at];
-            if let Some(id) = state.peer_ids.remove(&(peer.socket, peer.address)) {
-                remove(&mut state.peers, id);
-            }
+            self.rooms[at].peers.leave(peer);
         }
     }
 
     /// Removes a connection that ended from every room of its service.
     pub fn leave_all(&mut self, service: ServiceId, handle: Handle) {
         for state in self.rooms.iter_mut().filter(|state| state.service == service) {
-            remove(&mut state.connections, handle.generation);
+            state.connections.leave(handle);
         }
     }
 
     /// Removes the members that talk to a socket of the service that is closed.
     pub fn leave_socket(&mut self, service: ServiceId, closed: SocketId) {
         for state in self.rooms.iter_mut().filter(|state| state.service == service) {
-            state.peers.retain(|member| member.reach.socket != closed);
-            state.peer_ids.retain(|(socket, _), _| *socket != closed);
+            state.peers.leave_socket(closed);
         }
     }
 
     /// Closes the rooms of a service that ended.
     pub fn close_rooms(&mut self, service: ServiceId) {
         self.rooms.retain(|state| state.service != service);
-        self.first = 0;
+        (self.first, self.first_on_udp) = (0, 0);
     }
 
     /// Adds a message of `speaker`, who will not hear it. Returns false if the room
@@ -219,26 +215,23 @@ impl Rooms {
             return true;
         }
         let state = self.find_or_make(service, room);
-        if state.gathered.len() + message.len() > ROOM_LIMIT {
+        if state.connections.gathered() + message.len() > ROOM_LIMIT {
             return false;
         }
-        state.gathered.extend_from_slice(message);
-        state.published += 1;
-        state.unterminated += u32::from(!matches!(message.last(), Some(b'\n' | b'\r')));
-        let end = state.gathered.len() as u32;
-        state.marks.push(Mark { end, lines_end: end + state.unterminated, speaker });
+        state.connections.publish(speaker, message);
+        state.peers.publish(speaker, message);
         true
     }
 
     /// The id of a UDP peer in a room.
     pub fn peer_id(&self, service: ServiceId, room: Room, peer: &DatagramPeer) -> Option<Generation> {
-        self.rooms[self.find(service, room)?].peer_ids.get(&(peer.socket, peer.address)).copied()
+        self.rooms[self.find(service, room)?].peers.id(peer)
     }
 
     /// Whether the room has reached its high water mark, and must send before it
     /// gathers more.
     pub fn is_full(&self, service: ServiceId, room: Room) -> bool {
-        self.find(service, room).is_some_and(|at| self.rooms[at].gathered.len() >= ROOM_CAPACITY)
+        self.find(service, room).is_some_and(|at| self.rooms[at].is_full())
     }
 
     /// Notes a publisher that is left unread until the room has sent.
@@ -246,48 +239,61 @@ impl Rooms {
         self.find_or_make(service, room).waiting.push(handle);
     }
 
-    /// The memory that what they have gathered takes, in bytes.
+    /// The memory that they take, in bytes.
     pub fn memory(&self) -> usize {
-        let turn = |turn: &Turn| turn.plain.len() + turn.marks.len() * size_of::<Mark>();
-        let held = |state: &State| {
-            state.gathered.capacity()
-                + state.marks.capacity() * size_of::<Mark>()
-                + state.turn.as_ref().map_or(0, turn)
-        };
-        self.rooms.iter().map(held).sum()
+        self.rooms.iter().map(|state| state.connections.memory() + state.peers.memory()).sum()
     }
 
-    /// Whether anything is waiting to be delivered.
+    /// Whether anything can be delivered now.
     pub fn has_work(&self) -> bool {
-        self.rooms.iter().any(|state| state.turn.is_some() || !state.gathered.is_empty())
+        self.rooms.iter().any(|state| state.connections.has_work() || state.peers.has_work())
     }
 
     /// Whether a connection is a member of a room with something to deliver.
     pub fn owe(&self, service: ServiceId, handle: Handle) -> bool {
-        let has_work =
-            |state: &&State| state.service == service && (state.turn.is_some() || !state.gathered.is_empty());
-        let is_member = |state: &State| {
-            state.connections.binary_search_by_key(&handle.generation, |member| member.id).is_ok()
-        };
-        self.rooms.iter().filter(has_work).any(is_member)
+        self.rooms.iter().any(|state| state.service == service && state.connections.owe(handle))
     }
 
-    /// Delivers one turn of each room, until `to` says that the budget is used up.
+    /// Whether a room waits for a member that has not kept up.
+    pub fn is_held_up(&self) -> bool {
+        self.rooms.iter().any(|state| state.connections.is_held_up())
+    }
+
+    /// Delivers one turn of each room, until `to` says that the budgets are used up.
     /// Moves publishers that may be read again to `readable`.
     pub fn fan_out(&mut self, to: &mut impl Deliver, readable: &mut Vec<Handle>) {
         let count = self.rooms.len();
         for step in 0..count {
             let at = (self.first + step) % count;
             let state = &mut self.rooms[at];
-            let finished = state.fan_out(to);
-            if state.gathered.len() < ROOM_CAPACITY {
+            let finished = state.connections.fan_out(to);
+            if !state.is_full() {
                 readable.append(&mut state.waiting);
             }
             if !finished {
                 self.first = (at + 1) % count;
-                return;
+                break;
             }
         }
+        for step in 0..count {
+            let at = (self.first_on_udp + step) % count;
+            let state = &mut self.rooms[at];
+            let finished = state.peers.fan_out(to);
+            match std::mem::take(&mut state.peers.dropped) {
+                0 => {}
+                dropped => to.dropped(state.service, dropped),
+            }
+            if !finished {
+                self.first_on_udp = (at + 1) % count;
+                break;
+            }
+        }
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.connections.gathered() >= ROOM_CAPACITY
     }
 }
 
@@ -296,27 +302,19 @@ impl Rooms {
 pub(crate) struct RoomAudit {
     pub service: ServiceId,
     pub room: u16,
-    pub connections: usize,
-    pub peers: usize,
-    pub gathered: usize,
-    /// The number of the first message that is being delivered.
-    pub delivers: Option<u64>,
-    pub messages: usize,
-    pub bytes: usize,
+    pub connections: ConnectionsAudit,
+    pub peers: PeersAudit,
 }
 
 #[cfg(feature = "simulated")]
 impl Rooms {
+    /// What each room holds between two turns.
     pub fn audit(&self) -> impl Iterator<Item = RoomAudit> {
         self.rooms.iter().map(|state| RoomAudit {
             service: state.service,
             room: state.room.0,
-            connections: state.connections.len(),
-            peers: state.peers.len(),
-            gathered: state.gathered.len(),
-            delivers: state.turn.as_ref().map(|turn| turn.first),
-            messages: state.turn.as_ref().map_or(0, |turn| turn.marks.len()),
-            bytes: state.turn.as_ref().map_or(0, |turn| turn.plain.len()),
+            connections: state.connections.audit(),
+            peers: state.peers.audit(),
         })
     }
 
@@ -324,9 +322,18 @@ impl Rooms {
     pub fn members(&self) -> Vec<(ServiceId, Handle)> {
         let members = |state: &State| {
             let service = state.service;
-            state.connections.iter().map(move |member| (service, member.reach)).collect::<Vec<_>>()
+            state.connections.members.iter().map(move |member| (service, member.reach)).collect::<Vec<_>>()
         };
         self.rooms.iter().flat_map(members).collect()
+    }
+
+    /// The connections that are sent the latest frame only.
+    pub fn members_that_skip(&self) -> BTreeSet<Handle> {
+        let members = self.rooms.iter().flat_map(|state| &state.connections.members);
+        members
+            .filter(|member| member.how.overflow == Overflow::LatestFrame)
+            .map(|member| member.reach)
+            .collect()
     }
 
     /// Whether a publisher is left unread until the room has sent.
@@ -342,131 +349,14 @@ fn insert<T>(members: &mut Vec<Member<T>>, id: Generation, reach: T, since: u64,
     }
 }
 
+fn is_member<T>(members: &[Member<T>], id: Generation) -> bool {
+    members.binary_search_by_key(&id, |member| member.id).is_ok()
+}
+
 fn remove<T>(members: &mut Vec<Member<T>>, id: Generation) {
     if let Ok(at) = members.binary_search_by_key(&id, |member| member.id) {
         members.remove(at);
     }
-}
-
-impl State {
-    fn new(service: ServiceId, room: Room) -> State {
-        State {
-            service,
-            room,
-            connections: Vec::new(),
-            peers: Vec::new(),
-            peer_ids: HashMap::new(),
-            published: 0,
-            gathered: BytesMut::new(),
-            marks: Vec::new(),
-            unterminated: 0,
-            turn: None,
-            waiting: Vec::new(),
-        }
-    }
-
-    /// Delivers the frozen turn, or else what is gathered. Returns false if the
-    /// budget ran out first.
-    ///
-    /// It delivers one turn and no more: what its last deliveries bring in must be
-    /// gathered before the next is frozen. Measured: if a room of 5,000 members
-    /// went on with the next turn at once, its messages fell into two halves that
-    /// never met again, and it delivered half as many per second.
-    fn fan_out(&mut self, to: &mut impl Deliver) -> bool {
-        let mut turn = match self.turn.take() {
-            Some(turn) => turn,
-            None if self.gathered.is_empty() => return true,
-            None => self.freeze(),
-        };
-        let finished = self.deliver(&mut turn, to);
-        if !finished {
-            self.turn = Some(turn);
-        }
-        finished
-    }
-
-    fn freeze(&mut self) -> Turn {
-        let plain = self.gathered.split().freeze();
-        let marks = std::mem::take(&mut self.marks);
-        let mut speakers: Vec<Generation> = marks.iter().filter_map(|mark| mark.speaker).collect();
-        speakers.sort_unstable();
-        speakers.dedup();
-        let wanted = self.unterminated > 0 && self.connections.iter().any(|member| member.how.lines);
-        let lines = if wanted { terminate_lines(&plain, &marks) } else { plain.clone() };
-        self.unterminated = 0;
-        let first = self.published - marks.len() as u64;
-        Turn { plain, lines, marks, speakers, first, served: None, peer: None, messages_to_peer: 0 }
-    }
-
-    fn deliver(&self, turn: &mut Turn, to: &mut impl Deliver) -> bool {
-        let mut ranges = Vec::new();
-        let start = self.connections.partition_point(|member| Some(member.id) <= turn.served);
-        let mut speakers = turn.speakers.iter().copied().peekable();
-        for member in &self.connections[start..] {
-            while speakers.next_if(|id| *id < member.id).is_some() {}
-            let speaks = speakers.peek() == Some(&member.id);
-            turn.select(member, speaks, false, &mut ranges);
-            turn.served = Some(member.id);
-            let bytes = if member.how.lines { &turn.lines } else { &turn.plain };
-            let delivery = Delivery { bytes, ranges: &ranges, overflow: member.how.overflow };
-            if !ranges.is_empty() && !to.to_connection(member.reach, delivery) {
-                return false;
-            }
-        }
-        let start = self.peers.partition_point(|member| Some(member.id) < turn.peer);
-        for member in &self.peers[start..] {
-            if turn.peer != Some(member.id) {
-                turn.peer = Some(member.id);
-                turn.messages_to_peer = 0;
-            }
-            turn.select(member, turn.speakers.binary_search(&member.id).is_ok(), true, &mut ranges);
-            while let Some(range) = ranges.get(turn.messages_to_peer) {
-                turn.messages_to_peer += 1;
-                if !to.to_peer(&member.reach, &turn.plain[range.clone()]) {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-}
-
-impl Turn {
-    /// The ranges of this turn that a member gets: all but its own messages and
-    /// those before it joined, each separately if `apart`, otherwise merged.
-    fn select<T>(&self, member: &Member<T>, speaks: bool, apart: bool, ranges: &mut Vec<Range<usize>>) {
-        ranges.clear();
-        let lines = member.how.lines && !apart;
-        if !speaks && !apart && member.since <= self.first {
-            ranges.push(0..if lines { self.lines.len() } else { self.plain.len() });
-            return;
-        }
-        let mut start = 0;
-        for (number, mark) in (self.first..).zip(&self.marks) {
-            let end =
-                if lines && self.lines.len() > self.plain.len() { mark.lines_end } else { mark.end } as usize;
-            if mark.speaker != Some(member.id) && number >= member.since {
-                match ranges.last_mut() {
-                    Some(last) if last.end == start && !apart => last.end = end,
-                    _ => ranges.push(start..end),
-                }
-            }
-            start = end;
-        }
-    }
-}
-
-fn terminate_lines(plain: &Bytes, marks: &[Mark]) -> Bytes {
-    let mut lines = BytesMut::with_capacity(marks.last().map_or(0, |mark| mark.lines_end as usize));
-    let mut start = 0;
-    for mark in marks {
-        lines.extend_from_slice(&plain[start..mark.end as usize]);
-        if lines.len() < mark.lines_end as usize {
-            lines.extend_from_slice(b"\n");
-        }
-        start = mark.end as usize;
-    }
-    lines.freeze()
 }
 
 #[cfg(test)]

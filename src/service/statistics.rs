@@ -22,7 +22,8 @@ pub struct Statistics {
     /// Datagrams handed to the kernel.
     pub datagrams_sent: u64,
     /// Datagrams that were not answered or not sent: the loop guard, a rate limit,
-    /// the account of an address, a full buffer.
+    /// the account of an address, a full buffer, too many messages for a room's UDP
+    /// members.
     pub datagrams_dropped: u64,
     /// Those among them that an address missed because it would have been sent too
     /// much for what came from it.

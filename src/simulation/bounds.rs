@@ -92,13 +92,64 @@ impl Guest {
 /// A speaker's flood: numbered lines, of which it sends what there is room for.
 struct Flood {
     bytes: Vec<u8>,
+    sent: usize,
 }
 
 impl Flood {
     fn new(lines: usize) -> Flood {
         let bytes = (0..lines).flat_map(|number| format!("{number:0>99}\n").into_bytes()).collect();
-        Flood { bytes }
+        Flood { bytes, sent: 0 }
     }
+
+    fn go_on(&mut self, speaker: &mut Guest) {
+        self.sent += speaker.say(&self.bytes[self.sent..]);
+    }
+}
+
+#[test]
+fn a_member_that_takes_64_kib_per_second_is_waited_for_and_loses_nothing() {
+    let mut scene = Scene::of("chat", "");
+    let (mut speaker, mut slow, mut prompt) = (scene.enter(1), scene.enter(2), scene.enter(3));
+    let mut flood = Flood::new(120_000);
+    for _ in 0..90 {
+        // As often as the speaker could send more, if the room let it.
+        for _ in 0..20 {
+            flood.go_on(&mut speaker);
+            scene.pass(SECOND / 20);
+            prompt.read(KIB * KIB);
+        }
+        slow.read(64 * KIB);
+        assert_eq!(scene.end_of(&slow), None);
+    }
+    assert!(flood.sent < flood.bytes.len(), "the speaker has to wait");
+    assert_eq!(slow.heard.len(), 90 * 64 * KIB);
+    assert!(flood.bytes.starts_with(&slow.heard), "it hears everything in order");
+    while slow.read(KIB * KIB) > 0 || prompt.read(KIB * KIB) > 0 || flood.sent < flood.bytes.len() {
+        flood.go_on(&mut speaker);
+        scene.pass(SECOND / 100);
+    }
+    assert!(slow.heard == flood.bytes && prompt.heard == flood.bytes);
+}
+
+#[test]
+fn a_member_that_reads_a_byte_now_and_then_holds_its_room_up_for_five_seconds() {
+    let mut scene = Scene::of("chat", "");
+    let (mut speaker, mut lazy, mut prompt) = (scene.enter(1), scene.enter(2), scene.enter(3));
+    let mut flood = Flood::new(80_000);
+    let mut stalled = 0;
+    while flood.sent < flood.bytes.len() {
+        flood.go_on(&mut speaker);
+        scene.pass(SECOND / 10);
+        lazy.read(1);
+        stalled += u32::from(prompt.read(KIB * KIB) == 0);
+        assert!(stalled <= 51, "the room stood still for {stalled} tenths of a second");
+    }
+    assert_eq!(scene.end_of(&lazy).as_deref(), Some("too slow, output over its limit"));
+    assert_eq!(scene.reactor.statistics().too_slow, 1);
+    while prompt.read(KIB * KIB) > 0 {
+        scene.pass(SECOND / 10);
+    }
+    assert!(prompt.heard == flood.bytes, "the others lose nothing");
 }
 
 /// In a world as on Linux: room is announced only when a third of the buffer is free,

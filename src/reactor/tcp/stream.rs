@@ -40,8 +40,12 @@ pub(crate) enum State {
     Closed,
 }
 
-/// The pace of a peer whose answers exceed the limit. Nobody waits for it, so anything
-/// will do; a slow reader may take seconds for one step.
+/// The pace of a room's member whose output exceeds the limit, since the room waits for
+/// it: 64 KiB per second, over five seconds. One step of 64 KiB is forgiven, because
+/// the peer's kernel may acknowledge no sooner than that much has been read.
+pub(crate) const PACE_OF_MEMBER: Pace = Pace { bytes: 4 * 64 * 1024, within: 5 * SECOND };
+/// The pace of a peer whose own answers exceed the limit. Nobody waits for it, so
+/// anything will do; a slow reader may take seconds for one step.
 pub(crate) const PACE_OF_ASKER: Pace = Pace { bytes: 1, within: 10 * SECOND };
 /// The peer's progress is looked at for the first time when output has waited for this
 /// part of the send timeout: usually it has gone by then, and nobody looks at all.
@@ -472,7 +476,7 @@ impl Stream {
         let exceeds = self.exceeds(limit);
         if let Some(outbox) = &mut self.outbox
             && exceeds
-            && outbox.excess.is_none()
+            && outbox.excess.is_none_or(|excess| excess.pace != pace && pace == PACE_OF_MEMBER)
         {
             let acknowledged = self.socket.acknowledged(self.sent);
             outbox.excess = Some(Excess { limit, pace, since: now, acknowledged });
