@@ -445,6 +445,15 @@ impl Client {
         }
     }
 
+    /// Whoever always read what came was never reset for not taking it.
+    pub fn check_timeout(&self, end_of: Option<&str>) -> Result<(), String> {
+        let is_reset = end_of == Some("timed out, output not taken");
+        if is_reset && !self.was_lazy && !self.left {
+            return Err(self.complain("was reset for not taking its output, although it read all the time"));
+        }
+        Ok(())
+    }
+
     fn check_answers(&self) -> Result<(), String> {
         if self.ended.is_some() {
             // A half-close ends it in order, perhaps with jobs still in flight.

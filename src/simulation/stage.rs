@@ -393,7 +393,12 @@ impl Stage {
             }
         }
         for client in &self.clients {
-            client.check_all(self.world.end_of(client.address).as_deref())?;
+            let end = self.world.end_of(client.address);
+            client.check_all(end.as_deref())?;
+            // Where the process stands still, nobody reads meanwhile.
+            if self.faults.stall == 0 {
+                client.check_timeout(end.as_deref())?;
+            }
         }
         self.check_the_chat()?;
         if self.world.backlog() > 0 && self.world.has_free_descriptors() {
