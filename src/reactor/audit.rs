@@ -22,6 +22,9 @@ const MOST_PEERS: usize = 10_000;
 /// Wake-ups that the timers may hold beyond two per connection.
 const SPARE_WAKE_UPS: usize = 512;
 
+/// How late two audits in a row may be in a world that stalls, in microseconds.
+const LATE: u64 = 6_000_000;
+
 /// Remembers between audits how long each connection has been waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Auditor {
@@ -96,7 +99,7 @@ impl Auditor {
                 (its.taken, its.taken_at) = (taken, now);
             }
             if let Some(limit) = limits.send_timeout
-                && now - its.taken_at > 2 * micros(limit) + 1
+                && now - its.taken_at > 2 * micros(limit) + LATE
             {
                 return Err(format!("{} has taken nothing for {} µs", stream.peer, now - its.taken_at));
             }

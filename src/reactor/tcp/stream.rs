@@ -382,6 +382,7 @@ impl Stream {
             self.state = State::Lingering;
             self.active = now;
             self.kept = None;
+            self.show_again = false;
         }
     }
 
