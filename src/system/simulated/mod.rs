@@ -333,8 +333,8 @@ impl World {
         self.state().ends.get(&client).cloned()
     }
 
-    /// How many bytes of one client the program under test had read when it accepted
-    /// another.
+    /// How many bytes of one client the program under test had read and gone through when
+    /// it accepted another.
     pub fn taken_before(&self, accepted: SocketAddr, from: SocketAddr) -> usize {
         let state = self.state();
         state.taken_before.get(&accepted).and_then(|taken| taken.get(&from)).copied().unwrap_or(0)

@@ -9,6 +9,10 @@ use mio::Token;
 use super::{Happening, Source, State, World};
 use crate::system::poll::Readiness;
 
+/// What a service goes through in one call, at the least: `Context::may_go_on`.
+const LINES_AT_ONCE: usize = 60;
+const BYTES_AT_ONCE: usize = 30_000;
+
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct End {
@@ -61,6 +65,9 @@ pub(super) struct EndState {
     tried: u64,
     /// How many bytes were read here.
     taken: usize,
+    /// How many of them a service has gone through: the rest of a large read may wait for
+    /// its next turn.
+    served: usize,
     /// It is being turned away, so later writes do not count as answers.
     over: bool,
 }
@@ -87,6 +94,7 @@ impl EndState {
             wants_room: false,
             tried: 0,
             taken: 0,
+            served: 0,
             over: false,
         }
     }
@@ -285,7 +293,7 @@ impl State {
         self.note("accept", u64::from(connection));
         self.totals.accepted += 1;
         let taken = self.connections.values().filter(|other| other.is_open_to_client());
-        let taken = taken.map(|other| (other.ends[0].address, other.ends[1].taken)).collect();
+        let taken = taken.map(|other| (other.ends[0].address, other.ends[1].served)).collect();
         self.taken_before.insert(peer, taken);
         Ok((end, peer))
     }
@@ -327,7 +335,12 @@ impl State {
         }
         self.note(if held { "server" } else { "client" }, u64::from(end.connection));
         self.note("read", count as u64);
-        self.end(end).taken += count;
+        let lines = buffer[..count].iter().filter(|byte| **byte == b'\n').count();
+        let is_large = lines > LINES_AT_ONCE || count > BYTES_AT_ONCE;
+        let state = self.end(end);
+        let before = state.taken;
+        state.taken += count;
+        state.served = if is_large { before } else { state.taken };
         if let Some(mark) = &mut self.end(end).mark {
             *mark -= count;
         }
