@@ -102,8 +102,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     log_table(&served, &reach);
     log::debug!("clients may take {} of memory", config::format_size(memory));
     // From here on peers cause lines.
-    logging::queue_lines()
-        .map_err(|error| Failure::at_run_time(format!("the log's thread cannot be started: {error}")))?;
+    logging::queue_lines();
     if arguments.announce {
         let failed = |error| Failure::at_run_time(format!("the announcement cannot be written: {error}"));
         output::print(&announcement(&served)).map_err(failed)?;

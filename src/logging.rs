@@ -35,10 +35,7 @@ pub fn start(level: LevelFilter) {
 }
 
 /// From now on nobody waits until a line is written, see [`output::queue_stderr`].
-///
-/// # Errors
-/// If the system gives no thread for it.
-pub fn queue_lines() -> io::Result<()> {
+pub fn queue_lines() {
     let style = match write_style() {
         WriteStyle::Never => Style::new(),
         WriteStyle::Auto | WriteStyle::Always => AnsiColor::Yellow.on_default(),
@@ -50,7 +47,7 @@ pub fn queue_lines() -> io::Result<()> {
         // A vector takes everything.
         let _ = write_line(&mut line, Level::Warn, style, &sentence);
         String::from_utf8_lossy(&line).into_owned()
-    })
+    });
 }
 
 /// Whether lines are coloured: as RUST_LOG_STYLE says, or else on a terminal.

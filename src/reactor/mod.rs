@@ -275,8 +275,9 @@ impl Reactor {
     ///    returned, so that no service is called inside another's callback.
     /// 8. **Fan out** what the rooms have gathered. It comes after every service
     ///    has spoken, so that all of a turn's messages reach a member in one write.
-    /// 9. **Serve the last**: accept, now that whatever has ended in this turn is out of
-    ///    the way, and ask for resets of which no read tells.
+    /// 9. **Serve the last**: clients over a limit are looked at once more, now that
+    ///    whatever has ended in this turn is out of the way, and resets are asked for of
+    ///    which no read tells.
     /// 10. **Keep within memory**: whoever holds most is cut off if the budget is used up.
     ///     Everything that can grow in a turn has done so.
     /// 11. **Reap** what was closed. Until here it kept its place and its descriptor,

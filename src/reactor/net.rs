@@ -1,6 +1,7 @@
 //! All sockets of the reactor: the slab, the ready queue, the timers.
 
 use std::io;
+use std::net::SocketAddr;
 
 use slab::Slab;
 
@@ -15,8 +16,8 @@ use crate::reactor::time::timers::{NEVER, Timers, Wake};
 use crate::reactor::udp::datagram::Datagram;
 use crate::reactor::udp::loop_guard::LoopGuard;
 use crate::service::Statistics;
-use crate::service::ids::{Generation, Generations, Handle};
-use crate::system::{Event, Registry};
+use crate::service::ids::{Generation, Generations, Handle, ServiceId};
+use crate::system::{Event, Registry, StreamSocket};
 
 pub(crate) enum Entry {
     Listener(Box<Listener>),
@@ -48,6 +49,14 @@ pub(crate) enum Kind {
     Stream,
     Datagram,
     Keyboard,
+}
+
+/// What waits for the end of a turn.
+pub(crate) enum Last {
+    /// A client that was one too many when it was accepted.
+    OverLimit { service: ServiceId, socket: StreamSocket, peer: SocketAddr },
+    /// A connection whose peer's end was read, and may have been followed by a reset.
+    BehindTheEnd(Handle),
 }
 
 impl Entry {
@@ -91,9 +100,8 @@ pub(crate) struct Net {
     /// When the drain began.
     pub draining_since: Option<u64>,
     pub loop_guard: LoopGuard,
-    /// Who is served when this turn has served everyone else: listeners, and connections
-    /// whose peer's end was read and may have been followed by a reset.
-    pub last: Vec<Handle>,
+    /// Whoever is served when this turn has served everyone else.
+    pub last: Vec<Last>,
     /// Listeners that wait for a free descriptor.
     pub starved_listeners: Vec<Handle>,
 }
@@ -224,12 +232,8 @@ impl Net {
     #[cold]
     fn look_behind_the_end(&mut self, handle: Handle) {
         if self.stream(handle).is_some_and(|stream| stream.end_of_input) {
-            self.serve_last(handle);
+            self.last.push(Last::BehindTheEnd(handle));
         }
-    }
-
-    pub fn serve_last(&mut self, handle: Handle) {
-        self.last.push(handle);
     }
 
     pub fn enqueue(&mut self, handle: Handle) {
@@ -261,7 +265,7 @@ impl Net {
             && !stream.is_paused(now)
         {
             if stream.end_of_input {
-                return self.serve_last(handle);
+                return self.last.push(Last::BehindTheEnd(handle));
             }
             self.go_on(handle);
         }

@@ -7,7 +7,7 @@ use super::listener::{self, ACCEPTS_PER_TURN};
 use super::stream::{State, Stream};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::host::Call;
-use crate::reactor::net::Entry;
+use crate::reactor::net::{Entry, Last};
 use crate::reactor::notices::Notice;
 use crate::reactor::per_address::share;
 use crate::reactor::time::timers::{SECOND, Wake};
@@ -26,21 +26,27 @@ impl Reactor {
     pub(crate) fn serve_the_last(&mut self) {
         self.reap();
         let mut last = std::mem::take(&mut self.net.last);
-        for handle in last.drain(..) {
-            match self.net.get(handle) {
-                Some(Entry::Listener(_)) => self.accept(handle),
-                Some(Entry::Stream(stream)) => {
-                    if let Err(why) = stream.look_for_reset() {
+        for last in last.drain(..) {
+            match last {
+                Last::OverLimit { service, socket, peer } => match self.refusal(service, peer) {
+                    Some(why) => self.refuse(service, socket, peer, why),
+                    None => self.admit(service, socket, peer),
+                },
+                Last::BehindTheEnd(handle) => {
+                    if let Some(stream) = self.net.stream(handle)
+                        && let Err(why) = stream.look_for_reset()
+                    {
                         self.close(handle, why);
                     }
                 }
-                _ => {}
             }
         }
         self.net.last = last;
     }
 
-    fn accept(&mut self, handle: Handle) {
+    /// Not inlined: it would take registers from the path of a message.
+    #[inline(never)]
+    pub(crate) fn accept(&mut self, handle: Handle) {
         let mut starved = false;
         for _ in 0..ACCEPTS_PER_TURN {
             let now = self.net.now;
@@ -126,9 +132,14 @@ impl Reactor {
     fn welcome(&mut self, service: ServiceId, socket: StreamSocket, peer: SocketAddr) {
         // An IPv4 peer of a dual-stack listener is known by its IPv4 address.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        if let Some(why) = self.refusal(service, peer) {
-            return self.refuse(service, socket, peer, why);
+        if self.refusal(service, peer).is_some() {
+            // One that has ended in this turn may make room for it.
+            return self.net.last.push(Last::OverLimit { service, socket, peer });
         }
+        self.admit(service, socket, peer);
+    }
+
+    fn admit(&mut self, service: ServiceId, socket: StreamSocket, peer: SocketAddr) {
         let Some(session) = self.new_session(service) else { return };
         let slot = &mut self.hosts[service];
         let mut stream = Stream::new(socket, peer, service, session, State::Open, self.net.now);

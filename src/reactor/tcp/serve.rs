@@ -33,7 +33,7 @@ impl Reactor {
             match kind {
                 Kind::Stream => self.serve_stream(handle),
                 Kind::Datagram => self.serve_datagrams(handle),
-                Kind::Listener => self.net.serve_last(handle),
+                Kind::Listener => self.accept(handle),
                 Kind::Keyboard => self.serve_keyboard(handle),
             }
         }
