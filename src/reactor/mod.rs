@@ -302,7 +302,9 @@ impl Reactor {
             self.serve_the_last();
         }
         self.keep_within_memory();
-        self.reap();
+        if !self.net.closing.is_empty() || !self.outgoing.list.is_empty() {
+            self.reap();
+        }
         if let Some(since) = self.net.draining_since {
             self.go_on_draining(since);
         }
