@@ -105,7 +105,7 @@ impl Auditor {
             }
             if stream.exceeds(limits.output_limit) && !of_latest_frames.contains(&handle) {
                 let excess = stream.outbox.as_ref().and_then(|outbox| outbox.excess);
-                if excess.is_none_or(|excess| now - excess.since >= excess.pace.within) {
+                if excess.is_none_or(|excess| now - excess.since >= excess.pace.within + LATE) {
                     return Err(format!("{} is over its limit, and nobody looks: {excess:?}", stream.peer));
                 }
             }
