@@ -100,3 +100,30 @@ fn a_broken_link_is_noticed() {
     }
     assert_eq!(anchors("# 하나, 둘\n## `a` b\n```\n# no\n```\n## `a` b"), ["하나-둘", "a-b", "a-b-1"]);
 }
+
+/// The text of every source file of a folder.
+fn sources(folder: &Path) -> String {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = paths.map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(end) if end == "rs" => fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    });
+    text.collect()
+}
+
+/// Names of tests on a page are in backticks, and longer than any other name there.
+#[test]
+fn every_test_that_the_page_about_resources_names_is_there() {
+    const SHORTEST: usize = 25;
+    let page = fs::read_to_string(root().join("docs/resources.md")).unwrap();
+    let sources = sources(&root().join("src")) + &sources(&root().join("tests"));
+    let is_name =
+        |name: &&str| name.len() >= SHORTEST && !name.contains(|c: char| !c.is_alphanumeric() && c != '_');
+    let names: Vec<&str> = page.split('`').skip(1).step_by(2).filter(is_name).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let is_there =
+        |name: &&&str| sources.contains(&format!("fn {name}(")) || sources.contains(&format!("\"{name}\""));
+    let missing: Vec<_> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

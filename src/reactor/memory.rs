@@ -168,7 +168,14 @@ impl Reactor {
     fn footprint(&self, stream: &Stream) -> usize {
         let service = self.hosts[stream.service].service.as_ref();
         let session = service.map_or(0, |service| service.footprint(stream.session));
-        CONNECTION + stream.unsent() + stream.kept.as_ref().map_or(0, |kept| kept.memory()) + session
+        // Without an output limit no room waits for a member: then each may be the one
+        // for which a piece is kept.
+        let is_limited = self.hosts[stream.service].limits.output_limit > 0;
+        let unsent = stream.outbox.as_ref().map_or(0, |outbox| match is_limited {
+            true => outbox.own_memory(),
+            false => outbox.cost(),
+        });
+        CONNECTION + unsent + stream.kept.as_ref().map_or(0, |kept| kept.memory()) + session
     }
 
     /// The connections to cut off to get so many bytes, and what each of them holds.

@@ -85,6 +85,12 @@ impl Outbox {
         self.sent
     }
 
+    /// The memory that it alone takes. What members of a room share is freed when the
+    /// slowest of them has it, and the room waits for that one.
+    pub fn own_memory(&self) -> usize {
+        self.sent + self.pieces.len() * PIECE_COST
+    }
+
     pub fn push(&mut self, bytes: Bytes, begun: bool) {
         if !bytes.is_empty() {
             self.sent += bytes.len() + PIECE_COST;
