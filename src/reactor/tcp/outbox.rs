@@ -88,7 +88,8 @@ impl Outbox {
     /// The memory that it alone takes. What members of a room share is freed when the
     /// slowest of them has it, and the room waits for that one.
     pub fn own_memory(&self) -> usize {
-        self.sent + self.pieces.len() * PIECE_COST
+        let own = |piece: &Piece| if piece.origin == Origin::Sent { piece.bytes.len() } else { 0 };
+        self.pieces.iter().map(|piece| PIECE_COST + own(piece)).sum()
     }
 
     pub fn push(&mut self, bytes: Bytes, begun: bool) {
