@@ -17,6 +17,8 @@ use crate::service::ids::Handle;
 /// and its wake-ups.
 const CONNECTION: usize = 1024;
 
+/// Who holds less than this is not cut off: it would free next to nothing.
+pub(crate) const WORTH_CUTTING: usize = 4096;
 /// Growth that is worth giving back, in bytes.
 const WORTH_GIVING_BACK: usize = 4 << 20;
 /// How long after the growth the memory is given back.
@@ -100,7 +102,8 @@ impl Reactor {
     /// Bounds the memory that peers can make the reactor hold, in bytes: input that is
     /// left unread, output that is not taken, values that are unfinished, rooms and
     /// tables. When it is used up, connections are cut off: of the address that holds
-    /// most the one that holds most, and so on. 0 means no bound.
+    /// most the one that holds most, and so on, unless it holds next to nothing. 0 means
+    /// no bound.
     pub fn set_memory_budget(&mut self, bytes: usize) {
         self.net.memory.budget = bytes;
     }
@@ -185,6 +188,9 @@ impl Reactor {
         let is_candidate = |stream: &Stream| !matches!(stream.state, State::Closed | State::Lingering);
         for (handle, stream) in self.net.streams().filter(|(_, stream)| is_candidate(stream)) {
             let bytes = self.footprint(stream);
+            if bytes < WORTH_CUTTING {
+                continue;
+            }
             let (total, connections) = holders.entry(Holder::of(stream.peer)).or_default();
             *total += bytes;
             connections.push((bytes, handle));

@@ -16,6 +16,9 @@ const COST_OF_CALL: isize = 8 * 1024;
 /// What a message costs a service besides its bytes: about a microsecond.
 const COST_OF_MESSAGE: isize = 4 * 1024;
 
+/// How many times more a byte costs that a service goes through than one that is only
+/// moved. Measured: `upper` takes 4 ns for a byte, and moving one takes a quarter of one.
+const COST_OF_WORK: isize = 16;
 /// Who moves more bytes than this in one call is heavy: next time it waits with those
 /// who are going on. A client that asks for little never waits for many that ask for
 /// much.
@@ -67,9 +70,10 @@ impl Ready {
         self.left -= bytes as isize;
     }
 
+    /// Counts messages and their bytes, which a service has gone through.
     #[inline(always)]
-    pub fn count_messages(&mut self, messages: usize) {
-        self.left -= messages as isize * COST_OF_MESSAGE;
+    pub fn count_messages(&mut self, messages: usize, bytes: usize) {
+        self.left -= messages as isize * COST_OF_MESSAGE + bytes as isize * COST_OF_WORK;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -111,7 +115,7 @@ mod tests {
         assert_eq!(calls, (WORK_PER_TURN - KEPT_FOR_GOING_ON) / COST_OF_CALL - 1);
         ready.begin_turn();
         assert!(ready.pop().is_some());
-        ready.count_messages(1000);
+        ready.count_messages(1000, 0);
         assert_eq!(ready.pop(), None);
     }
 

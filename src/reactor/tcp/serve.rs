@@ -151,7 +151,6 @@ impl Reactor {
         match outcome {
             ReadOutcome::Bytes(count) => {
                 self.net.statistics.bytes_received += count as u64;
-                self.net.ready.count_bytes(count);
                 self.show(shown, &buffer[..count], |input| Call::Receive(session, input));
             }
             ReadOutcome::Blocked => {}
@@ -237,13 +236,14 @@ impl Reactor {
         let consumed = input.consumed();
         let left = bytes.len() - consumed;
         let moved = consumed + effects.scratch.len();
-        self.net.ready.count_bytes(moved);
+        // What is kept was counted when it was read.
+        self.net.ready.count_bytes(if is_kept { moved } else { bytes.len() + moved });
         if moved > LIGHT_CALL {
             self.net.set_heavy(handle);
         }
         let mut yields = false;
         if is_kept || left > 0 || effects.messages > 0 {
-            self.net.ready.count_messages(effects.messages);
+            self.net.ready.count_messages(effects.messages, consumed);
             // What is consumed may be in a session or a room now.
             self.net.memory.grew_in_a_vector(bytes.len());
             yields = effects.yields && left > 0;

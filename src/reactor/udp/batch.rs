@@ -9,6 +9,8 @@ use std::io;
 
 /// The fewest that are asked for: one more than one tells that there was one only.
 pub(crate) const FEWEST_PER_CALL: usize = 2;
+/// How many bytes are enough for one call: a service may go through each of them.
+const BYTES_PER_CALL: usize = 256 * 1024;
 /// A run of equal datagrams in a batch that makes it worth asking the kernel to
 /// put them together.
 const WORTH_COALESCING: usize = 16;
@@ -30,7 +32,8 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// Receives up to [`MESSAGES_PER_CALL`] messages into [`Receiver::arrivals`], and
-    /// updates the latch. It asks for twice as many as came last time. An error is
+    /// updates the latch. It asks for twice as many as came last time, but for no more
+    /// than [`BYTES_PER_CALL`] if they are as long. An error is
     /// one that the socket reported.
     pub fn receive(&mut self, from: &mut Datagram) -> io::Result<()> {
         self.arrivals.clear();
@@ -42,12 +45,14 @@ impl Receiver {
             Ok(()) => {
                 from.failures = 0;
                 let came = self.arrivals.len();
+                let bytes: usize = self.arrivals.iter().map(|arrival| arrival.length).sum();
+                let mut wanted = MESSAGES_PER_CALL;
                 if came < asked {
                     from.latch.drained();
-                    from.batch = (2 * came).clamp(FEWEST_PER_CALL, MESSAGES_PER_CALL);
-                } else {
-                    from.batch = MESSAGES_PER_CALL;
+                    wanted = (2 * came).clamp(FEWEST_PER_CALL, MESSAGES_PER_CALL);
                 }
+                let enough = (BYTES_PER_CALL * came).checked_div(bytes).unwrap_or(wanted);
+                from.batch = enough.clamp(1, wanted);
                 if !from.socket.coalesces() && has_burst(&self.arrivals) {
                     from.socket.coalesce();
                 }

@@ -66,13 +66,14 @@ enum Way {
     Out,
 }
 
-/// Whether conversations are followed, which is for nothing but the log.
-#[inline(always)]
-pub(crate) fn are_logged() -> bool {
-    log::log_enabled!(log::Level::Debug)
-}
-
 impl Reactor {
+    /// Whether conversations are followed, which is for nothing but the log. In a simulated
+    /// world they always are, so that a seed gives the same run whether it is logged or not.
+    #[inline(always)]
+    pub(crate) fn follows_conversations(&self) -> bool {
+        log::log_enabled!(log::Level::Debug) || self.virtual_clock.is_some()
+    }
+
     /// Notes what came, `bytes` in all, from a peer of a service.
     pub(crate) fn note_received(
         &mut self,

@@ -3,7 +3,6 @@
 use std::io;
 
 use super::accounts::Withheld;
-use super::conversations;
 use super::datagram::Datagram;
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::{About, Pending};
@@ -47,8 +46,9 @@ impl Reactor {
         }
         let came: usize = receiver.arrivals.iter().map(Arrival::datagrams).sum();
         self.net.statistics.datagrams_received += came as u64;
-        self.net.ready.count_messages(came);
-        let is_logged = conversations::are_logged();
+        let bytes = receiver.arrivals.iter().map(|arrival| arrival.length).sum();
+        self.net.ready.count_messages(came, bytes);
+        let is_logged = self.follows_conversations();
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
             if self.net.datagram(handle).is_none() {
@@ -141,7 +141,7 @@ impl Reactor {
         }
         let mut outgoing = std::mem::take(&mut self.outgoing);
         self.withhold(&mut outgoing);
-        let is_logged = conversations::are_logged();
+        let is_logged = self.follows_conversations();
         let mut start = 0;
         while start < outgoing.list.len() {
             let run = outgoing.next_run(start);
