@@ -60,7 +60,8 @@ pub trait Service {
     fn open(&mut self, _session: &mut Self::Session, _cx: &mut Context<'_>) {}
 
     /// Bytes arrived. What you do not consume is shown again, in front of the next
-    /// bytes. Do not leave more than the line length.
+    /// bytes. Do not leave more than the line length, unless
+    /// [`Context::may_go_on`] has told you to leave the rest for later.
     fn receive(&mut self, _session: &mut Self::Session, input: &mut Input<'_>, _cx: &mut Context<'_>) {
         input.consume_all();
     }
