@@ -36,6 +36,7 @@
 //! destroys the output that is still on its way to the peer. A closed connection is
 //! reaped at the end of the turn: its service is told, and its descriptor is closed.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::Reactor;
@@ -233,11 +234,24 @@ impl Reactor {
                 );
             }
         }
+        self.count(counter, 1);
+    }
+
+    /// As [`Reactor::record`], for many at once that have one line.
+    pub(crate) fn record_many(&mut self, reason: &CloseReason, times: u64, line: fmt::Arguments<'_>) {
+        let Ending { notice, counter, .. } = ending(reason);
+        if let Some(kind) = notice {
+            self.net.notices.say(kind, self.net.now, line);
+        }
+        self.count(counter, times);
+    }
+
+    fn count(&mut self, counter: Option<Counter>, times: u64) {
         let statistics = &mut self.net.statistics;
         match counter {
-            Some(Counter::Refused) => statistics.refused += 1,
-            Some(Counter::TimedOut) => statistics.timed_out += 1,
-            Some(Counter::TooSlow) => statistics.too_slow += 1,
+            Some(Counter::Refused) => statistics.refused += times,
+            Some(Counter::TimedOut) => statistics.timed_out += times,
+            Some(Counter::TooSlow) => statistics.too_slow += times,
             None => {}
         }
     }

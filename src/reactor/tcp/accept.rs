@@ -14,6 +14,7 @@ use crate::reactor::time::timers::{SECOND, Wake};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::{CloseReason, Farewell};
 use crate::system::{StreamSocket, is_out_of_descriptors};
+use crate::wording::counted;
 
 /// How long a listener that found no free descriptor rests, unless a connection
 /// closes sooner.
@@ -95,14 +96,12 @@ impl Reactor {
             }
             turned_away += 1;
         }
-        self.net.statistics.refused += turned_away as u64;
-        let (now, name) = (self.net.now, &self.hosts[service].name);
-        self.net.notices.say(
-            Notice::Refused,
-            now,
-            format_args!(
-                "{name}: {turned_away} connections are turned away: no descriptor is free ({error})"
-            ),
+        let name = self.hosts[service].name.clone();
+        let clients = counted(turned_away, "client");
+        self.record_many(
+            &CloseReason::GivenUp(Farewell::Full),
+            turned_away as u64,
+            format_args!("{name}: turned {clients} away: no descriptor is free ({error})"),
         );
         self.retry_later(handle);
     }
