@@ -14,6 +14,9 @@ impl Reactor {
     /// Fires the ticks that are due, and returns the other wake-ups that are, for
     /// [`Reactor::fire_deadlines`].
     pub(crate) fn fire_ticks(&mut self) -> Vec<(u64, Handle)> {
+        if self.net.timers.next().is_none_or(|at| at > self.net.now) {
+            return Vec::new();
+        }
         let mut due = Vec::new();
         self.net.timers.take_due(self.net.now, &mut due);
         let mut deadlines = Vec::new();
