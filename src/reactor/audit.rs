@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::dispatch::host::Slot;
-use super::memory::WORTH_CUTTING;
 use super::net::{Entry, Kind};
 use super::per_address::{PerAddress, share};
 use super::tcp::stream::State;
@@ -207,8 +206,7 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
         }
     }
     let (in_use, budget) = (reactor.memory_in_use(), reactor.net.memory.budget());
-    let modest = reactor.net.streams().count() * WORTH_CUTTING;
-    if budget > 0 && in_use > budget + reactor.rooms.memory() + modest {
+    if budget > 0 && in_use > budget + reactor.rooms.memory() {
         return Err(format!("{in_use} bytes are held for peers, with a budget of {budget}"));
     }
     let most = reactor.net.memory.upper_bound() + reactor.rooms.memory();

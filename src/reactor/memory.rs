@@ -13,12 +13,6 @@ use crate::reactor::time::timers::SECOND;
 use crate::service::CloseReason;
 use crate::service::ids::Handle;
 
-/// What a connection takes besides what it holds: its places in the tables, its session
-/// and its wake-ups.
-const CONNECTION: usize = 1024;
-
-/// Who holds less than this is not cut off: it would free next to nothing.
-pub(crate) const WORTH_CUTTING: usize = 4096;
 /// Growth that is worth giving back, in bytes.
 const WORTH_GIVING_BACK: usize = 4 << 20;
 /// How long after the growth the memory is given back.
@@ -58,10 +52,6 @@ impl Memory {
         self.grew(2 * bytes + SMALLEST_VECTOR);
     }
 
-    pub fn grew_by_a_connection(&mut self) {
-        self.grew(CONNECTION);
-    }
-
     fn is_worth_giving_back(&self) -> bool {
         self.give_back.is_some()
             && self.give_back_at.is_none()
@@ -99,11 +89,10 @@ impl Holder {
 }
 
 impl Reactor {
-    /// Bounds the memory that peers can make the reactor hold, in bytes: input that is
-    /// left unread, output that is not taken, values that are unfinished, rooms and
-    /// tables. When it is used up, connections are cut off: of the address that holds
-    /// most the one that holds most, and so on, unless it holds next to nothing. 0 means
-    /// no bound.
+    /// Bounds the memory that peers can make the reactor hold, in bytes: unread input,
+    /// unsent output, unfinished values, and rooms. When it is used up, connections are
+    /// cut off: the largest of the address that holds most, and so on. What an empty
+    /// connection takes is bounded by the number of connections. 0 means no bound.
     pub fn set_memory_budget(&mut self, bytes: usize) {
         self.net.memory.budget = bytes;
     }
@@ -178,17 +167,15 @@ impl Reactor {
             true => outbox.own_memory(),
             false => outbox.cost(),
         });
-        CONNECTION + unsent + stream.kept.as_ref().map_or(0, |kept| kept.memory()) + session
+        unsent + stream.kept.as_ref().map_or(0, |kept| kept.memory()) + session
     }
 
     /// The connections to cut off to get so many bytes, and what each of them holds.
     fn largest_first(&self, needed: usize) -> Vec<(Handle, usize)> {
         let mut holders: BTreeMap<Holder, (usize, Vec<(usize, Handle)>)> = BTreeMap::new();
-        // One that lingers holds next to nothing, and a reset would destroy its answer.
-        let is_candidate = |stream: &Stream| !matches!(stream.state, State::Closed | State::Lingering);
-        for (handle, stream) in self.net.streams().filter(|(_, stream)| is_candidate(stream)) {
+        for (handle, stream) in self.net.streams().filter(|(_, stream)| stream.state != State::Closed) {
             let bytes = self.footprint(stream);
-            if bytes < WORTH_CUTTING {
+            if bytes == 0 {
                 continue;
             }
             let (total, connections) = holders.entry(Holder::of(stream.peer)).or_default();

@@ -353,7 +353,6 @@ impl Reactor {
         match connected {
             Ok(handle) => {
                 self.hosts[service].connections += 1;
-                self.net.memory.grew_by_a_connection();
                 self.net.statistics.connections += 1;
                 self.net.arm(handle, &self.hosts);
             }

@@ -154,7 +154,6 @@ impl Reactor {
                 }
                 self.net.statistics.connections += 1;
                 self.net.statistics.accepted += 1;
-                self.net.memory.grew_by_a_connection();
                 log::debug!("{}: {peer} connected", slot.name);
                 self.call_stream(handle, service, Call::Open(session), &[]);
                 self.net.arm(handle, &self.hosts);

@@ -37,7 +37,7 @@ impl Kept {
 
     /// The memory it takes, in bytes.
     pub fn memory(&self) -> usize {
-        self.bytes.capacity()
+        size_of::<Kept>() + self.bytes.capacity()
     }
 
     /// Takes the bytes out, to be shown; [`Kept::put_back`] ends that.

@@ -244,8 +244,8 @@ impl Reactor {
         let mut yields = false;
         if is_kept || left > 0 || effects.messages > 0 {
             self.net.ready.count_messages(effects.messages, consumed);
-            // What is consumed may be in a session or a room now.
-            self.net.memory.grew_in_a_vector(bytes.len());
+            // What is consumed may be in a session or a room now, and the rest is kept.
+            self.net.memory.grew_in_a_vector(if is_kept { consumed } else { bytes.len() });
             yields = effects.yields && left > 0;
             self.keep_unread(&shown, &bytes[consumed..], consumed, yields);
         }
