@@ -22,6 +22,7 @@ mod bounds;
 #[cfg(test)]
 mod bugs;
 mod client;
+mod configuration;
 mod courier;
 mod peer;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::Report;
 use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::client::{Client, ROLES, Role};
+use super::configuration::{CROWDS, Crowd, NOISY_CHAT, configuration};
 use super::courier::{self, Complaints, Courier, Unrest};
 use super::peer::Peer;
 use crate::config::{Config, Description, Overrides};
@@ -18,8 +19,6 @@ use crate::service::{Bound, Transport};
 use crate::services::CATALOG;
 use crate::system::simulated::{Exchanged, Faults, Nature, Rng, World};
 
-/// A second chat for noise, since the first one is checked.
-const NOISY_CHAT: u16 = 9_998;
 const SECOND: u64 = 1_000_000;
 const COURIER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7_777);
 /// The most turns at one moment of virtual time: a loop that takes more is spinning.
@@ -29,22 +28,6 @@ const TURNS_AT_ONE_MOMENT: u32 = 20_000;
 const ANSWERED_WITHIN: u64 = 3 * SECOND;
 /// How long the daemon may still know a connection after its client has closed it.
 const FORGOTTEN_WITHIN: u64 = SECOND;
-
-/// A world in which half of the clients chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Crowd {
-    Quiet,
-    /// Many of them shout, and their room fills up.
-    Loud,
-}
-
-/// One world in ten is crowded.
-const CROWDS: [Option<Crowd>; 20] = {
-    let mut crowds = [None; 20];
-    crowds[0] = Some(Crowd::Quiet);
-    crowds[1] = Some(Crowd::Loud);
-    crowds
-};
 
 /// One address of a service.
 #[derive(Debug, Clone)]
@@ -540,45 +523,6 @@ impl Stage {
             None => Ok(()),
         }
     }
-}
-
-/// A configuration with every service, as TOML; its drain timeout, and whether its chats
-/// throttle their members.
-fn configuration(
-    catalog: &[&'static Description],
-    rng: &mut Rng,
-    crowd: Option<Crowd>,
-) -> (String, u64, bool) {
-    let drain = rng.between(1, 5) as u64;
-    let throttled = crowd.is_none() && rng.chance(300);
-    let mut text = format!(
-        "[limits]\nidle_timeout = \"{}\"\nmessage_timeout = \"{}\"\nsend_timeout = \"{}\"\n\
-         line_length = {}\noutput_limit = {}\ndrain_timeout = \"{drain}s\"\n\
-         connections = {}\n{}",
-        rng.pick(&["3s", "30m", "0"]),
-        rng.pick(&["2s", "10s", "0"]),
-        rng.pick(&["2s", "60s", "0"]),
-        if crowd == Some(Crowd::Loud) { &65_536 } else { rng.pick(&[64, 1_024, 65_536]) },
-        rng.pick(&[1_000, 65_536, 1_048_576]),
-        rng.pick(&[0, 0, 5]),
-        rng.pick(&["connections_per_peer = 0\n", "", "connections_per_peer = 3\n"]),
-    );
-    text += &format!("messages_per_second = {}\n", if throttled { rng.between(1, 20) } else { 0 });
-    text += &format!("[services.noise]\nkind = \"chat\"\ntcp = {NOISY_CHAT}\n");
-    for kind in catalog {
-        text += &format!("[services.{}]\n", kind.name);
-        for (key, port) in [("tcp", kind.tcp), ("udp", kind.udp)] {
-            text += &port.map_or(String::new(), |port| format!("{key} = {port}\n"));
-        }
-        text += match kind.name {
-            "echo" => "end_command = \"\"\n",
-            "upper" => "keep_open = true\n",
-            "chat" if rng.chance(333) => "members = \"none\"\n",
-            "chat" => "members = \"any\"\n",
-            _ => "",
-        };
-    }
-    (text, drain * SECOND, throttled)
 }
 
 #[cfg(test)]
