@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -138,6 +139,13 @@ fn a_lane_whose_threads_are_all_held_up_delays_no_other() {
         same.set_nonblocking(false).unwrap();
         stage.gate.open();
         assert_eq!((read_line(&same), read_line(&holder)), ("done\n".into(), "done\n".into()));
+        let every = Lane::ALL.len() + 10 * held.threads();
+        let threads: BTreeSet<String> =
+            (0..every).map(|_| stage.dropped.recv_timeout(PATIENCE).unwrap()).collect();
+        let its_name = format!("{held:?}-").to_lowercase();
+        let its_own = threads.iter().filter(|thread| thread.starts_with(&its_name)).count();
+        assert_eq!(its_own, held.threads(), "{threads:?}");
+        assert_eq!(threads.len(), held.threads() + Lane::ALL.len() - 1, "one for a single job: {threads:?}");
     }
 }
 
