@@ -154,7 +154,7 @@ impl Incoming {
     ///
     /// # Errors
     /// A length or sum other than what was announced, and what the disk refuses. Nothing is
-    /// stored then.
+    /// stored then, unless the disk fails at the very end, to sync the name and to remove it.
     pub fn finish(mut self, expected_sum: Option<[u8; 32]>) -> Result<Stored, FileError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -178,24 +178,16 @@ impl Incoming {
     fn publish(&mut self) -> Result<Name, FileError> {
         let name = self.rename()?;
         self.is_named = true;
-        // A client that is told of a failure tries again, so the file must not stay. If it
-        // cannot be removed either, the client is told that it is there, which is true.
-        if let Err(error) = self.directory.sync() {
-            if self.directory.remove(name.as_str()).is_ok() {
-                return Err(FileError::storing(error));
+        let synced = self.directory.sync();
+        // A client that is told of a failure tries again, so the file should not stay.
+        if synced.is_ok() || self.directory.remove(name.as_str()).is_err() {
+            let mut state = self.root.shared.state();
+            if let Some(reserved) = self.reserved.take() {
+                state.usage.give_back(reserved);
+                state.usage.store(self.written);
             }
-            log::warn!(
-                "{}: {name:?} is stored, and may be lost if the power fails: {error}",
-                self.root.path().display()
-            );
         }
-        let mut state = self.root.shared.state();
-        if let Some(reserved) = self.reserved.take() {
-            state.usage.give_back(reserved);
-            state.usage.store(self.written);
-        }
-        drop(state);
-        Ok(name)
+        synced.map(|()| name).map_err(FileError::storing)
     }
 
     fn rename(&self) -> Result<Name, FileError> {

@@ -11,7 +11,7 @@ use super::error::FileError;
 use super::listing::{Listed, Listing, Scan};
 use super::names::Name;
 use super::sums::Sums;
-use super::usage::Usage;
+use super::usage::{Stored, Usage};
 use crate::disk::{Directory, Disk, File, Identity, Modified};
 use crate::wording::counted;
 
@@ -93,11 +93,21 @@ pub(super) struct State {
     is_written: bool,
     /// Whether the log knows already that the root cannot be opened.
     told: bool,
-    listing: Option<(Modified, Instant, Arc<Listing>)>,
+    listing: Option<Cached>,
     pub usage: Usage,
     pub sums: Sums,
     pub left_behind: Vec<String>,
     last_temporary: u64,
+}
+
+/// A listing that was made a moment ago.
+#[derive(Debug, Clone)]
+struct Cached {
+    /// The directory then, and what this daemon had stored: its clock may tick more slowly
+    /// than uploads come.
+    of: (Modified, Stored),
+    since: Instant,
+    listing: Arc<Listing>,
 }
 
 /// Whether a name is that of an upload in flight, or of one that was broken off.
@@ -158,15 +168,18 @@ impl Root {
     pub fn list(&self) -> Result<Arc<Listing>, FileError> {
         let directory = self.directory()?;
         let modified = directory.modified().map_err(|error| self.shared.lost(&error))?;
-        let cached = self.shared.state().listing.clone();
-        if let Some((of, since, listing)) = cached
-            && of == modified
-            && since.elapsed() < LISTING_LASTS
+        let state = self.shared.state();
+        let of = (modified, state.usage.stored());
+        if let Some(cached) = &state.listing
+            && cached.of == of
+            && cached.since.elapsed() < LISTING_LASTS
         {
-            return Ok(listing);
+            return Ok(cached.listing.clone());
         }
+        drop(state);
         let listing = Arc::new(self.shared.scan(&directory)?.listing());
-        self.shared.state().listing = Some((modified, Instant::now(), listing.clone()));
+        let cached = Cached { of, since: Instant::now(), listing: listing.clone() };
+        self.shared.state().listing = Some(cached);
         Ok(listing)
     }
 
@@ -256,7 +269,7 @@ impl Shared {
                 path.display()
             );
         }
-        let before = state.usage.before_scan();
+        let before = state.usage.stored();
         let modified = directory.modified().ok();
         let mut scan = Scan::default();
         directory.entries(&mut |entry| scan.add(entry)).map_err(unavailable)?;
@@ -280,7 +293,7 @@ impl Shared {
 
     /// Goes through the directory once, and counts what is there.
     pub fn scan(&self, directory: &Directory) -> Result<Scan, FileError> {
-        let before = self.state().usage.before_scan();
+        let before = self.state().usage.stored();
         let modified = directory.modified().ok();
         let mut scan = Scan::default();
         directory.entries(&mut |entry| scan.add(entry)).map_err(|error| self.lost(&error))?;

@@ -29,15 +29,16 @@ pub(super) struct Usage {
 }
 
 /// Files and bytes that were stored since the root was opened.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stored {
     files: u64,
     bytes: u64,
 }
 
 impl Usage {
-    /// To be taken before a scan, and handed to [`Usage::scanned`] after it.
-    pub fn before_scan(&self) -> Stored {
+    /// What was stored so far. To be asked before a scan, and handed to [`Usage::scanned`]
+    /// after it.
+    pub fn stored(&self) -> Stored {
         self.stored
     }
 
