@@ -16,11 +16,14 @@ use onepoll::disk::Disk;
 use onepoll::files::{FileError, Name, Policy, Root, Roots, clean};
 use trials::trial;
 
+/// It is given a directory to mount on.
+type Test = fn(&Path);
+
 /// Set in the process that was started again as root of a user namespace.
 const IS_AGAIN: &str = "ONEPOLL_TEST_IS_ROOT_OF_A_USER_NAMESPACE";
 
 fn main() -> ExitCode {
-    let tests: [(&str, fn(&Path)); 3] = [
+    let tests: [(&str, Test); 3] = [
         ("a_full_file_system_refuses_an_upload_and_keeps_nothing_of_it", full_of_bytes),
         ("a_file_system_without_room_for_one_more_file_refuses_it", full_of_files),
         ("a_file_system_that_is_mounted_read_only_is_served", read_only),
@@ -46,7 +49,7 @@ fn obstacle() -> Option<String> {
 }
 
 /// Runs a test with a directory to mount on, in a thread whose mounts nobody else sees.
-fn with_mounts(name: &str, test: fn(&Path)) {
+fn with_mounts(name: &str, test: Test) {
     let directory = env::temp_dir().join(format!("onepoll-{name}-{}", std::process::id()));
     fs::create_dir(&directory).unwrap();
     let path = directory.clone();

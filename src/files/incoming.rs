@@ -26,8 +26,10 @@ pub struct Incoming {
     written: u64,
     /// What it holds of the quotas.
     reserved: Option<u64>,
-    /// Whether the temporary name is gone.
-    is_named: bool,
+    /// Whether it has its final name instead of the temporary one, or had it.
+    has_name: bool,
+    /// Whether it is there under that name.
+    is_stored: bool,
     hasher: Sha256,
     /// Why it cannot be finished any more.
     failed: Option<FileError>,
@@ -56,14 +58,11 @@ impl Root {
         let directory = self.directory()?;
         self.make_room(&directory, expected)?;
         let reserved = expected.unwrap_or(0);
-        let mut state = self.shared.state();
-        state.clean_up(&directory);
-        let created = state.create_temporary(&directory);
-        let (temporary, file) = match created {
+        self.shared.clean_up(&directory);
+        let (temporary, file) = match self.shared.create_temporary(&directory) {
             Ok(created) => created,
             Err(error) => {
-                state.usage.give_back(reserved);
-                drop(state);
+                self.shared.state().usage.give_back(reserved);
                 // The directory itself is gone.
                 if error.kind() == ErrorKind::NotFound {
                     return Err(self.shared.lost(&error));
@@ -71,7 +70,6 @@ impl Root {
                 return Err(FileError::storing(error));
             }
         };
-        drop(state);
         Ok(Incoming {
             root: self.clone(),
             directory,
@@ -81,7 +79,8 @@ impl Root {
             expected,
             written: 0,
             reserved: Some(reserved),
-            is_named: false,
+            has_name: false,
+            is_stored: false,
             hasher: Sha256::new(),
             failed: None,
         })
@@ -174,20 +173,31 @@ impl Incoming {
         Ok(Stored { name, size: self.written, sha256 })
     }
 
-    /// Gives the temporary file its name, and waits until the disk knows it.
+    /// Gives the temporary file its name, waits until the disk knows it, and counts it.
     fn publish(&mut self) -> Result<Name, FileError> {
-        let name = self.rename()?;
-        self.is_named = true;
-        let synced = self.directory.sync();
-        // A client that is told of a failure tries again, so the file should not stay.
-        if synced.is_ok() || self.directory.remove(name.as_str()).is_err() {
-            let mut state = self.root.shared.state();
-            if let Some(reserved) = self.reserved.take() {
-                state.usage.give_back(reserved);
-                state.usage.store(self.written);
-            }
+        self.root.shared.state().usage.begin_naming();
+        let outcome = self.name_and_sync();
+        let mut state = self.root.shared.state();
+        state.usage.end_naming();
+        if self.is_stored
+            && let Some(reserved) = self.reserved.take()
+        {
+            state.usage.give_back(reserved);
+            state.usage.store(self.written);
         }
-        synced.map(|()| name).map_err(FileError::storing)
+        drop(state);
+        outcome
+    }
+
+    fn name_and_sync(&mut self) -> Result<Name, FileError> {
+        let name = self.rename()?;
+        (self.has_name, self.is_stored) = (true, true);
+        if let Err(error) = self.directory.sync() {
+            // A client that is told of a failure tries again, so the file should not stay.
+            self.is_stored = self.directory.remove(name.as_str()).is_err();
+            return Err(FileError::storing(error));
+        }
+        Ok(name)
     }
 
     fn rename(&self) -> Result<Name, FileError> {
@@ -210,12 +220,11 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        let mut state = self.root.shared.state();
-        if !self.is_named {
-            state.remove_temporary(&self.directory, std::mem::take(&mut self.temporary));
+        if !self.has_name {
+            self.root.shared.remove_temporary(&self.directory, std::mem::take(&mut self.temporary));
         }
         if let Some(reserved) = self.reserved.take() {
-            state.usage.give_back(reserved);
+            self.root.shared.state().usage.give_back(reserved);
         }
     }
 }

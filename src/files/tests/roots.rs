@@ -1,5 +1,7 @@
 //! What holds on every disk.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -106,6 +108,32 @@ fn quotas_count_what_is_in_flight_and_come_back() {
         upload(&root, "c", &[4; 5]).unwrap();
         assert_eq!(upload(&root, "d", b""), Err(FileError::TooManyFiles(3)));
         assert_eq!(figures(&root), [3, 25, 0, 0]);
+    });
+}
+
+#[test]
+fn uploads_of_one_name_from_many_threads_are_all_kept() {
+    Stage::on_each(|stage| {
+        let root = stage.start(Policy { max_files: 100, ..Policy::default() });
+        let work = |thread: u8| {
+            let names = (0..30).map(|n| upload(&root, "과제.c", &vec![thread; 10 + n]).ok());
+            names.flatten().map(|stored| stored.name).collect::<Vec<_>>()
+        };
+        let mut names: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || work(thread))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        // While others are stored, one may be counted twice and keep a place free.
+        assert!((90..=100).contains(&names.len()), "{}", names.len());
+        names.extend(
+            (names.len()..120).map_while(|_| upload(&root, "과제.c", b"more").ok()).map(|stored| stored.name),
+        );
+        let stored: BTreeSet<_> = names.iter().map(Name::to_string).collect();
+        assert_eq!((names.len(), stored.len()), (100, 100));
+        assert_eq!(stage.names(), stored.into_iter().collect::<Vec<_>>());
+        root.shared.scan(&root.directory().unwrap()).unwrap();
+        let bytes: usize = stage.contents().values().map(Vec::len).sum();
+        assert_eq!(figures(&root), [100, bytes as u64, 0, 0]);
     });
 }
 
