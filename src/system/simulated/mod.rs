@@ -14,7 +14,6 @@
 //!   wake-up was lost.
 
 mod poll;
-mod rng;
 mod tcp;
 mod udp;
 
@@ -27,8 +26,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Token;
 
+pub use crate::rng::Rng;
 pub(crate) use poll::Poll;
-pub use rng::Rng;
 pub(crate) use tcp::{End, Listener, Stream};
 pub(crate) use udp::{Datagram, Exchanged};
 

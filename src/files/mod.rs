@@ -1,0 +1,1 @@
+//! Files that services share with their clients.
