@@ -13,6 +13,7 @@ use super::Reactor;
 use super::net::Entry;
 use super::readiness::Latch;
 use crate::reactor::dispatch::host::Call;
+use crate::service::Lane;
 use crate::service::ids::{Handle, ServiceId};
 use crate::system::{Registry, StandardInput, Task};
 
@@ -114,7 +115,7 @@ impl Reactor {
             {
                 let read = input.blocking_read();
                 let job = move || Box::new(FileRead(read())) as Box<dyn std::any::Any + Send>;
-                self.workers.submit(Task { service, connection: None, job: Box::new(job) });
+                self.workers.submit(Task { lane: Lane::Read, service, connection: None, job: Box::new(job) });
             }
             return;
         }

@@ -333,7 +333,8 @@ impl Reactor {
 
     fn next_wake(&self) -> Option<u64> {
         let mut next = self.net.timers.next();
-        for at in [self.conversations.sweep_at, self.net.memory.give_back_at].into_iter().flatten() {
+        let others = [self.conversations.sweep_at, self.net.memory.give_back_at, self.last_moment()];
+        for at in others.into_iter().flatten() {
             if next.is_none_or(|before| at < before) {
                 next = Some(at);
             }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::rooms::{DatagramPeer, Room};
 use super::sockets::DatagramSpec;
 use crate::service::ids::{ConnectionId, SocketId};
-use crate::service::{Farewell, Message};
+use crate::service::{Farewell, Lane, Message};
 
 /// A part of the answer to the connection that the callback is about.
 #[derive(Debug, Clone)]
@@ -35,6 +35,14 @@ pub(crate) enum Closing {
     Abort,
 }
 
+/// Whether a connection is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    Until(Instant),
+    UntilResumed,
+    Over,
+}
+
 /// A job for an offload thread.
 pub(crate) type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
@@ -43,8 +51,8 @@ pub(crate) enum Effect {
     Tell { to: ConnectionId, bytes: Range<usize> },
     CloseOther(ConnectionId),
     Post { service: String, message: Message },
-    Offload(Job),
-    OpenSocket(DatagramSpec),
+    Offload(Lane, Job),
+    OpenSocket { tag: u64, spec: DatagramSpec },
     CloseSocket(SocketId),
     Connect { to: SocketAddr, local: Option<SocketAddr> },
     Tick(Option<Instant>),
@@ -88,7 +96,7 @@ pub(crate) struct Effects {
     pub closing: Closing,
     /// `Some(None)` clears the deadline.
     pub deadline: Option<Option<Instant>>,
-    pub pause_until: Option<Instant>,
+    pub pause: Option<Pause>,
     pub more_to_send: bool,
     /// Messages that were taken up.
     pub messages: usize,
@@ -125,7 +133,7 @@ impl Effects {
     pub fn is_only_answer(&self) -> bool {
         matches!(self.closing, Closing::No)
             && self.deadline.is_none()
-            && self.pause_until.is_none()
+            && self.pause.is_none()
             && !self.more_to_send
     }
 
@@ -138,7 +146,7 @@ impl Effects {
         self.answer.clear();
         self.closing = Closing::No;
         self.deadline = None;
-        self.pause_until = None;
+        self.pause = None;
         self.more_to_send = false;
         self.messages = 0;
         self.yields = false;

@@ -18,7 +18,7 @@ use crate::service::CloseReason;
 use crate::service::effects::Piece;
 use crate::service::ids::ServiceId;
 use crate::service::rooms::{Overflow, Room};
-use crate::system::StreamSocket;
+use crate::system::{Ended, StreamSocket};
 use crate::wording::counted;
 
 pub(crate) use due::{Due, Terms, later};
@@ -56,8 +56,22 @@ struct Rare {
     deadline: Option<u64>,
     paused_until: Option<u64>,
     why: Option<CloseReason>,
-    /// Jobs off the loop that have not come back.
-    jobs: u32,
+    jobs: Option<Jobs>,
+}
+
+/// Jobs off the loop that belong to a connection.
+#[derive(Debug, Default)]
+struct Jobs {
+    /// Those that have not come back.
+    in_flight: u32,
+    ended: Ended,
+}
+
+impl Drop for Jobs {
+    /// The connection is gone: what has not begun need not be done.
+    fn drop(&mut self) {
+        self.ended.set();
+    }
 }
 
 /// A connection. What an idle one does not need is boxed, and absent.
@@ -201,10 +215,12 @@ impl Stream {
         }
     }
 
-    /// After the peer's end no read tells of a reset any more, so it is asked for when
-    /// something has happened.
+    /// Once the peer's end was read, or while nothing is read, no read tells of a reset,
+    /// so it is asked for when something has happened.
     pub fn look_for_reset(&mut self) -> Result<(), CloseReason> {
-        self.latch.drained();
+        if self.end_of_input {
+            self.latch.drained();
+        }
         match self.socket.take_error() {
             Ok(None) => Ok(()),
             Ok(Some(error)) | Err(error) => Err(reason(error)),
@@ -385,20 +401,23 @@ impl Stream {
         }
     }
 
-    /// When its pause ends.
+    /// When its pause ends, or [`NEVER`] if only its service ends it.
     pub fn paused_until(&self) -> Option<u64> {
         self.rare.as_ref().and_then(|rare| rare.paused_until)
     }
 
-    /// A job that it asked for is done off the loop.
-    pub fn job_began(&mut self) {
-        self.rare().jobs += 1;
+    /// A job that it asked for is done off the loop. Returns what tells the job that the
+    /// connection has ended.
+    pub fn job_began(&mut self) -> Ended {
+        let jobs = self.rare().jobs.get_or_insert_default();
+        jobs.in_flight += 1;
+        jobs.ended.clone()
     }
 
     /// Its answer has come.
     pub fn job_ended(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            rare.jobs = rare.jobs.saturating_sub(1);
+        if let Some(jobs) = self.rare.as_mut().and_then(|rare| rare.jobs.as_mut()) {
+            jobs.in_flight = jobs.in_flight.saturating_sub(1);
         }
     }
 
@@ -409,7 +428,7 @@ impl Stream {
             || self.more_to_send
             || self.show_again
             || self.latch.is_readable() && !self.end_of_input && !self.is_paused(now)
-            || self.rare.as_ref().is_some_and(|rare| rare.jobs > 0)
+            || self.rare.as_ref().and_then(|rare| rare.jobs.as_ref()).is_some_and(|jobs| jobs.in_flight > 0)
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -495,6 +514,12 @@ impl Stream {
     /// When a byte last moved, or lingering began.
     pub fn active(&self) -> u64 {
         self.active
+    }
+
+    /// It is left unread until its service says otherwise. After a pause of limited
+    /// length, reading tells of a reset soon enough.
+    pub fn is_unread_until_resumed(&self) -> bool {
+        self.state == State::Open && self.paused_until() == Some(NEVER)
     }
 
     pub fn is_paused(&self, now: u64) -> bool {

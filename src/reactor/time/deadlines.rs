@@ -90,12 +90,7 @@ impl Reactor {
             Due::Excess => self.close(handle, CloseReason::TooSlow),
             Due::Idle => self.close(handle, CloseReason::GivenUp(Farewell::Idle)),
             Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
-            Due::Pause => {
-                stream.set_pause(None);
-                stream.restart_clocks(now);
-                stream.show_again = stream.kept.is_some();
-                self.net.enqueue(handle);
-            }
+            Due::Pause => self.net.resume(handle),
             Due::Service => {
                 stream.set_deadline(None);
                 self.show_kept(handle, |input| Call::Timeout(session, input));

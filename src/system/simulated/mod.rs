@@ -31,7 +31,8 @@ pub(crate) use poll::Poll;
 pub(crate) use tcp::{End, Listener, Stream};
 pub(crate) use udp::{Datagram, Exchanged};
 
-use super::workers::{Finished, Task};
+use super::workers::{Finished, Lanes, Task};
+use crate::service::Lane;
 use tcp::{Connection, ListenerState};
 use udp::DatagramState;
 
@@ -142,6 +143,8 @@ enum Happening {
     Establish(u32),
     Refuse(u32, io::ErrorKind),
     Deliver(udp::Message),
+    /// A thread begins a job.
+    Begin(Task),
     Answer(Finished),
 }
 
@@ -169,6 +172,9 @@ struct State {
     exchanged: BTreeMap<IpAddr, Exchanged>,
     /// Outbound connections to addresses outside the program under test.
     asked_outside: VecDeque<u32>,
+    lanes: Lanes,
+    /// Jobs that have begun; they run without the lock.
+    begun: Vec<Task>,
     answers: VecDeque<Finished>,
     stdin: Stdin,
     next_id: u32,
@@ -244,6 +250,8 @@ impl World {
             outside: Vec::new(),
             exchanged: BTreeMap::new(),
             asked_outside: VecDeque::new(),
+            lanes: Lanes::default(),
+            begun: Vec::new(),
             answers: VecDeque::new(),
             stdin: Stdin::default(),
             next_id: 0,
@@ -376,18 +384,36 @@ impl World {
         Ok(Descriptor(self.clone()))
     }
 
-    /// Does a job at once and delivers its answer later.
+    /// Queues a job as the threads would have it: it begins later, and its answer comes
+    /// later than that.
     pub fn submit(&self, task: Task) {
-        let refused = {
-            let mut state = self.state();
-            let rate = state.nature.faults.queue_full;
-            state.rng.chance(rate)
-        };
-        // Without the lock: a job may use the world.
-        let finished = if refused { task.refuse() } else { task.run() };
         let mut state = self.state();
-        state.note("job", u64::from(refused));
-        state.later(Happening::Answer(finished));
+        let (lane, rate) = (task.lane, state.nature.faults.queue_full);
+        let refused = match state.rng.chance(rate) {
+            true => Some(task),
+            false => state.lanes.push(task).err(),
+        };
+        state.note("job", u64::from(refused.is_some()));
+        state.begin_jobs(lane);
+        let refused = refused.map(|task| {
+            let (job, finished) = task.refuse();
+            state.later(Happening::Answer(finished));
+            job
+        });
+        // Without the lock: dropping a job may use the world.
+        drop(state);
+        drop(refused);
+    }
+
+    /// Does the jobs that have begun. Without the lock: a job may use the world.
+    pub fn do_jobs(&self) {
+        let begun = std::mem::take(&mut self.state().begun);
+        for task in begun {
+            let finished = task.settle();
+            let mut state = self.state();
+            state.note("job done", u64::from(finished.result.is_some()));
+            state.later(Happening::Answer(finished));
+        }
     }
 
     pub fn next_answer(&self) -> Option<Finished> {
@@ -475,6 +501,13 @@ impl State {
         self.gone.extend(token);
         if self.gone.len() > REMEMBERED {
             self.gone.pop_front();
+        }
+    }
+
+    /// Lets the free threads of a lane begin what waits there.
+    fn begin_jobs(&mut self, lane: Lane) {
+        while let Some(task) = self.lanes.begin(lane) {
+            self.later(Happening::Begin(task));
         }
     }
 
