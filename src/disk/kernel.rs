@@ -95,7 +95,10 @@ impl Directory {
             result => return Ok(result?),
         }
         rustix::fs::linkat(&*self.0, from, &*self.0, to, AtFlags::empty())?;
-        self.remove(from)
+        self.remove(from).inspect_err(|_| {
+            // It failed as a whole, as it does in one step.
+            let _ = self.remove(to);
+        })
     }
 
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
