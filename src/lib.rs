@@ -50,6 +50,7 @@
 #![deny(missing_docs)]
 
 pub mod config;
+pub mod disk;
 pub mod hosting;
 pub mod interfaces;
 pub mod reactor;

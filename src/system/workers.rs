@@ -21,12 +21,24 @@ const QUEUE: usize = 1024;
 pub(crate) struct Task {
     pub service: ServiceId,
     pub connection: Option<Handle>,
+    pub purpose: Purpose,
     pub job: Job,
+}
+
+/// What a job is done for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its service asked for it.
+    Service,
+    /// The reactor will send a part of a file to this connection. The job is done even if
+    /// the connection has ended: the reactor counts those that run.
+    ReadAhead(Handle),
 }
 
 /// An answer on its way to its service.
 pub(crate) struct Finished {
     pub service: ServiceId,
+    pub purpose: Purpose,
     pub answer: Answer,
 }
 
@@ -36,6 +48,7 @@ impl Task {
         let result = catch_unwind(AssertUnwindSafe(self.job)).map_err(|_| OffloadError::Panicked);
         Finished {
             service: self.service,
+            purpose: self.purpose,
             answer: Answer { connection: self.connection.map(ConnectionId), result },
         }
     }
@@ -44,7 +57,7 @@ impl Task {
     pub fn refuse(self) -> Finished {
         let answer =
             Answer { connection: self.connection.map(ConnectionId), result: Err(OffloadError::QueueFull) };
-        Finished { service: self.service, answer }
+        Finished { service: self.service, purpose: self.purpose, answer }
     }
 }
 
