@@ -99,8 +99,9 @@ impl Usage {
         self.stored.bytes += bytes;
     }
 
+    /// Files and bytes stored, and files and bytes in flight.
     #[cfg(test)]
-    pub fn figures(&self) -> (u64, u64, u64, u64) {
-        (self.files, self.bytes, self.files_in_flight, self.bytes_in_flight)
+    pub fn figures(&self) -> [u64; 4] {
+        [self.files, self.bytes, self.files_in_flight, self.bytes_in_flight]
     }
 }
