@@ -226,6 +226,15 @@ impl Disk {
         }
     }
 
+    /// Cuts a file off by hand.
+    pub fn truncate(&self, directory: &Path, name: &str, size: usize) {
+        let mut state = self.state();
+        let inode = state.directories.get(directory).and_then(|names| names.now.get(name)).copied();
+        if let Some(inode) = inode.and_then(|inode| state.inodes.get_mut(&inode)) {
+            inode.now.truncate(size);
+        }
+    }
+
     /// Removes a file by hand.
     pub fn take(&self, directory: &Path, name: &str) {
         let mut state = self.state();
