@@ -49,7 +49,7 @@ pub struct Directory {
 pub struct File {
     disk: Disk,
     inode: u64,
-    /// Whether this handle created it.
+    /// Whether this handle created it; others only read.
     created: bool,
     generation: u64,
 }
@@ -483,6 +483,12 @@ impl File {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if !self.created {
+            return Err(Errno::BADF.into());
+        }
         let mut state = self.disk.alive(self.generation)?;
         let rate = state.faults.write;
         let mut outcome = state.may_change(rate);
