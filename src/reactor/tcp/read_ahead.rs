@@ -26,6 +26,20 @@ pub(crate) struct ReadAhead {
     pub retry_at: Option<u64>,
 }
 
+#[cfg(feature = "simulated")]
+impl ReadAhead {
+    /// Checks that whoever waits will have its turn.
+    pub fn audit(&self) -> Result<(), String> {
+        if self.running > MOST_AT_ONCE {
+            return Err(format!("{} jobs read ahead, of at most {MOST_AT_ONCE}", self.running));
+        }
+        if !self.waiting.is_empty() && self.running < MOST_AT_ONCE && self.retry_at.is_none() {
+            return Err(format!("{} files wait to be read ahead, and nobody reads", self.waiting.len()));
+        }
+        Ok(())
+    }
+}
+
 /// The outcome of a job.
 struct WasRead {
     up_to: u64,

@@ -103,6 +103,11 @@ impl Sending {
         wants
     }
 
+    #[cfg(feature = "simulated")]
+    pub fn is_read_ahead(&self) -> bool {
+        self.is_read_ahead
+    }
+
     /// What is read ahead next.
     pub fn window(&self) -> (Arc<File>, Range<u64>) {
         (Arc::clone(&self.file), self.warm..self.end.min(self.warm + WINDOW))
