@@ -373,8 +373,8 @@ impl Reactor {
                 self.has_answers = false;
                 return;
             };
-            if let Purpose::ReadAhead(handle) = finished.purpose {
-                self.was_read_ahead(handle, finished.answer.result);
+            if let Purpose::ReadAhead(job) = finished.purpose {
+                self.was_read_ahead(job, finished.answer.result);
                 continue;
             }
             if let Some(ConnectionId(handle)) = finished.answer.connection

@@ -200,6 +200,8 @@ pub(crate) struct Calls {
     /// Writes that were refused a second time before any room had been announced.
     pub futile_writes: u64,
     pub waits: u64,
+    /// Jobs off the loop.
+    pub jobs: u64,
 }
 
 /// What passed between the program under test and the world.
@@ -387,6 +389,7 @@ impl World {
         // Without the lock: a job may use the world.
         let finished = if refused { task.refuse() } else { task.run() };
         let mut state = self.state();
+        state.calls.jobs += 1;
         state.note("job", u64::from(refused));
         state.later(Happening::Answer(finished));
     }
