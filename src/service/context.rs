@@ -118,7 +118,9 @@ impl Context<'_> {
     /// out to be shorter than the range ends the connection with
     /// [`CloseReason::FileShrank`](super::CloseReason::FileShrank), since its peer would
     /// take what follows for the rest. Ask for [`Context::more_to_send`] to hear when all
-    /// of it is out.
+    /// of it is out, and close only then: [`closed`](super::Service::closed) is told the
+    /// first reason why a connection ends, so an earlier close would hide what cut the
+    /// file short.
     pub fn send_file(&mut self, range: FileRange) {
         self.effects.send_file(range);
     }

@@ -385,9 +385,9 @@ impl Reactor {
                 return;
             };
             let Finished { service, connection, purpose, result, .. } = finished;
-            if let Purpose::ReadAhead(handle) = purpose {
+            if let Purpose::ReadAhead(job) = purpose {
                 // It belongs to no connection, so it was done or refused.
-                self.was_read_ahead(handle, result.unwrap_or(Err(OffloadError::QueueFull)));
+                self.was_read_ahead(job, result.unwrap_or(Err(OffloadError::QueueFull)));
                 continue;
             }
             let session = connection.and_then(|handle| {
