@@ -232,7 +232,54 @@ impl Directory {
     }
 }
 
+#[cfg(all(test, feature = "simulated"))]
 impl File {
+    /// Cuts off what lies behind `size`.
+    pub(crate) fn truncate(&self, size: usize) {
+        if let File::Simulated(file) = self {
+            file.truncate(size);
+        }
+    }
+
+    /// Makes every later read of its disk fail.
+    pub(crate) fn break_down(&self) {
+        if let File::Simulated(file) = self {
+            file.break_down();
+        }
+    }
+}
+
+impl From<std::fs::File> for File {
+    fn from(file: std::fs::File) -> File {
+        File::Kernel(file)
+    }
+}
+
+impl File {
+    /// A file on a disk of its own, of which nothing is in the page cache.
+    #[cfg(feature = "simulated")]
+    pub fn in_memory(bytes: Vec<u8>) -> File {
+        File::Simulated(simulated::File::alone(bytes))
+    }
+
+    /// The kernel's file, which it sends by itself.
+    pub(crate) fn kernel(&self) -> Option<&std::fs::File> {
+        match self {
+            File::Kernel(file) => Some(file),
+            #[cfg(feature = "simulated")]
+            File::Simulated(_) => None,
+        }
+    }
+
+    /// Whether sending this range would wait for no disk.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn is_warm(&self, range: Range<u64>) -> bool {
+        match self {
+            File::Kernel(_) => true,
+            File::Simulated(file) => file.is_warm(range),
+        }
+    }
+
     /// Its length in bytes.
     ///
     /// # Errors

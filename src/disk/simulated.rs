@@ -3,7 +3,7 @@
 //!
 //! It takes no time: a slow disk is a slow job, which the simulated system arranges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,14 @@ struct Inode {
     has_name: bool,
     handles: usize,
     in_use: bool,
+    /// The numbers of the pages that are in the page cache.
+    cached: BTreeSet<u64>,
+}
+
+const PAGE: u64 = 4096;
+
+fn pages(range: Range<u64>) -> Range<u64> {
+    range.start / PAGE..range.end.div_ceil(PAGE)
 }
 
 impl Disk {
@@ -215,6 +223,15 @@ impl Disk {
         let before = names.now.insert(name.into(), inode);
         if let Some(before) = before.and_then(|before| state.inodes.get_mut(&before)) {
             before.has_name = false;
+        }
+    }
+
+    /// Cuts a file off by hand.
+    pub fn truncate(&self, directory: &Path, name: &str, size: usize) {
+        let mut state = self.state();
+        let inode = state.directories.get(directory).and_then(|names| names.now.get(name)).copied();
+        if let Some(inode) = inode.and_then(|inode| state.inodes.get_mut(&inode)) {
+            inode.now.truncate(size);
         }
     }
 
@@ -492,6 +509,7 @@ impl File {
         if count > 0 {
             inode.now.resize(length.max(start + count), 0);
             inode.now[start..start + count].copy_from_slice(&bytes[..count]);
+            inode.cached.extend(pages(start as u64..(start + count) as u64));
             inode.modified = modified;
         }
         outcome
@@ -506,8 +524,45 @@ impl File {
         Ok(())
     }
 
-    pub(super) fn warm(&self, _range: Range<u64>) -> io::Result<()> {
-        self.disk.alive(self.generation)?.may_read()
+    pub(super) fn warm(&self, range: Range<u64>) -> io::Result<()> {
+        let mut state = self.disk.alive(self.generation)?;
+        state.may_read()?;
+        state.inode(self.inode)?.cached.extend(pages(range));
+        Ok(())
+    }
+
+    /// What lies behind the end waits for nothing, and neither does a dead handle.
+    pub(super) fn is_warm(&self, range: Range<u64>) -> bool {
+        let Ok(mut state) = self.disk.alive(self.generation) else { return true };
+        let Ok(inode) = state.inode(self.inode) else { return true };
+        let end = range.end.min(inode.now.len() as u64);
+        pages(range.start..end.max(range.start)).all(|page| inode.cached.contains(&page))
+    }
+
+    /// A file on a disk of its own.
+    pub(super) fn alone(bytes: Vec<u8>) -> File {
+        let disk = Disk::new(0);
+        let inode = Inode { durable: bytes.clone(), now: bytes, handles: 1, ..Inode::default() };
+        let mut state = disk.state();
+        let number = state.add_inode();
+        state.inodes.insert(number, inode);
+        drop(state);
+        File { disk, inode: number, created: false, generation: 0 }
+    }
+
+    /// Cuts off what lies behind `size`.
+    #[cfg(test)]
+    pub(crate) fn truncate(&self, size: usize) {
+        let mut state = self.disk.state();
+        if let Some(inode) = state.inodes.get_mut(&self.inode) {
+            inode.now.truncate(size);
+        }
+    }
+
+    /// Makes every later read of its disk fail.
+    #[cfg(test)]
+    pub(crate) fn break_down(&self) {
+        self.disk.set_faults(Faults { read: 1000, ..Faults::default() });
     }
 }
 

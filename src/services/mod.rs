@@ -10,12 +10,15 @@ mod conversation;
 pub mod discard;
 pub mod discovery;
 pub mod echo;
+pub mod file;
 pub mod hello;
 pub mod json;
 pub mod multicast;
 pub mod number;
 pub mod quote;
 pub mod time;
+mod transfers;
+pub mod upload;
 pub mod upper;
 
 #[cfg(test)]
@@ -39,6 +42,8 @@ pub static CATALOG: &[&Description] = &[
     &multicast::DESCRIPTION,
     &discard::DESCRIPTION,
     &quote::DESCRIPTION,
+    &file::DESCRIPTION,
+    &upload::DESCRIPTION,
 ];
 
 /// Reads a service's table with these lines, and returns the service or what is wrong.

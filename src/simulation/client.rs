@@ -326,7 +326,8 @@ impl Client {
                 self.said += 1;
                 // Numbers are unique across all clients.
                 let number = self.number * 10_000 + self.said as usize;
-                match rng.below(11) {
+                match rng.below(12) {
+                    11 => words.extend_from_slice(format!("fetch {}\n", rng.below(60_000)).as_bytes()),
                     10 => words.extend_from_slice(b"stay 0\n"),
                     0 => words.extend_from_slice(format!("get {}\n", rng.below(40_000)).as_bytes()),
                     1..5 => words.extend_from_slice(format!("post {number}\n").as_bytes()),
@@ -376,7 +377,7 @@ impl Client {
                     let Some((order, number)) = line.split_once(' ') else { continue };
                     match order {
                         "stay" => self.stays = true,
-                        "get" => self.dots += number.parse::<usize>().unwrap_or(0),
+                        "get" | "fetch" => self.dots += number.parse::<usize>().unwrap_or(0),
                         "fail" => self.doomed += 1,
                         order => *self.answers.entry(format!("{number} {order}")).or_default() += 1,
                     }
