@@ -40,6 +40,7 @@ use time::timers::Wake;
 use udp::accounts::Accounts;
 use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
 use udp::conversations::Conversations;
+use udp::neighbours::Neighbours;
 
 pub use crate::service::{
     Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DEFAULT_UDP_SEND_BUFFER, DatagramPeer, DatagramSpec,
@@ -88,6 +89,7 @@ pub struct Reactor {
     receiver: DatagramReceiver,
     sender: DatagramSender,
     accounts: Accounts,
+    neighbours: Neighbours,
     conversations: Conversations,
     pending: VecDeque<Pending>,
     spare: listener::Spare,
@@ -184,6 +186,7 @@ impl Reactor {
             receiver: DatagramReceiver::default(),
             sender: DatagramSender::default(),
             accounts: Accounts::default(),
+            neighbours: Neighbours::default(),
             conversations: Conversations::default(),
             pending: VecDeque::new(),
             spare: listener::Spare::new(&system),
