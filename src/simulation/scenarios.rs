@@ -191,6 +191,35 @@ fn who_holds_most_is_cut_off_when_memory_is_used_up() {
 }
 
 #[test]
+fn what_datagrams_leave_in_tables_is_charged_to_the_memory_budget() {
+    const BUDGET: usize = 600_000;
+    const VALUES: u16 = 4_002;
+    let both = format!("json]\ntcp = {VALUES}\n[services.chat]\nudp = {ATTACKED}\nmembers = \"any\"");
+    let mut scene = Scene::new(&both);
+    scene.reactor.set_memory_budget(BUDGET);
+    let modest = scene.connect(VALUES);
+    say(&modest, b"[\"half of a value");
+    let holders: Vec<Stream> = (0..12).map(|_| scene.connect(VALUES)).collect();
+    for holder in &holders {
+        say(holder, &[b"\"".as_slice(), &[b'x'; 30_000]].concat());
+        scene.settle();
+    }
+    assert!(!holders.iter().any(is_cut_off), "they hold more than half of the budget");
+    for forged in 0..2_000 {
+        let from = SocketAddr::from((Ipv4Addr::from_bits(0x0A00_0000 + forged), 40_000));
+        scene.world.send_datagram(from, (Ipv4Addr::LOCALHOST, ATTACKED).into(), b"");
+        // The auditor compares what is held with the budget.
+        scene.settle();
+    }
+    assert_eq!(scene.reactor.charged_tables(), BUDGET / 2, "half of the budget at most");
+    assert!(holders.iter().any(is_cut_off), "there is no room for both");
+    assert!(!holders.iter().all(is_cut_off), "nobody has to go for more than the tables take");
+    say(&modest, b"\"]");
+    scene.settle();
+    assert_eq!(hear(&modest), b"[\"half of a value\"]");
+}
+
+#[test]
 fn of_the_address_that_holds_most_the_largest_connection_goes_first() {
     let mut scene = Scene::new("json]");
     scene.reactor.set_memory_budget(2_000_000);

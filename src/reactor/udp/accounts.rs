@@ -86,6 +86,11 @@ impl Accounts {
         }
     }
 
+    /// The memory that they take, in bytes.
+    pub fn memory(&self) -> usize {
+        self.bytes.memory() + self.answers.memory()
+    }
+
     /// Addresses that are known, and how many can be, in each table.
     #[cfg(feature = "simulated")]
     pub fn loads(&self) -> [(usize, usize); 2] {

@@ -48,6 +48,7 @@ impl Reactor {
         self.net.statistics.datagrams_received += came as u64;
         let bytes = receiver.arrivals.iter().map(|arrival| arrival.length).sum();
         self.net.ready.count_messages(came, bytes);
+        self.net.memory.datagrams_came();
         let is_logged = self.follows_conversations();
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
