@@ -16,6 +16,7 @@ use std::fmt;
 mod dumps;
 mod grammar;
 
+pub use dumps::Dumping;
 pub use grammar::MAX_DEPTH;
 
 use super::text::{Mode, is_continuation};
@@ -78,6 +79,11 @@ impl<'a> JsonText<'a> {
             return Err(JsonError { message: "there is more after the value", line, column });
         }
         Ok(value)
+    }
+
+    /// The same value, with a text of its own.
+    pub fn into_owned(self) -> JsonText<'static> {
+        JsonText(Cow::Owned(self.0.into_owned()))
     }
 
     /// The value as it arrived.
