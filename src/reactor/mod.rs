@@ -336,13 +336,15 @@ impl Reactor {
 
     fn next_wake(&self) -> Option<u64> {
         let mut next = self.net.timers.next();
-        let others = [self.conversations.sweep_at, self.net.memory.give_back_at, self.read_ahead.retry_at];
-        for at in others.into_iter().flatten() {
+        for at in [self.conversations.sweep_at, self.net.memory.give_back_at].into_iter().flatten() {
             if next.is_none_or(|before| at < before) {
                 next = Some(at);
             }
         }
-        next
+        match self.read_ahead.retry_at {
+            Some(at) if next.is_none_or(|before| at < before) => Some(at),
+            _ => next,
+        }
     }
 
     /// What [`Context::system_time`](crate::service::Context::system_time) says
