@@ -53,6 +53,14 @@ impl Scene {
         self.auditor.look(&mut self.reactor).unwrap();
     }
 
+    /// The same while time passes, as for what goes on in the next turn.
+    fn settle_for_millis(&mut self, millis: usize) {
+        for _ in 0..millis {
+            self.world.leap(Duration::from_millis(1));
+            self.settle();
+        }
+    }
+
     /// Turns until the reactor has nothing left to do.
     fn settle(&mut self) {
         self.turn();
@@ -202,10 +210,7 @@ fn who_leaves_while_its_large_value_is_written_keeps_nobody_waiting() {
     }
     (0..4).for_each(|_| scene.turn());
     drop(leaves);
-    for _ in 0..100 {
-        scene.world.leap(Duration::from_millis(1));
-        scene.settle();
-    }
+    scene.settle_for_millis(100);
     assert_eq!(hear(&stays).len(), value.replace(',', ", ").len());
 }
 
@@ -301,6 +306,6 @@ fn of_the_address_that_holds_most_the_largest_connection_goes_first() {
     }
     assert!(is_cut_off(&attackers[0]), "the largest of the address that holds most");
     say(&honest, b"\"");
-    scene.settle();
+    scene.settle_for_millis(100);
     assert_eq!(hear(&honest).len(), 400_002, "it is the largest of all, but of another address");
 }
