@@ -10,7 +10,9 @@
 //!   lines.
 //! - [`json`]: JSON values, one after another.
 //! - [`answers`]: the answers of number and upper, which the clients check too.
+//! - [`tftp`]: TFTP packets, and both ends of a transfer.
 
 pub mod answers;
 pub mod json;
 pub mod text;
+pub mod tftp;
