@@ -4,14 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit};
+use onepoll::service::Lane;
 
 /// Address space that each offload thread reserves besides its stack: an arena of the
 /// allocator (glibc's HEAP_MAX_SIZE).
 const ARENA: u64 = 64 << 20;
 /// The stack of a thread, as Rust makes it.
 const STACK: u64 = 2 << 20;
-/// Threads besides the loop's: two for offloaded jobs, one that writes the log.
-const THREADS: u64 = 3;
 /// Less than this would turn honest clients away.
 const LEAST: u64 = 8 << 20;
 
@@ -30,8 +29,14 @@ fn address_space() -> Option<u64> {
     (soft < u64::MAX / 2).then(|| {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let taken = kibibytes(&status, "VmSize:").unwrap_or(0);
-        soft.saturating_sub(taken + THREADS * (ARENA + STACK))
+        soft.saturating_sub(taken + threads() * (ARENA + STACK))
     })
+}
+
+/// The most threads besides the loop's: those of the lanes, and the one that writes the
+/// log.
+fn threads() -> u64 {
+    Lane::ALL.iter().map(|lane| lane.threads() as u64).sum::<u64>() + 1
 }
 
 fn machine() -> Option<u64> {

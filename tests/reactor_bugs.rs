@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use onepoll::reactor::{Limits, Membership, Overflow, Reactor, Room, SocketId, SocketOptions};
-use onepoll::service::{Answer, CloseReason, Context, Farewell, Input, Service};
+use onepoll::service::{Answer, CloseReason, Context, Farewell, Input, Lane, Service};
 use support::{PATIENCE, Running, connect, eventually, read_exactly, read_to_end, udp};
 
 fn localhost() -> SocketAddr {
@@ -277,13 +277,13 @@ impl Service for Retry {
 
     fn start(&mut self, cx: &mut Context<'_>) {
         for _ in 0..1100 {
-            cx.offload(|| std::thread::sleep(Duration::from_millis(20)));
+            cx.offload(Lane::Read, || std::thread::sleep(Duration::from_millis(20)));
         }
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         if answer.result.is_err() && Instant::now() < self.until {
-            cx.offload(|| std::thread::sleep(Duration::from_millis(20)));
+            cx.offload(Lane::Read, || std::thread::sleep(Duration::from_millis(20)));
         }
     }
 }

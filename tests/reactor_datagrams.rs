@@ -73,7 +73,7 @@ struct Instigator {
 impl Service for Instigator {
     type Session = ();
 
-    fn socket(&mut self, opened: std::io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: std::io::Result<SocketId>, cx: &mut Context<'_>) {
         for other in &self.others {
             cx.send_to(*opened.as_ref().unwrap(), *other, b"ping");
         }
@@ -285,9 +285,9 @@ fn a_connected_socket_learns_that_nobody_listens() {
     impl Service for Connected {
         type Session = ();
         fn start(&mut self, cx: &mut Context<'_>) {
-            cx.open_socket(DatagramSpec::connected(self.1));
+            cx.open_socket(0, DatagramSpec::connected(self.1));
         }
-        fn socket(&mut self, opened: std::io::Result<SocketId>, cx: &mut Context<'_>) {
+        fn socket(&mut self, _: u64, opened: std::io::Result<SocketId>, cx: &mut Context<'_>) {
             match opened {
                 Ok(own) => cx.send_to(own, self.1, b"anybody?"),
                 Err(error) => self.0.send(error.kind().to_string()).unwrap(),

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use onepoll::reactor::{Limits, Reactor, SocketId};
-use onepoll::service::{Answer, Context, Input, Service};
+use onepoll::service::{Answer, Context, Input, Lane, Service};
 use support::{PATIENCE, Running, connect, eventually, read_exactly, read_to_end};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -120,10 +120,10 @@ impl Service for Slow {
         input.consume_all();
         let released = Arc::clone(&self.0);
         cx.send(b"wait\n");
-        cx.offload(move || released.lock().unwrap().recv_timeout(PATIENCE).is_ok());
+        cx.offload(Lane::Read, move || released.lock().unwrap().recv_timeout(PATIENCE).is_ok());
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         if let Some(connection) = answer.connection {
             cx.tell(connection, "끝\n".as_bytes());
         }

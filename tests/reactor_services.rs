@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use onepoll::reactor::{ConnectionId, Reactor};
-use onepoll::service::{Answer, Context, Input, Message, OffloadError, Service};
+use onepoll::service::{Answer, Context, Input, Lane, Message, OffloadError, Service};
 use support::{PATIENCE, Running, connect, read_exactly, read_to_end};
 
 fn localhost() -> SocketAddr {
@@ -90,20 +90,20 @@ impl Service for Worker {
         let job = input.unread().to_vec();
         input.consume_all();
         match job.as_slice() {
-            b"panic" => cx.offload(|| -> String { panic!("in the job") }),
+            b"panic" => cx.offload(Lane::Hash, || -> String { panic!("in the job") }),
             b"many" => {
                 for number in 0..5000u32 {
-                    cx.offload(move || {
+                    cx.offload(Lane::Hash, move || {
                         std::thread::sleep(Duration::from_micros(100));
                         number.to_string()
                     });
                 }
             }
-            _ => cx.offload(move || String::from_utf8_lossy(&job).to_uppercase()),
+            _ => cx.offload(Lane::Hash, move || String::from_utf8_lossy(&job).to_uppercase()),
         }
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         let text = match answer.result {
             Ok(result) => *result.downcast::<String>().unwrap() + "\n",
             Err(OffloadError::QueueFull) => "full\n".to_owned(),

@@ -165,7 +165,7 @@ impl Ask {
         self.link = Link::Opening;
         match self.transport {
             Transport::Tcp => cx.connect(address),
-            Transport::Udp => cx.open_socket(DatagramSpec::connected(address)),
+            Transport::Udp => cx.open_socket(0, DatagramSpec::connected(address)),
         }
     }
 
@@ -296,7 +296,7 @@ impl Service for Ask {
         self.route.look_up(cx);
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         match self.route.found(answer) {
             Ok(first) => self.reach(Some(first), cx),
             Err(sentence) => cx.fail(sentence),
@@ -330,7 +330,7 @@ impl Service for Ask {
         }
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
             Ok(socket) => self.has_reached(Link::Socket(socket), cx),
             // Late news about a question that was answered.

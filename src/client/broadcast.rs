@@ -121,7 +121,7 @@ impl Service for Send {
             Ok(destinations) => {
                 for to in &destinations {
                     // Connected, so that the system reports a refusal.
-                    cx.open_socket(DatagramSpec::connected((*to).into()));
+                    cx.open_socket(0, DatagramSpec::connected((*to).into()));
                 }
                 self.unopened = destinations.into();
             }
@@ -129,7 +129,7 @@ impl Service for Send {
         }
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         let asked_for = self.unopened.pop_front();
         let is_last = asked_for.is_some() && self.unopened.is_empty();
         match (asked_for, opened) {
@@ -171,10 +171,10 @@ impl Service for Listen {
     fn start(&mut self, cx: &mut Context<'_>) {
         // Only the wildcard address hears every broadcast address.
         let everywhere = DatagramSpec::bound((Ipv4Addr::UNSPECIFIED, self.port).into());
-        cx.open_socket(DatagramSpec { listens_only: true, ..everywhere });
+        cx.open_socket(0, DatagramSpec { listens_only: true, ..everywhere });
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         let port = self.port;
         match opened {
             Ok(_) => remark(&format!("listening on port {port}; Ctrl-C ends it")),

@@ -147,7 +147,7 @@ impl Chat {
     fn reach(&self, address: SocketAddr, cx: &mut Context<'_>) {
         match self.manner {
             Manner::Chunks | Manner::Lines => cx.connect(address),
-            Manner::Datagrams => cx.open_socket(DatagramSpec::connected(address)),
+            Manner::Datagrams => cx.open_socket(0, DatagramSpec::connected(address)),
         }
     }
 
@@ -306,7 +306,7 @@ impl Service for Chat {
         self.route.look_up(cx);
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         match self.route.found(answer) {
             Ok(first) => self.reach(first, cx),
             Err(sentence) => cx.fail(sentence),
@@ -351,7 +351,7 @@ impl Service for Chat {
         }
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match (opened, self.route.current()) {
             (Ok(socket), Some(server)) => self.has_reached(Link::Socket(socket, server), cx),
             (Ok(_), None) => {}

@@ -82,12 +82,12 @@ impl Service for Discover {
 
     fn start(&mut self, cx: &mut Context<'_>) {
         match self.find_destinations() {
-            Ok(()) => cx.open_socket(DatagramSpec::bound((Ipv4Addr::UNSPECIFIED, 0).into())),
+            Ok(()) => cx.open_socket(0, DatagramSpec::bound((Ipv4Addr::UNSPECIFIED, 0).into())),
             Err(sentence) => cx.fail(sentence),
         }
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
             Ok(socket) => {
                 for to in &self.asked {

@@ -137,7 +137,7 @@ impl Send {
     fn open_socket(&mut self, spec: DatagramSpec, interface: Option<IpAddr>, cx: &mut Context<'_>) {
         self.unopened += 1;
         let multicast = Multicast { group: self.group.ip(), interface, join: false };
-        cx.open_socket(DatagramSpec { multicast: Some(multicast), ..spec });
+        cx.open_socket(0, DatagramSpec { multicast: Some(multicast), ..spec });
     }
 }
 
@@ -160,7 +160,7 @@ impl Service for Send {
         }
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         self.unopened = self.unopened.saturating_sub(1);
         match opened {
             Ok(_) if self.is_unsent => {
@@ -226,10 +226,10 @@ impl Service for Listen {
         let bind = if group.is_ipv4() { group } else { any_address(self.group).ip() };
         let multicast = Multicast { group, interface: self.interface, join: true };
         let spec = DatagramSpec::bound((bind, self.group.port()).into());
-        cx.open_socket(DatagramSpec { multicast: Some(multicast), listens_only: !self.ack, ..spec });
+        cx.open_socket(0, DatagramSpec { multicast: Some(multicast), listens_only: !self.ack, ..spec });
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
             Ok(_) => remark(&format!("listening to {}; Ctrl-C ends it", self.group)),
             Err(error) => {

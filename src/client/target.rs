@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use onepoll::service::{Answer, Context, LARGEST_DATAGRAM};
+use onepoll::service::{Answer, Context, LARGEST_DATAGRAM, Lane};
 
 /// What the user wants to reach: a name or an address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,9 @@ impl Route {
     /// Asks the system's resolver, off the loop since it may block.
     pub fn look_up(&self, cx: &mut Context<'_>) {
         let Target { host, port } = self.target.clone();
-        cx.offload(move || -> Found { (host.as_str(), port).to_socket_addrs().map(Iterator::collect) });
+        cx.offload(Lane::Lookup, move || -> Found {
+            (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+        });
     }
 
     /// Takes the resolver's answer; an error is a sentence for the user.

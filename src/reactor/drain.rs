@@ -11,8 +11,8 @@ use super::net::Entry;
 use super::tcp::stream::State;
 use super::time::timers::{NEVER, SECOND};
 use crate::reactor::EVENTS_PER_TURN;
-use crate::service::CloseReason;
 use crate::service::ids::Handle;
+use crate::service::{CloseReason, Lane};
 
 /// How long a drain waits for messages between services to stop before it closes idle
 /// connections, and for anything else once no connection is left.
@@ -73,15 +73,31 @@ impl Reactor {
 
     #[cold]
     fn has_drained(&self, since: u64) -> bool {
-        self.net.statistics.connections == 0 && (!self.has_work() || self.net.now >= self.end_of_rest(since))
+        self.net.statistics.connections == 0
+            && (!self.has_work() && !self.writes_on() || self.net.now >= self.end_of_rest(since))
     }
 
     /// Until when the loop goes on without connections.
     fn end_of_rest(&self, since: u64) -> u64 {
         let running = self.hosts.iter().filter(|slot| slot.service.is_some());
         let ends = running.map(|slot| slot.terms(Some(since)).drain_at.unwrap_or(NEVER));
-        let rested = self.drain.alone_since.map_or(NEVER, |since| since + REST);
+        let rested = match self.drain.alone_since {
+            Some(since) if !self.writes_on() => since + REST,
+            _ => NEVER,
+        };
         ends.max().map_or(rested, |at| at.min(rested))
+    }
+
+    /// When a drain that waits for nothing but a disk is to end.
+    pub(super) fn last_moment(&self) -> Option<u64> {
+        let since = self.net.draining_since?;
+        let waits = self.net.statistics.connections == 0 && self.writes_on();
+        waits.then(|| self.end_of_rest(since)).filter(|at| *at != NEVER)
+    }
+
+    /// Whether something is still on its way to a disk.
+    fn writes_on(&self) -> bool {
+        self.workers.in_flight(Lane::Write) > 0
     }
 
     fn close_listeners(&mut self) {

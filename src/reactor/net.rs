@@ -55,7 +55,7 @@ pub(crate) enum Kind {
 pub(crate) enum Last {
     /// A client that was one too many when it was accepted.
     OverLimit { service: ServiceId, socket: StreamSocket, peer: SocketAddr },
-    /// A connection whose peer's end was read, and may have been followed by a reset.
+    /// A connection on which there may be a reset that no read tells of.
     BehindTheEnd(Handle),
 }
 
@@ -228,10 +228,11 @@ impl Net {
         }
     }
 
-    /// Once a peer's end was read, a read tells nothing any more: not of a reset either.
+    /// Once a peer's end was read, or while it is not read at all, no read tells of a
+    /// reset.
     #[cold]
     fn look_behind_the_end(&mut self, handle: Handle) {
-        if self.stream(handle).is_some_and(|stream| stream.end_of_input) {
+        if self.stream(handle).is_some_and(|stream| stream.end_of_input || stream.is_unread_until_resumed()) {
             self.last.push(Last::BehindTheEnd(handle));
         }
     }
@@ -250,6 +251,28 @@ impl Net {
             if let Entry::Stream(stream) = entry {
                 stream.restart_clocks(now);
             }
+            self.enqueue(handle);
+        }
+    }
+
+    /// Leaves a connection unread until then.
+    pub fn pause(&mut self, handle: Handle, until: u64) {
+        let Some(stream) = self.stream(handle) else { return };
+        stream.set_pause(Some(until));
+        if stream.latch.has_more_behind() {
+            self.look_behind_the_end(handle);
+        }
+    }
+
+    /// Reads a paused connection again, and shows its service what it had left unread.
+    pub fn resume(&mut self, handle: Handle) {
+        let now = self.now;
+        if let Some(stream) = self.stream(handle)
+            && stream.paused_until().is_some()
+        {
+            stream.set_pause(None);
+            stream.restart_clocks(now);
+            stream.show_again = stream.kept.is_some();
             self.enqueue(handle);
         }
     }

@@ -51,6 +51,10 @@ impl Latch {
         self.0 & WRITABLE != 0
     }
 
+    pub fn has_more_behind(self) -> bool {
+        self.0 & MORE_BEHIND != 0
+    }
+
     /// A read returned fewer bytes than the buffer had room for, so the socket is
     /// drained. Knowing that saves a second read, which would only say WouldBlock.
     pub fn short_read(&mut self) {

@@ -41,8 +41,8 @@ pub(crate) enum Call<'a, 'b> {
     Closed(SessionKey, &'a CloseReason),
     Datagram { on: SocketId, from: SocketAddr, datagram: &'a [u8] },
     Tick,
-    Socket(io::Result<SocketId>),
-    Finished(Answer),
+    Socket { tag: u64, opened: io::Result<SocketId> },
+    Finished(Option<SessionKey>, Answer),
     Message(Message),
     Keyboard(Option<&'a [u8]>),
 }
@@ -117,8 +117,11 @@ impl<S: Service + 'static> Hosted for Host<S> {
             Call::Closed(key, why) => service.closed(sessions.remove(key.0 as usize), why, cx),
             Call::Datagram { on, from, datagram } => service.datagram(on, from, datagram, cx),
             Call::Tick => service.tick(cx),
-            Call::Socket(opened) => service.socket(opened, cx),
-            Call::Finished(answer) => service.finished(answer, cx),
+            Call::Socket { tag, opened } => service.socket(tag, opened, cx),
+            Call::Finished(key, answer) => {
+                let session = key.and_then(|SessionKey(key)| sessions.get_mut(key as usize));
+                service.finished(session, answer, cx);
+            }
             Call::Message(message) => service.message(message, cx),
             Call::Keyboard(typed) => service.keyboard(typed, cx),
         }

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::effects::{Closing, Effect, Effects, Outgoings};
+use super::effects::{Closing, Effect, Effects, Outgoings, Pause};
+use super::file_range::FileRange;
 use super::ids::{ConnectionId, Generations, ServiceId, SocketId};
 use super::limits::Limits;
 use super::reasons::Farewell;
 use super::rooms::{DatagramPeer, Membership, Room, Rooms};
 use super::sockets::DatagramSpec;
-use super::{Input, Message, Statistics};
+use super::{Input, Lane, Message, Statistics};
 
 /// How many messages a callback takes up. Measured: at json, the slowest, it takes 60
 /// µs to answer so many.
@@ -26,6 +27,8 @@ pub struct Context<'a> {
     pub(crate) virtual_clock: Option<&'a (Instant, SystemTime)>,
     pub(crate) service: ServiceId,
     pub(crate) connection: Option<(ConnectionId, &'a SocketAddr)>,
+    /// What the kernel has taken of this connection's output.
+    pub(crate) bytes_sent: u64,
     pub(crate) datagram: Option<&'a DatagramPeer>,
     pub(crate) input_length: usize,
     pub(crate) limits: &'a Limits,
@@ -107,6 +110,26 @@ impl Context<'_> {
         self.effects.send_input(range);
     }
 
+    /// Sends a part of a file to this connection, behind what was sent before. The kernel
+    /// reads it, so it takes neither memory nor a copy, however long it is, and it does
+    /// not count against the output limit.
+    ///
+    /// It goes out in slices, between which everybody else is served. A file that turns
+    /// out to be shorter than the range ends the connection with
+    /// [`CloseReason::FileShrank`](super::CloseReason::FileShrank), since its peer would
+    /// take what follows for the rest. Ask for [`Context::more_to_send`] to hear when all
+    /// of it is out.
+    pub fn send_file(&mut self, range: FileRange) {
+        self.effects.send_file(range);
+    }
+
+    /// How many bytes the kernel has taken of everything that was sent to this connection,
+    /// without what this callback sends. In [`closed`](super::Service::closed) it says how
+    /// far a transfer came.
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
+    }
+
     /// Whether this callback may take up another message of its input. Ask before
     /// each: a callback that answers everything it is shown would keep all others
     /// waiting. If the answer is no, leave the rest unread and return. The callback
@@ -155,6 +178,15 @@ impl Context<'_> {
                 self.outgoing.push_unprompted(to, datagram);
             }
         }
+    }
+
+    /// Sends a datagram to a peer that has shown that it receives what is sent to this
+    /// address, such as by acknowledging a datagram at the port of its own transfer. So
+    /// nobody has forged it, and no account bounds what it is sent.
+    pub fn send_to_proven(&mut self, on: SocketId, to: SocketAddr, datagram: &[u8]) {
+        let local = self.datagram.filter(|peer| peer.socket == on && peer.address == to);
+        let to = DatagramPeer { socket: on, address: to, local: local.and_then(|peer| peer.local) };
+        self.outgoing.push_unprompted(to, datagram);
     }
 
     /// Sends a datagram to a peer that was heard before, from the address that the
@@ -215,16 +247,22 @@ impl Context<'_> {
         self.effects.others.push(Effect::Post { service: service.to_owned(), message });
     }
 
-    /// Runs a job that blocks or burns CPU on another thread. Its result comes back
+    /// Runs a job that blocks or burns CPU on a thread of a lane. Its result comes back
     /// in [`Service::finished`](super::Service::finished).
-    pub fn offload<T: Any + Send>(&mut self, job: impl FnOnce() -> T + Send + 'static) {
+    ///
+    /// A job belongs to the connection that the callback is about. Once that has ended, a
+    /// job that has not begun never runs: it is dropped on the thread that would have run
+    /// it, and so is what it has captured. A job of
+    /// [`Service::closed`](super::Service::closed) belongs to the service, and runs.
+    pub fn offload<T: Any + Send>(&mut self, lane: Lane, job: impl FnOnce() -> T + Send + 'static) {
         let job = Box::new(move || Box::new(job()) as Box<dyn Any + Send>);
-        self.effects.others.push(Effect::Offload(job));
+        self.effects.others.push(Effect::Offload(lane, job));
     }
 
-    /// Opens a UDP socket for this service; the answer is [`Service::socket`](super::Service::socket).
-    pub fn open_socket(&mut self, spec: DatagramSpec) {
-        self.effects.others.push(Effect::OpenSocket(spec));
+    /// Opens a UDP socket for this service; the answer is
+    /// [`Service::socket`](super::Service::socket), with the same tag.
+    pub fn open_socket(&mut self, tag: u64, spec: DatagramSpec) {
+        self.effects.others.push(Effect::OpenSocket { tag, spec });
     }
 
     /// Closes a UDP socket of this service.
@@ -277,7 +315,20 @@ impl Context<'_> {
     /// Leaves this connection unread until then, so that TCP slows its peer down.
     /// What is unread now is shown again at that time.
     pub fn pause_until(&mut self, at: Instant) {
-        self.effects.pause_until = Some(at);
+        self.effects.pause = Some(Pause::Until(at));
+    }
+
+    /// Leaves this connection unread until [`Context::resume`], so that TCP slows its
+    /// peer down. Its deadline still holds, but it is not idle. A reset is noticed, a
+    /// half-close only when the connection is read again.
+    pub fn pause(&mut self) {
+        self.effects.pause = Some(Pause::UntilResumed);
+    }
+
+    /// Ends a pause of this connection: what is unread is shown again, and more is read.
+    /// Without a pause this does nothing.
+    pub fn resume(&mut self) {
+        self.effects.pause = Some(Pause::Over);
     }
 
     /// Ends this connection in order: what was sent goes out, then the connection

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::rooms::{DatagramPeer, Room};
 use super::sockets::DatagramSpec;
 use crate::service::ids::{ConnectionId, SocketId};
-use crate::service::{Farewell, Message};
+use crate::service::{Farewell, FileRange, Lane, Message};
 
 /// A part of the answer to the connection that the callback is about.
 #[derive(Debug, Clone)]
@@ -21,6 +21,14 @@ pub(crate) enum Piece {
     Scratch(Range<usize>),
     /// Bytes of the input, which are still in the shared read buffer.
     Input(Range<usize>),
+    /// A range of a file: an [`Effect::SendFile`], by its place among the other effects.
+    File(usize),
+}
+
+impl Piece {
+    pub fn is_file(&self) -> bool {
+        matches!(self, Piece::File(_))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,16 +43,26 @@ pub(crate) enum Closing {
     Abort,
 }
 
+/// Whether a connection is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    Until(Instant),
+    UntilResumed,
+    Over,
+}
+
 /// A job for an offload thread.
 pub(crate) type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
-/// What concerns anything but this connection. These are rare.
+/// What concerns anything but this connection, and the file ranges that its answer refers
+/// to. These are rare.
 pub(crate) enum Effect {
+    SendFile(FileRange),
     Tell { to: ConnectionId, bytes: Range<usize> },
     CloseOther(ConnectionId),
     Post { service: String, message: Message },
-    Offload(Job),
-    OpenSocket(DatagramSpec),
+    Offload(Lane, Job),
+    OpenSocket { tag: u64, spec: DatagramSpec },
     CloseSocket(SocketId),
     Connect { to: SocketAddr, local: Option<SocketAddr> },
     Tick(Option<Instant>),
@@ -88,7 +106,7 @@ pub(crate) struct Effects {
     pub closing: Closing,
     /// `Some(None)` clears the deadline.
     pub deadline: Option<Option<Instant>>,
-    pub pause_until: Option<Instant>,
+    pub pause: Option<Pause>,
     pub more_to_send: bool,
     /// Messages that were taken up.
     pub messages: usize,
@@ -121,11 +139,18 @@ impl Effects {
         }
     }
 
+    pub fn send_file(&mut self, range: FileRange) {
+        if !range.range.is_empty() {
+            self.answer.push(Piece::File(self.others.len()));
+            self.others.push(Effect::SendFile(range));
+        }
+    }
+
     /// Whether nothing was asked for that could move a deadline closer.
     pub fn is_only_answer(&self) -> bool {
         matches!(self.closing, Closing::No)
             && self.deadline.is_none()
-            && self.pause_until.is_none()
+            && self.pause.is_none()
             && !self.more_to_send
     }
 
@@ -138,7 +163,7 @@ impl Effects {
         self.answer.clear();
         self.closing = Closing::No;
         self.deadline = None;
-        self.pause_until = None;
+        self.pause = None;
         self.more_to_send = false;
         self.messages = 0;
         self.yields = false;

@@ -9,10 +9,13 @@
 pub(crate) mod any;
 mod context;
 pub(crate) mod effects;
+mod file_range;
 pub(crate) mod ids;
 mod input;
 pub(crate) mod limits;
+pub(crate) mod offload;
 pub(crate) mod options;
+mod peer_sessions;
 mod reasons;
 pub(crate) mod rooms;
 pub(crate) mod sockets;
@@ -20,16 +23,18 @@ mod statistics;
 pub(crate) mod token_bucket;
 
 use std::any::Any;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
 pub use any::AnyService;
 pub use context::Context;
+pub use file_range::FileRange;
 pub use ids::{ConnectionId, ServiceId, SocketId};
 pub use input::Input;
 pub use limits::{Limits, Rate};
+pub use offload::{Answer, Lane, OffloadError};
 pub use options::{DEFAULT_UDP_RECEIVE_BUFFER, DEFAULT_UDP_SEND_BUFFER, SocketOptions};
+pub use peer_sessions::{Caps, Full, PeerSessions};
 pub use reasons::{CloseReason, Farewell};
 pub use rooms::{DatagramPeer, Membership, Overflow, Room};
 pub use sockets::{Bound, DatagramSpec, LARGEST_DATAGRAM, Multicast, Transport, any_address};
@@ -99,11 +104,16 @@ pub trait Service {
     /// A UDP socket was opened, at the start or by [`Context::open_socket`], or
     /// could not be opened. Also called with an error when a connected socket
     /// learns that nobody listens, or that the system refuses its datagram (too
-    /// long, no route).
-    fn socket(&mut self, _opened: io::Result<SocketId>, _cx: &mut Context<'_>) {}
+    /// long, no route). The tag says which socket it is: `open_socket` was given it, and
+    /// the sockets of the start have their numbers, in the order in which they are given,
+    /// from 0.
+    fn socket(&mut self, _tag: u64, _opened: io::Result<SocketId>, _cx: &mut Context<'_>) {}
 
-    /// A job of [`Context::offload`] is done.
-    fn finished(&mut self, _answer: Answer, _cx: &mut Context<'_>) {}
+    /// A job of [`Context::offload`] is done. If a callback about a connection asked for
+    /// it, this is a callback about that connection, and `session` is its session;
+    /// `session` is `None` if it has ended meanwhile. A result that must not be dropped
+    /// on the loop, because that would touch a disk, goes into another job then.
+    fn finished(&mut self, _session: Option<&mut Self::Session>, _answer: Answer, _cx: &mut Context<'_>) {}
 
     /// Another service [posted](Context::post) a message.
     fn message(&mut self, _message: Message, _cx: &mut Context<'_>) {}
@@ -126,31 +136,3 @@ pub trait Service {
 
 /// Something that one service sends to another.
 pub type Message = Box<dyn Any + Send>;
-
-/// The outcome of an offloaded job.
-pub struct Answer {
-    /// The connection whose callback asked for it.
-    pub connection: Option<ConnectionId>,
-    /// What the job returned.
-    pub result: Result<Box<dyn Any + Send>, OffloadError>,
-}
-
-/// Why a job has no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OffloadError {
-    /// Too many jobs are waiting already.
-    QueueFull,
-    /// The job panicked.
-    Panicked,
-}
-
-impl fmt::Display for OffloadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OffloadError::QueueFull => "too many jobs are waiting",
-            OffloadError::Panicked => "the job failed inside",
-        })
-    }
-}
-
-impl std::error::Error for OffloadError {}

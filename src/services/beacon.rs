@@ -166,7 +166,7 @@ impl Networks {
 impl Service for Beacon {
     type Session = ();
 
-    fn socket(&mut self, opened: io::Result<SocketId>, _: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, _: &mut Context<'_>) {
         self.socket = opened.ok().or(self.socket);
     }
 

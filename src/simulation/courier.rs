@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::service::{
-    Answer, CloseReason, ConnectionId, Context, Input, Membership, Message, OffloadError, Overflow, Room,
-    Service,
+    Answer, CloseReason, ConnectionId, Context, Input, Lane, Membership, Message, OffloadError, Overflow,
+    Room, Service,
 };
 
 /// Its name. Its connections send one order per line: `job N`, `fail N`, `get N`, `post N`,
@@ -106,10 +106,10 @@ impl Courier {
         match order {
             "job" => {
                 self.jobs.insert(number, id);
-                cx.offload(move || number);
+                cx.offload(Lane::Read, move || number);
             }
             // Skips the panic hook, which would print a message.
-            "fail" => cx.offload(|| -> u32 { resume_unwind(Box::new("a job fails")) }),
+            "fail" => cx.offload(Lane::Write, || -> u32 { resume_unwind(Box::new("a job fails")) }),
             "get" => {
                 session.left = number as usize;
                 self.go_on(session, cx);
@@ -197,7 +197,7 @@ impl Service for Courier {
         }
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         let number = match answer.result {
             Ok(result) => match result.downcast::<u32>() {
                 Ok(number) => *number,

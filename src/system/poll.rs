@@ -114,7 +114,7 @@ impl System {
         match self {
             System::Kernel(_) => Workers::threads(waker),
             #[cfg(feature = "simulated")]
-            System::Simulated(poll) => Workers::Simulated(poll.world.clone()),
+            System::Simulated(poll) => Workers::simulated(poll.world.clone()),
         }
     }
 

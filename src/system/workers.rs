@@ -1,55 +1,30 @@
-//! Threads for what must never run on the loop: name lookup, hashing, reading a file.
+//! Threads for what must never run on the loop: name lookup, hashing, reading and writing
+//! files.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+mod lanes;
+mod task;
+mod threads;
+
+use std::sync::Arc;
 
 use super::poll::Waker;
 #[cfg(feature = "simulated")]
 use super::simulated::World;
-use crate::service::effects::Job;
-use crate::service::ids::{ConnectionId, Handle, ServiceId};
-use crate::service::{Answer, OffloadError};
+use crate::service::Lane;
 
-/// Threads: they mostly wait, for a disk or a name server.
-const THREADS: usize = 2;
-/// Tasks that may wait; one more is answered with [`OffloadError::QueueFull`].
-const QUEUE: usize = 1024;
-
-/// A job, and whom it is for.
-pub(crate) struct Task {
-    pub service: ServiceId,
-    pub connection: Option<Handle>,
-    pub job: Job,
-}
-
-/// An answer on its way to its service.
-pub(crate) struct Finished {
-    pub service: ServiceId,
-    pub answer: Answer,
-}
-
-impl Task {
-    /// Does the job. A panic in it is an answer too.
-    pub fn run(self) -> Finished {
-        let result = catch_unwind(AssertUnwindSafe(self.job)).map_err(|_| OffloadError::Panicked);
-        Finished {
-            service: self.service,
-            answer: Answer { connection: self.connection.map(ConnectionId), result },
-        }
-    }
-
-    /// Does not do it, since too many wait already.
-    pub fn refuse(self) -> Finished {
-        let answer =
-            Answer { connection: self.connection.map(ConnectionId), result: Err(OffloadError::QueueFull) };
-        Finished { service: self.service, answer }
-    }
-}
+#[cfg(feature = "simulated")]
+pub(super) use lanes::Lanes;
+pub(crate) use task::{Ended, Finished, Purpose, Task};
+use threads::Threads;
 
 /// Does tasks off the loop, and wakes the poll when one is done.
-pub(crate) enum Workers {
+pub(crate) struct Workers {
+    site: Site,
+    /// Tasks of each lane that have not come back.
+    in_flight: [usize; Lane::ALL.len()],
+}
+
+enum Site {
     Threads(Threads),
     #[cfg(feature = "simulated")]
     Simulated(World),
@@ -57,64 +32,38 @@ pub(crate) enum Workers {
 
 impl Workers {
     pub fn threads(waker: Arc<Waker>) -> Workers {
-        Workers::Threads(Threads { waker, tasks: None, answers: channel() })
+        Workers { site: Site::Threads(Threads::new(waker)), in_flight: Default::default() }
+    }
+
+    #[cfg(feature = "simulated")]
+    pub fn simulated(world: World) -> Workers {
+        Workers { site: Site::Simulated(world), in_flight: Default::default() }
     }
 
     /// Queues a task; its answer comes through [`Workers::next_answer`].
     pub fn submit(&mut self, task: Task) {
-        match self {
-            Workers::Threads(threads) => threads.submit(task),
+        self.in_flight[task.lane as usize] += 1;
+        match &mut self.site {
+            Site::Threads(threads) => threads.submit(task),
             #[cfg(feature = "simulated")]
-            Workers::Simulated(world) => world.submit(task),
+            Site::Simulated(world) => world.submit(task),
         }
     }
 
+    /// The next task that has come back, done or not.
     pub fn next_answer(&mut self) -> Option<Finished> {
-        match self {
-            Workers::Threads(threads) => threads.answers.1.try_recv().ok(),
+        let finished = match &mut self.site {
+            Site::Threads(threads) => threads.next_answer(),
             #[cfg(feature = "simulated")]
-            Workers::Simulated(world) => world.next_answer(),
-        }
+            Site::Simulated(world) => world.next_answer(),
+        }?;
+        let in_flight = &mut self.in_flight[finished.lane as usize];
+        *in_flight = in_flight.saturating_sub(1);
+        Some(finished)
     }
-}
 
-/// The threads; none runs until the first task comes.
-pub(crate) struct Threads {
-    waker: Arc<Waker>,
-    tasks: Option<SyncSender<Task>>,
-    answers: (Sender<Finished>, Receiver<Finished>),
-}
-
-impl Threads {
-    fn submit(&mut self, task: Task) {
-        let tasks = self.tasks.get_or_insert_with(|| start_threads(&self.answers.0, &self.waker));
-        if let Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) = tasks.try_send(task) {
-            deliver(task.refuse(), &self.answers.0, &self.waker);
-        }
+    /// How many tasks of a lane have not come back.
+    pub fn in_flight(&self, lane: Lane) -> usize {
+        self.in_flight[lane as usize]
     }
-}
-
-fn start_threads(answers: &Sender<Finished>, waker: &Arc<Waker>) -> SyncSender<Task> {
-    let (sender, receiver) = sync_channel::<Task>(QUEUE);
-    let receiver = Arc::new(Mutex::new(receiver));
-    for number in 0..THREADS {
-        let (receiver, answers, waker) = (Arc::clone(&receiver), answers.clone(), Arc::clone(waker));
-        let work = move || {
-            loop {
-                let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                let Ok(task) = next else { return };
-                deliver(task.run(), &answers, &waker);
-            }
-        };
-        if let Err(error) = thread::Builder::new().name(format!("offload-{number}")).spawn(work) {
-            log::error!("cannot start an offload thread: {error}");
-        }
-    }
-    sender
-}
-
-fn deliver(finished: Finished, answers: &Sender<Finished>, waker: &Waker) {
-    // Both fail only when the reactor is gone, and with it whoever would care.
-    let _ = answers.send(finished);
-    let _ = waker.wake();
 }

@@ -11,14 +11,15 @@ use crate::reactor::keyboard::FileRead;
 use crate::reactor::micros_up;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
-use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::tcp::stream::{Parts, State, Stream};
+use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
 use crate::reactor::{PENDING_PER_TURN, Reactor};
-use crate::service::effects::{Closing, Effect, Effects};
+use crate::service::effects::{Closing, Effect, Effects, Pause};
 use crate::service::ids::{ConnectionId, Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
-use crate::service::{CloseReason, Context, Farewell, Message};
-use crate::system::Task;
+use crate::service::{Answer, CloseReason, Context, Farewell, Message, OffloadError};
+use crate::system::{Finished, Purpose, Task};
 
 /// After this many panics a service is stopped: its shared state is suspect.
 const PANICS_BEFORE_STOP: u32 = 3;
@@ -35,6 +36,7 @@ pub(crate) enum Pending {
     Opened(Box<Datagram>),
     Socket {
         service: ServiceId,
+        tag: u64,
         error: io::Error,
     },
     NotConnected {
@@ -56,7 +58,7 @@ impl Pending {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum About<'a> {
     Service,
-    Connection { handle: Handle, peer: &'a SocketAddr },
+    Connection { handle: Handle, peer: &'a SocketAddr, sent: u64 },
     Datagram(&'a DatagramPeer),
 }
 
@@ -71,10 +73,10 @@ impl Reactor {
         about: About<'_>,
         call: Call<'_, '_>,
     ) -> Option<Box<Effects>> {
-        let (connection, datagram) = match about {
-            About::Service => (None, None),
-            About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
-            About::Datagram(peer) => (None, Some(peer)),
+        let (connection, bytes_sent, datagram) = match about {
+            About::Service => (None, 0, None),
+            About::Connection { handle, peer, sent } => (Some((ConnectionId(handle), peer)), sent, None),
+            About::Datagram(peer) => (None, 0, Some(peer)),
         };
         let slot = &mut self.hosts[service];
         let called = slot.service.as_mut()?;
@@ -87,6 +89,7 @@ impl Reactor {
             virtual_clock: self.virtual_clock.as_ref(),
             service,
             connection,
+            bytes_sent,
             datagram,
             input_length,
             limits: &slot.limits,
@@ -187,8 +190,8 @@ impl Reactor {
         input: &[u8],
     ) {
         let Some(stream) = self.net.stream(handle) else { return };
-        let peer = stream.peer;
-        let about = About::Connection { handle, peer: &peer };
+        let (peer, sent) = (stream.peer, stream.sent);
+        let about = About::Connection { handle, peer: &peer, sent };
         match self.call(service, about, call) {
             Some(effects) => self.apply(service, about, effects, input),
             None => self.close(handle, CloseReason::Panicked),
@@ -240,7 +243,8 @@ impl Reactor {
         let was_blocked = stream.outbox.is_some();
         let before = if was_blocked { stream.unsent() } else { 0 };
         if !effects.answer.is_empty() {
-            let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
+            let parts = Parts { scratch: &effects.scratch, input, others: &effects.others };
+            let written = match stream.answer(&effects.answer, &parts, now) {
                 Ok(written) => written,
                 Err(cut) => return self.cut(handle, cut),
             };
@@ -254,21 +258,21 @@ impl Reactor {
             }
             self.net.memory.grew(unsent.saturating_sub(before));
             self.check_output_limit(handle, service, was_blocked);
+            self.send_on(handle);
         }
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {
             let after = |at: Instant| micros_up(at.saturating_duration_since(self.start));
             stream.set_deadline(deadline.map(after));
         }
-        if let Some(until) = effects.pause_until {
-            // Not before the next turn: a timer ends the pause.
-            stream.set_pause(Some(micros_up(until.saturating_duration_since(self.start)).max(now + 1)));
-        }
         if effects.more_to_send {
             stream.more_to_send = true;
             if stream.outbox.is_none() {
                 self.net.go_on(handle);
             }
+        }
+        if let Some(pause) = effects.pause {
+            self.pause(handle, pause);
         }
         let reason = match effects.closing {
             Closing::No => return self.net.arm(handle, &self.hosts),
@@ -279,8 +283,21 @@ impl Reactor {
         self.close_as_asked(handle, reason);
     }
 
+    #[cold]
+    fn pause(&mut self, handle: Handle, pause: Pause) {
+        let until = match pause {
+            Pause::Over => return self.net.resume(handle),
+            Pause::UntilResumed => NEVER,
+            // Not before the next turn: a timer ends the pause.
+            Pause::Until(at) => micros_up(at.saturating_duration_since(self.start)).max(self.net.now + 1),
+        };
+        self.net.pause(handle, until);
+    }
+
     fn apply_other(&mut self, service: ServiceId, about: About<'_>, effect: Effect, scratch: &[u8]) {
         match effect {
+            // It went out with the answer that refers to it.
+            Effect::SendFile(_) => {}
             Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
             Effect::CloseOther(ConnectionId(handle)) => {
                 self.close_as_asked(handle, CloseReason::ByUs);
@@ -289,21 +306,20 @@ impl Reactor {
                 Some(service) => self.pending.push_back(Pending::Message { service, message }),
                 None => log::debug!("a message to service {to} is dropped: it does not run"),
             },
-            Effect::Offload(job) => {
+            Effect::Offload(lane, job) => {
                 let connection = match about {
                     About::Connection { handle, .. } => Some(handle),
                     _ => None,
                 };
-                if let Some(stream) = connection.and_then(|handle| self.net.stream(handle)) {
-                    stream.job_began();
-                }
-                self.workers.submit(Task { service, connection, job });
+                let connection =
+                    connection.and_then(|handle| Some((handle, self.net.stream(handle)?.job_began())));
+                self.workers.submit(Task { lane, service, connection, purpose: Purpose::Service, job });
             }
-            Effect::OpenSocket(spec) => {
+            Effect::OpenSocket { tag, spec } => {
                 let options = &self.hosts[service].options;
-                self.pending.push_back(match Datagram::open(&self.system, &spec, options, service) {
+                self.pending.push_back(match Datagram::open(&self.system, &spec, options, service, tag) {
                     Ok(socket) => Pending::Opened(Box::new(socket)),
-                    Err(error) => Pending::Socket { service, error },
+                    Err(error) => Pending::Socket { service, tag, error },
                 });
             }
             Effect::CloseSocket(socket) => {
@@ -368,20 +384,32 @@ impl Reactor {
                 self.has_answers = false;
                 return;
             };
-            if let Some(ConnectionId(handle)) = finished.answer.connection
-                && let Some(stream) = self.net.stream(handle)
-            {
-                stream.job_ended();
+            let Finished { service, connection, purpose, result, .. } = finished;
+            if let Purpose::ReadAhead(handle) = purpose {
+                // It belongs to no connection, so it was done or refused.
+                self.was_read_ahead(handle, result.unwrap_or(Err(OffloadError::QueueFull)));
+                continue;
             }
-            match finished.answer.result {
-                Ok(result) if result.is::<FileRead>() => {
+            let session = connection.and_then(|handle| {
+                let stream = self.net.stream(handle)?;
+                stream.job_ended();
+                Some(stream.session)
+            });
+            match result {
+                // Its connection had ended before it began.
+                None => {}
+                Some(Ok(result)) if result.is::<FileRead>() => {
                     if let Ok(read) = result.downcast::<FileRead>() {
-                        self.keyboard_file_was_read(finished.service, *read);
+                        self.keyboard_file_was_read(service, *read);
                     }
                 }
-                result => {
-                    let answer = crate::service::Answer { connection: finished.answer.connection, result };
-                    self.call_service(finished.service, Call::Finished(answer));
+                Some(result) => {
+                    let answer = Answer { connection: connection.map(ConnectionId), result };
+                    let call = Call::Finished(session, answer);
+                    match connection.filter(|_| session.is_some()) {
+                        Some(handle) => self.call_stream(handle, service, call, &[]),
+                        None => self.call_service(service, call),
+                    }
                 }
             }
         }
@@ -396,14 +424,14 @@ impl Reactor {
                     self.call_service(service, Call::Message(message))
                 }
                 Some(Pending::Opened(socket)) if self.hosts[socket.service].service.is_some() => {
-                    let service = socket.service;
+                    let (service, tag) = (socket.service, socket.tag);
                     let opened = self.net.insert(Entry::Datagram(socket)).map(SocketId);
-                    self.call_service(service, Call::Socket(opened));
+                    self.call_service(service, Call::Socket { tag, opened });
                 }
                 // Its service was stopped meanwhile.
                 Some(Pending::Opened(_)) => {}
-                Some(Pending::Socket { service, error }) => {
-                    self.call_service(service, Call::Socket(Err(error)))
+                Some(Pending::Socket { service, tag, error }) => {
+                    self.call_service(service, Call::Socket { tag, opened: Err(error) })
                 }
                 Some(Pending::NotConnected { service, session, error }) => {
                     self.call_service(service, Call::Closed(session, &CloseReason::NotConnected(error)));

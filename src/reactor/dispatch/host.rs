@@ -219,12 +219,12 @@ impl<'r> HostBuilder<'r> {
             listeners.push(listener);
         }
         let mut datagrams = Vec::new();
-        for mut spec in udp {
+        for (mut spec, tag) in udp.into_iter().zip(0..) {
             let has_configured_port = spec.bind.port() != 0;
             if let (0, Some(before)) = (spec.bind.port(), datagrams.last()) {
                 spec.bind.set_port(Datagram::port(before));
             }
-            let datagram = Datagram::open(&reactor.system, &spec, &options, id)
+            let datagram = Datagram::open(&reactor.system, &spec, &options, id, tag)
                 .map_err(|source| failed(Transport::Udp, spec.bind, source))?;
             datagrams.push(Datagram { has_configured_port, ..datagram });
         }
@@ -268,8 +268,8 @@ impl<'r> HostBuilder<'r> {
             per_peer: PerAddress::default(),
             tick: None,
         });
-        for socket in sockets {
-            reactor.call_service(id, Call::Socket(Ok(socket)));
+        for (socket, tag) in sockets.into_iter().zip(0..) {
+            reactor.call_service(id, Call::Socket { tag, opened: Ok(socket) });
         }
         reactor.call_service(id, Call::Start);
         Ok((id, bound))

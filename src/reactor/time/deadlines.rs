@@ -47,6 +47,7 @@ impl Reactor {
         }
         self.net.compact_timers(&self.hosts);
         self.sweep_conversations();
+        self.retry_read_ahead();
     }
 
     fn fire_tick(&mut self, service: ServiceId, at: u64) {
@@ -90,12 +91,7 @@ impl Reactor {
             Due::Excess => self.close(handle, CloseReason::TooSlow),
             Due::Idle => self.close(handle, CloseReason::GivenUp(Farewell::Idle)),
             Due::Message => self.close(handle, CloseReason::GivenUp(Farewell::MessageTimeout)),
-            Due::Pause => {
-                stream.set_pause(None);
-                stream.restart_clocks(now);
-                stream.show_again = stream.kept.is_some();
-                self.net.enqueue(handle);
-            }
+            Due::Pause => self.net.resume(handle),
             Due::Service => {
                 stream.set_deadline(None);
                 self.show_kept(handle, |input| Call::Timeout(session, input));

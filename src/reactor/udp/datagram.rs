@@ -15,6 +15,8 @@ use crate::system::{DatagramSocket, System};
 pub(crate) struct Datagram {
     pub socket: DatagramSocket,
     pub service: ServiceId,
+    /// What its service knows it by.
+    pub tag: u64,
     pub listens_only: bool,
     /// Its port is the one that was asked for; else the system chose it.
     pub has_configured_port: bool,
@@ -35,10 +37,12 @@ impl Datagram {
         spec: &DatagramSpec,
         options: &SocketOptions,
         service: ServiceId,
+        tag: u64,
     ) -> io::Result<Datagram> {
         Ok(Datagram {
             socket: system.open_datagram(spec, options)?,
             service,
+            tag,
             listens_only: spec.listens_only,
             has_configured_port: spec.bind.port() != 0,
             batch: FEWEST_PER_CALL,

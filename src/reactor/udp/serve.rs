@@ -104,7 +104,7 @@ impl Reactor {
         self.net.statistics.datagram_errors += 1;
         log::debug!("{name}: a UDP socket reports: {error}");
         let Some(socket) = self.net.datagram(handle) else { return };
-        let is_connected = socket.socket.is_connected();
+        let (is_connected, tag) = (socket.socket.is_connected(), socket.tag);
         socket.failures += 1;
         if socket.failures >= FAILURES_IN_A_ROW {
             let address = socket.socket.address();
@@ -114,7 +114,7 @@ impl Reactor {
             self.net.notices.say(Notice::Fault, now, line);
         }
         if is_connected {
-            self.pending.push_back(Pending::Socket { service, error });
+            self.pending.push_back(Pending::Socket { service, tag, error });
         }
     }
 
@@ -152,7 +152,11 @@ impl Reactor {
             if let Some(socket) = self.net.datagram(run[0].to.socket.0) {
                 let (sent, refusal) = self.sender.send(socket, run, &outgoing.bytes);
                 if let Some(error) = refusal.filter(|_| socket.socket.is_connected()) {
-                    self.pending.push_back(Pending::Socket { service: socket.service, error });
+                    self.pending.push_back(Pending::Socket {
+                        service: socket.service,
+                        tag: socket.tag,
+                        error,
+                    });
                 }
                 self.net.statistics.datagrams_sent += sent as u64;
                 self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
@@ -245,7 +249,7 @@ mod tests {
 
     impl Opens {
         fn open(cx: &mut Context<'_>) {
-            cx.open_socket(DatagramSpec { listens_only: true, ..DatagramSpec::bound(at(3000)) });
+            cx.open_socket(0, DatagramSpec { listens_only: true, ..DatagramSpec::bound(at(3000)) });
         }
     }
 
@@ -260,7 +264,7 @@ mod tests {
             Opens::open(cx);
         }
 
-        fn socket(&mut self, opened: io::Result<SocketId>, _: &mut Context<'_>) {
+        fn socket(&mut self, _: u64, opened: io::Result<SocketId>, _: &mut Context<'_>) {
             self.told_of = opened.ok();
         }
 

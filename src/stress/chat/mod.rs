@@ -263,7 +263,7 @@ impl Service for Chat {
         }
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         if self.run.found(answer, cx) {
             self.open_more(cx);
         }

@@ -80,9 +80,9 @@ impl Run {
         self.connections_asked += 1;
         let local = self.plan.sources.as_mut().map(|sources| sources.next_address());
         match (self.is_udp, local) {
-            (true, None) => cx.open_socket(DatagramSpec::connected(to)),
+            (true, None) => cx.open_socket(0, DatagramSpec::connected(to)),
             (true, Some(local)) => {
-                cx.open_socket(DatagramSpec { bind: local, ..DatagramSpec::connected(to) });
+                cx.open_socket(0, DatagramSpec { bind: local, ..DatagramSpec::connected(to) });
             }
             (false, None) => cx.connect(to),
             (false, Some(local)) => cx.connect_from(local, to),

@@ -184,7 +184,7 @@ impl Service for Talk {
         }
     }
 
-    fn finished(&mut self, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
         if self.run.found(answer, cx) {
             self.open_more(cx);
         }
@@ -260,7 +260,7 @@ impl Service for Talk {
         }
     }
 
-    fn socket(&mut self, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
+    fn socket(&mut self, _: u64, opened: io::Result<SocketId>, cx: &mut Context<'_>) {
         match opened {
             Ok(socket) => {
                 let Some(number) = self.run.asked_link() else { return };

@@ -14,7 +14,6 @@
 //!   wake-up was lost.
 
 mod poll;
-mod rng;
 mod tcp;
 mod udp;
 
@@ -27,12 +26,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Token;
 
+pub use crate::rng::Rng;
 pub(crate) use poll::Poll;
-pub use rng::Rng;
 pub(crate) use tcp::{End, Listener, Stream};
 pub(crate) use udp::{Datagram, Exchanged};
 
-use super::workers::{Finished, Task};
+use super::workers::{Finished, Lanes, Task};
+use crate::service::Lane;
 use tcp::{Connection, ListenerState};
 use udp::DatagramState;
 
@@ -143,6 +143,8 @@ enum Happening {
     Establish(u32),
     Refuse(u32, io::ErrorKind),
     Deliver(udp::Message),
+    /// A thread begins a job.
+    Begin(Task),
     Answer(Finished),
 }
 
@@ -170,6 +172,11 @@ struct State {
     exchanged: BTreeMap<IpAddr, Exchanged>,
     /// Outbound connections to addresses outside the program under test.
     asked_outside: VecDeque<u32>,
+    lanes: Lanes,
+    /// No job begins.
+    holds_jobs: bool,
+    /// Jobs that have begun; they run without the lock.
+    begun: Vec<Task>,
     answers: VecDeque<Finished>,
     stdin: Stdin,
     next_id: u32,
@@ -245,6 +252,9 @@ impl World {
             outside: Vec::new(),
             exchanged: BTreeMap::new(),
             asked_outside: VecDeque::new(),
+            lanes: Lanes::default(),
+            holds_jobs: false,
+            begun: Vec::new(),
             answers: VecDeque::new(),
             stdin: Stdin::default(),
             next_id: 0,
@@ -377,18 +387,43 @@ impl World {
         Ok(Descriptor(self.clone()))
     }
 
-    /// Does a job at once and delivers its answer later.
+    /// Queues a job as the threads would have it: it begins later, and its answer comes
+    /// later than that.
     pub fn submit(&self, task: Task) {
-        let refused = {
-            let mut state = self.state();
-            let rate = state.nature.faults.queue_full;
-            state.rng.chance(rate)
-        };
-        // Without the lock: a job may use the world.
-        let finished = if refused { task.refuse() } else { task.run() };
         let mut state = self.state();
-        state.note("job", u64::from(refused));
-        state.later(Happening::Answer(finished));
+        let (lane, rate) = (task.lane, state.nature.faults.queue_full);
+        let refused = match state.rng.chance(rate) {
+            true => Some(task),
+            false => state.lanes.push(task).err(),
+        };
+        state.note("job", u64::from(refused.is_some()));
+        state.begin_jobs(lane);
+        let refused = refused.map(|task| {
+            let (job, finished) = task.refuse();
+            state.later(Happening::Answer(finished));
+            job
+        });
+        // Without the lock: dropping a job may use the world.
+        drop(state);
+        drop(refused);
+    }
+
+    /// Lets no job begin until it is told otherwise, as if each lane had a long one.
+    pub fn hold_jobs(&self, holds: bool) {
+        let mut state = self.state();
+        state.holds_jobs = holds;
+        Lane::ALL.into_iter().for_each(|lane| state.begin_jobs(lane));
+    }
+
+    /// Does the jobs that have begun. Without the lock: a job may use the world.
+    pub fn do_jobs(&self) {
+        let begun = std::mem::take(&mut self.state().begun);
+        for task in begun {
+            let finished = task.settle();
+            let mut state = self.state();
+            state.note("job done", u64::from(finished.result.is_some()));
+            state.later(Happening::Answer(finished));
+        }
     }
 
     pub fn next_answer(&self) -> Option<Finished> {
@@ -476,6 +511,15 @@ impl State {
         self.gone.extend(token);
         if self.gone.len() > REMEMBERED {
             self.gone.pop_front();
+        }
+    }
+
+    /// Lets the free threads of a lane begin what waits there.
+    fn begin_jobs(&mut self, lane: Lane) {
+        while !self.holds_jobs
+            && let Some(task) = self.lanes.begin(lane)
+        {
+            self.later(Happening::Begin(task));
         }
     }
 

@@ -23,7 +23,9 @@ impl Poll {
 
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.events.clear();
-        self.world.state().wait(timeout, &mut self.events)
+        self.world.state().wait(timeout, &mut self.events)?;
+        self.world.do_jobs();
+        Ok(())
     }
 }
 
@@ -64,6 +66,7 @@ impl State {
     pub(super) fn has_news(&self) -> bool {
         self.woken
             || !self.signals.is_empty()
+            || !self.begun.is_empty()
             || !self.edges.is_empty()
             || self.alarm.is_some_and(|at| at <= self.now)
             || self.agenda.keys().next().is_some_and(|(at, _)| *at <= self.now)
@@ -174,7 +177,12 @@ impl State {
                 Happening::Establish(connection) => self.establish(connection),
                 Happening::Refuse(connection, why) => self.refuse(connection, why),
                 Happening::Deliver(message) => self.deliver(message),
+                Happening::Begin(task) => self.begun.push(task),
                 Happening::Answer(finished) => {
+                    if !finished.was_refused() {
+                        self.lanes.end(finished.lane);
+                        self.begin_jobs(finished.lane);
+                    }
                     self.answers.push_back(finished);
                     self.woken = true;
                 }

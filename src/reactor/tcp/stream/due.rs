@@ -87,7 +87,7 @@ impl Stream {
     /// Input waits that the loop holds back from its service: what a deadline waits
     /// for may be in it.
     fn is_kept_waiting(&self) -> bool {
-        self.show_again
+        self.show_again && self.paused_until().is_none()
             || self.latch.is_readable()
                 && !self.end_of_input
                 && (self.holds_back_reading() || self.latch.is_parked())
