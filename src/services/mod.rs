@@ -15,7 +15,9 @@ pub mod json;
 pub mod multicast;
 pub mod number;
 pub mod quote;
+pub mod tftp;
 pub mod time;
+mod transfers;
 pub mod upper;
 
 #[cfg(test)]
@@ -39,6 +41,7 @@ pub static CATALOG: &[&Description] = &[
     &multicast::DESCRIPTION,
     &discard::DESCRIPTION,
     &quote::DESCRIPTION,
+    &tftp::DESCRIPTION,
 ];
 
 /// Reads a service's table with these lines, and returns the service or what is wrong.
