@@ -217,6 +217,7 @@ impl Tftp {
             let open = move || What::Opened(disk::open(&root, &name, mode));
             cx.offload(Lane::Read, move || Done { transfer, what: open() });
         }
+        self.keep_time(cx);
         Ok(())
     }
 
