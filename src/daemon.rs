@@ -13,7 +13,7 @@ use onepoll::config::{self, Config, ConfigErrors, Destination, Overrides, PortOv
 use onepoll::hosting;
 use onepoll::interfaces::{broadcast_addresses, in_place_of, interfaces_up};
 use onepoll::reactor::Reactor;
-use onepoll::service::Bound;
+use onepoll::service::{Bound, Lane};
 use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
@@ -25,8 +25,8 @@ const TURNED_AWAY: u64 = 1;
 const TIME_ZONES: u64 = 2;
 /// A beacon lists the networks through a socket.
 const NETWORK_LISTS: u64 = 1;
-/// Each of two threads may look up a name, with a file and a socket to a name server.
-const OFFLOADED: u64 = 4;
+/// A thread that looks up a name opens a file, and a socket to a name server.
+const OFFLOADED: u64 = 2 * Lane::Lookup.threads() as u64;
 /// What is opened while the daemon serves, besides connections. Everything else is open
 /// before: the poll, the sockets of the services, the spare descriptor.
 const OPENED_LATER: u64 = TURNED_AWAY + TIME_ZONES + NETWORK_LISTS + OFFLOADED;

@@ -39,10 +39,12 @@
 //! 6. [`wire`]: finds messages in a byte stream.
 //! 7. [`services`]: one file per service, and the catalog. Begin with
 //!    [`echo`](services::echo).
-//! 8. [`config`]: from a file to the services that it asks for; [`hosting`] gives
+//! 8. [`files`]: what services do with files, from jobs off the loop; [`disk`] below it
+//!    is the kernel's file system, or one in memory that fails.
+//! 9. [`config`]: from a file to the services that it asks for; [`hosting`] gives
 //!    them to the reactor.
-//! 9. With the feature `simulated`: `rehearsal`, which tests one service on the real
-//!    loop in memory, and `simulation`, which tests the whole daemon from a seed.
+//! 10. With the feature `simulated`: `rehearsal`, which tests one service on the real
+//!     loop in memory, and `simulation`, which tests the whole daemon from a seed.
 //!
 //! The `onepoll` command, its clients and its load generator use the library as any
 //! other program would.

@@ -187,6 +187,14 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.settle();
     }
 
+    /// A client resets its connection.
+    pub fn reset(&mut self, client: Client) {
+        if let Some(socket) = self.clients.get_mut(&client).and_then(|seat| seat.socket.take()) {
+            socket.reset_on_close();
+        }
+        self.settle();
+    }
+
     /// A client closes its connection.
     pub fn hang_up(&mut self, client: Client) {
         if let Some(seat) = self.clients.get_mut(&client) {

@@ -2,6 +2,7 @@
 
 use onepoll::config::Description;
 use onepoll::services::CATALOG;
+use onepoll::wire::files::framed::CODES;
 
 const README: &str = include_str!("../README.md");
 const PROTOCOL: &str = include_str!("../PROTOCOL.md");
@@ -41,6 +42,14 @@ fn the_protocol_says_how_each_service_tells_a_client_that_it_is_turned_away() {
     for kind in CATALOG.iter().filter(|kind| kind.tcp.is_some()) {
         assert!(names.contains(&kind.name), "{} is missing among {names:?}", kind.name);
     }
+}
+
+#[test]
+fn the_protocol_has_the_table_of_error_codes() {
+    let table = PROTOCOL.lines().skip_while(|line| !line.starts_with("| code | meaning |"));
+    let rows: Vec<_> = table.skip(2).take_while(|line| line.starts_with('|')).collect();
+    let codes: Vec<_> = CODES.iter().map(|(code, meaning)| format!("| `{code}` | {meaning} |")).collect();
+    assert_eq!(rows, codes);
 }
 
 #[test]

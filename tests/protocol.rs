@@ -132,7 +132,8 @@ impl Stage {
             }
         }
         config += &exchange.settings.join("\n");
-        let daemon = Daemon::with_config(&format!("protocol-{}", exchange.line), &config);
+        let config = support::config_in_own_folder(&format!("protocol-{}", exchange.line), &config);
+        let daemon = Daemon::start(&["--config", config.to_str().unwrap()]);
         let service = exchange.service.clone();
         Stage { daemon, service, peers: BTreeMap::new(), listener, before: Instant::now() }
     }

@@ -302,6 +302,54 @@ fn a_connected_socket_learns_that_nobody_listens() {
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), "connection refused");
 }
 
+/// Opens sockets, sends to the peer of each, and says what it is told of them.
+struct Several(mpsc::Sender<(u64, Result<(), std::io::ErrorKind>)>, Vec<(u64, DatagramSpec)>);
+
+impl Service for Several {
+    type Session = ();
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        self.1.iter().for_each(|(tag, spec)| cx.open_socket(*tag, spec.clone()));
+    }
+
+    fn socket(&mut self, tag: u64, opened: std::io::Result<SocketId>, cx: &mut Context<'_>) {
+        let spec = self.1.iter().find(|(known, _)| *known == tag).map(|(_, spec)| spec);
+        if let (Ok(own), Some(peer)) = (&opened, spec.and_then(|spec| spec.connect)) {
+            cx.send_to(*own, peer, b"anybody?");
+        }
+        self.0.send((tag, opened.map(|_| ()).map_err(|error| error.kind()))).unwrap();
+    }
+}
+
+#[test]
+fn a_socket_is_told_of_by_its_tag_whether_it_opens_fails_or_finds_nobody() {
+    use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused};
+    let (report, heard) = mpsc::channel();
+    let somebody = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sockets = vec![
+        (70, DatagramSpec::connected(somebody.local_addr().unwrap())),
+        (80, DatagramSpec::connected(gone)),
+        (u64::MAX, DatagramSpec::bound(([192, 0, 2, 1], 0).into())),
+    ];
+    let _running = Running::start(move |reactor| {
+        let builder = reactor.host("several", Several(report, sockets));
+        builder.udp(([127, 0, 0, 1], 0).into()).udp(([127, 0, 0, 2], 0).into()).start().unwrap();
+    });
+    let expected = [
+        (0, Ok(())),
+        (1, Ok(())),
+        (70, Ok(())),
+        (80, Ok(())),
+        (u64::MAX, Err(AddrNotAvailable)),
+        (80, Err(ConnectionRefused)),
+    ];
+    let told: Vec<_> = expected.iter().map(|_| heard.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(told, expected, "the sockets of the start have their numbers");
+    somebody.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(somebody.recv(&mut [0; 16]).unwrap(), 8);
+}
+
 /// Sends datagrams of one length, except perhaps the last one, in one piece.
 #[cfg(target_os = "linux")]
 fn send_burst(client: &UdpSocket, burst: &[u8], segment: u16) {

@@ -35,6 +35,10 @@ impl Service for Obedient {
                 cx.close_for(Farewell::Full);
             }
             b"abort" => cx.abort(),
+            b"pause" => {
+                cx.send(b"paused\n");
+                cx.pause();
+            }
             b"panic" => panic!("as told"),
             b"send much" => cx.send(&vec![b'x'; BIG]),
             b"send much and close" => {
@@ -175,6 +179,17 @@ fn a_reset_by_the_peer_is_told() {
     drop(client);
     assert_eq!(stage.told(), "reset by the peer");
     assert_eq!(Counted::from(stage.running.finish()), UNCOUNTED);
+}
+
+#[test]
+fn a_reset_by_the_peer_is_told_although_we_do_not_read() {
+    let stage = any();
+    let client = stage.order("pause");
+    assert_eq!(read_exactly(&client, 7), b"paused\n");
+    (&client).write_all(b"unread").unwrap();
+    SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(stage.told(), "reset by the peer");
 }
 
 #[test]

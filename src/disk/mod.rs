@@ -10,6 +10,8 @@
 mod kernel;
 #[cfg(feature = "simulated")]
 pub mod simulated;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::ops::Range;

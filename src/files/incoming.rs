@@ -26,8 +26,10 @@ pub struct Incoming {
     written: u64,
     /// What it holds of the quotas.
     reserved: Option<u64>,
-    /// Whether the temporary name is gone.
-    is_named: bool,
+    /// Whether it has its final name instead of the temporary one, or had it.
+    has_name: bool,
+    /// Whether it is there under that name.
+    is_stored: bool,
     hasher: Sha256,
     /// Why it cannot be finished any more.
     failed: Option<FileError>,
@@ -56,14 +58,11 @@ impl Root {
         let directory = self.directory()?;
         self.make_room(&directory, expected)?;
         let reserved = expected.unwrap_or(0);
-        let mut state = self.shared.state();
-        state.clean_up(&directory);
-        let created = state.create_temporary(&directory);
-        let (temporary, file) = match created {
+        self.shared.clean_up(&directory);
+        let (temporary, file) = match self.shared.create_temporary(&directory) {
             Ok(created) => created,
             Err(error) => {
-                state.usage.give_back(reserved);
-                drop(state);
+                self.shared.state().usage.give_back(reserved);
                 // The directory itself is gone.
                 if error.kind() == ErrorKind::NotFound {
                     return Err(self.shared.lost(&error));
@@ -71,7 +70,6 @@ impl Root {
                 return Err(FileError::storing(error));
             }
         };
-        drop(state);
         Ok(Incoming {
             root: self.clone(),
             directory,
@@ -81,7 +79,8 @@ impl Root {
             expected,
             written: 0,
             reserved: Some(reserved),
-            is_named: false,
+            has_name: false,
+            is_stored: false,
             hasher: Sha256::new(),
             failed: None,
         })
@@ -154,7 +153,7 @@ impl Incoming {
     ///
     /// # Errors
     /// A length or sum other than what was announced, and what the disk refuses. Nothing is
-    /// stored then.
+    /// stored then, unless the disk fails at the very end, to sync the name and to remove it.
     pub fn finish(mut self, expected_sum: Option<[u8; 32]>) -> Result<Stored, FileError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -174,27 +173,30 @@ impl Incoming {
         Ok(Stored { name, size: self.written, sha256 })
     }
 
-    /// Gives the temporary file its name, and waits until the disk knows it.
+    /// Gives the temporary file its name, waits until the disk knows it, and counts it.
     fn publish(&mut self) -> Result<Name, FileError> {
-        let name = self.rename()?;
-        self.is_named = true;
-        // A client that is told of a failure tries again, so the file must not stay. If it
-        // cannot be removed either, the client is told that it is there, which is true.
-        if let Err(error) = self.directory.sync() {
-            if self.directory.remove(name.as_str()).is_ok() {
-                return Err(FileError::storing(error));
-            }
-            log::warn!(
-                "{}: {name:?} is stored, and may be lost if the power fails: {error}",
-                self.root.path().display()
-            );
-        }
+        self.root.shared.state().usage.begin_naming();
+        let outcome = self.name_and_sync();
         let mut state = self.root.shared.state();
-        if let Some(reserved) = self.reserved.take() {
+        state.usage.end_naming();
+        if self.is_stored
+            && let Some(reserved) = self.reserved.take()
+        {
             state.usage.give_back(reserved);
             state.usage.store(self.written);
         }
         drop(state);
+        outcome
+    }
+
+    fn name_and_sync(&mut self) -> Result<Name, FileError> {
+        let name = self.rename()?;
+        (self.has_name, self.is_stored) = (true, true);
+        if let Err(error) = self.directory.sync() {
+            // A client that is told of a failure tries again, so the file should not stay.
+            self.is_stored = self.directory.remove(name.as_str()).is_err();
+            return Err(FileError::storing(error));
+        }
         Ok(name)
     }
 
@@ -218,12 +220,11 @@ impl Incoming {
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        let mut state = self.root.shared.state();
-        if !self.is_named {
-            state.remove_temporary(&self.directory, std::mem::take(&mut self.temporary));
+        if !self.has_name {
+            self.root.shared.remove_temporary(&self.directory, std::mem::take(&mut self.temporary));
         }
         if let Some(reserved) = self.reserved.take() {
-            state.usage.give_back(reserved);
+            self.root.shared.state().usage.give_back(reserved);
         }
     }
 }

@@ -18,6 +18,7 @@ mod error;
 mod incoming;
 mod listing;
 mod names;
+pub mod receiving;
 mod root;
 mod sums;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::error::FileError;
 use super::listing::{Listed, Listing, Scan};
 use super::names::Name;
 use super::sums::Sums;
-use super::usage::Usage;
+use super::usage::{Stored, Usage};
 use crate::disk::{Directory, Disk, File, Identity, Modified};
 use crate::wording::counted;
 
@@ -83,7 +84,11 @@ pub struct Found {
 pub(super) struct Shared {
     disk: Disk,
     path: PathBuf,
+    /// Not held while the disk works, except to open the root.
     state: Mutex<State>,
+    last_temporary: AtomicU64,
+    /// Temporary files that could not be removed.
+    left_behind: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -93,11 +98,19 @@ pub(super) struct State {
     is_written: bool,
     /// Whether the log knows already that the root cannot be opened.
     told: bool,
-    listing: Option<(Modified, Instant, Arc<Listing>)>,
+    listing: Option<Cached>,
     pub usage: Usage,
     pub sums: Sums,
-    pub left_behind: Vec<String>,
-    last_temporary: u64,
+}
+
+/// A listing that was made a moment ago.
+#[derive(Debug, Clone)]
+struct Cached {
+    /// The directory then, and what this daemon had stored: its clock may tick more slowly
+    /// than uploads come.
+    of: (Modified, Stored),
+    since: Instant,
+    listing: Arc<Listing>,
 }
 
 /// Whether a name is that of an upload in flight, or of one that was broken off.
@@ -121,8 +134,15 @@ impl Roots {
     pub fn root(&self, path: &Path, policy: Policy) -> Root {
         let path = self.disk.resolve(path);
         let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let create =
-            || Arc::new(Shared { disk: self.disk.clone(), path: path.clone(), state: Mutex::default() });
+        let create = || {
+            Arc::new(Shared {
+                disk: self.disk.clone(),
+                path: path.clone(),
+                state: Mutex::default(),
+                last_temporary: AtomicU64::default(),
+                left_behind: Mutex::default(),
+            })
+        };
         let shared = all.entry(path.clone()).or_insert_with(create).clone();
         drop(all);
         shared.state().is_written |= policy.writable;
@@ -158,15 +178,18 @@ impl Root {
     pub fn list(&self) -> Result<Arc<Listing>, FileError> {
         let directory = self.directory()?;
         let modified = directory.modified().map_err(|error| self.shared.lost(&error))?;
-        let cached = self.shared.state().listing.clone();
-        if let Some((of, since, listing)) = cached
-            && of == modified
-            && since.elapsed() < LISTING_LASTS
+        let state = self.shared.state();
+        let of = (modified, state.usage.stored());
+        if let Some(cached) = &state.listing
+            && cached.of == of
+            && cached.since.elapsed() < LISTING_LASTS
         {
-            return Ok(listing);
+            return Ok(cached.listing.clone());
         }
+        drop(state);
         let listing = Arc::new(self.shared.scan(&directory)?.listing());
-        self.shared.state().listing = Some((modified, Instant::now(), listing.clone()));
+        let cached = Cached { of, since: Instant::now(), listing: listing.clone() };
+        self.shared.state().listing = Some(cached);
         Ok(listing)
     }
 
@@ -245,18 +268,18 @@ impl Shared {
         };
         if is_new {
             log::info!("{} did not exist and was created, with {WELCOME_NAME} in it", path.display());
-            if let Err(error) = welcome(&directory, state) {
+            if let Err(error) = welcome(self, &directory) {
                 log::warn!("{}: {WELCOME_NAME} cannot be written: {error}", path.display());
             }
         } else if state.is_written
-            && let Err(error) = probe(&directory, state)
+            && let Err(error) = probe(self, &directory)
         {
             log::warn!(
                 "{} cannot be written: {error}. Its files are served, and uploads are refused",
                 path.display()
             );
         }
-        let before = state.usage.before_scan();
+        let before = state.usage.stored();
         let modified = directory.modified().ok();
         let mut scan = Scan::default();
         directory.entries(&mut |entry| scan.add(entry)).map_err(unavailable)?;
@@ -280,12 +303,43 @@ impl Shared {
 
     /// Goes through the directory once, and counts what is there.
     pub fn scan(&self, directory: &Directory) -> Result<Scan, FileError> {
-        let before = self.state().usage.before_scan();
+        let before = self.state().usage.stored();
         let modified = directory.modified().ok();
         let mut scan = Scan::default();
         directory.entries(&mut |entry| scan.add(entry)).map_err(|error| self.lost(&error))?;
         self.state().usage.scanned(scan.files, scan.bytes, before, modified);
         Ok(scan)
+    }
+
+    /// Creates a temporary file under a name that is not in use.
+    pub fn create_temporary(&self, directory: &Directory) -> std::io::Result<(String, File)> {
+        loop {
+            let number = self.last_temporary.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{TEMPORARY}{number}");
+            match directory.create(&name) {
+                // Of an earlier run, or of another daemon in the same directory.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                created => return Ok((name, created?)),
+            }
+        }
+    }
+
+    /// Removes a temporary file, or notes that it is still there.
+    pub fn remove_temporary(&self, directory: &Directory, name: String) {
+        let Err(error) = directory.remove(&name) else { return };
+        let mut left_behind = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.kind() != ErrorKind::NotFound && left_behind.len() < MOST_LEFT_BEHIND {
+            left_behind.push(name);
+        }
+    }
+
+    /// Tries again to remove what could not be removed.
+    pub fn clean_up(&self, directory: &Directory) {
+        let left_behind =
+            std::mem::take(&mut *self.left_behind.lock().unwrap_or_else(PoisonError::into_inner));
+        for name in left_behind {
+            self.remove_temporary(directory, name);
+        }
     }
 
     /// What it means that the directory itself cannot be used any more: somebody may have
@@ -297,58 +351,24 @@ impl Shared {
     }
 }
 
-impl State {
-    /// Creates a temporary file under a name that is not in use.
-    pub fn create_temporary(&mut self, directory: &Directory) -> std::io::Result<(String, File)> {
-        loop {
-            self.last_temporary += 1;
-            let name = format!("{TEMPORARY}{}", self.last_temporary);
-            match directory.create(&name) {
-                // Of an earlier run, or of another daemon in the same directory.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                created => return Ok((name, created?)),
-            }
-        }
-    }
-
-    /// Removes a temporary file, or notes that it is still there.
-    pub fn remove_temporary(&mut self, directory: &Directory, name: String) {
-        match directory.remove(&name) {
-            Err(error)
-                if error.kind() != ErrorKind::NotFound && self.left_behind.len() < MOST_LEFT_BEHIND =>
-            {
-                self.left_behind.push(name);
-            }
-            _ => {}
-        }
-    }
-
-    /// Tries again to remove what could not be removed.
-    pub fn clean_up(&mut self, directory: &Directory) {
-        for name in std::mem::take(&mut self.left_behind) {
-            self.remove_temporary(directory, name);
-        }
-    }
-}
-
 /// Writes the first file of a new root.
-fn welcome(directory: &Directory, state: &mut State) -> std::io::Result<()> {
-    let (temporary, file) = state.create_temporary(directory)?;
+fn welcome(shared: &Shared, directory: &Directory) -> std::io::Result<()> {
+    let (temporary, file) = shared.create_temporary(directory)?;
     let written = file.write_at(WELCOME.as_bytes(), 0).and_then(|()| file.sync());
     let named = written.and_then(|()| directory.rename(&temporary, WELCOME_NAME));
     match named {
         Ok(()) => directory.sync(),
         Err(error) => {
-            state.remove_temporary(directory, temporary);
+            shared.remove_temporary(directory, temporary);
             Err(error)
         }
     }
 }
 
 /// Tries whether files can be created.
-fn probe(directory: &Directory, state: &mut State) -> std::io::Result<()> {
-    let (name, _file) = state.create_temporary(directory)?;
-    state.remove_temporary(directory, name);
+fn probe(shared: &Shared, directory: &Directory) -> std::io::Result<()> {
+    let (name, _file) = shared.create_temporary(directory)?;
+    shared.remove_temporary(directory, name);
     Ok(())
 }
 

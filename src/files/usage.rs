@@ -28,16 +28,19 @@ pub(super) struct Usage {
     scanned: Option<Modified>,
 }
 
-/// Files and bytes that were stored since the root was opened.
-#[derive(Debug, Clone, Copy, Default)]
+/// What was stored since the root was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Stored {
     files: u64,
     bytes: u64,
+    /// Files that are being given their names: a scan may see them before they are counted.
+    being_named: u64,
 }
 
 impl Usage {
-    /// To be taken before a scan, and handed to [`Usage::scanned`] after it.
-    pub fn before_scan(&self) -> Stored {
+    /// What was stored so far. To be asked before a scan, and handed to [`Usage::scanned`]
+    /// after it.
+    pub fn stored(&self) -> Stored {
         self.stored
     }
 
@@ -47,7 +50,7 @@ impl Usage {
         self.files = files + (self.stored.files - before.files);
         self.bytes = bytes + (self.stored.bytes - before.bytes);
         self.begun_since_scan = 0;
-        self.scanned = directory;
+        self.scanned = directory.filter(|_| before.being_named == 0);
     }
 
     /// Whether a scan is due for the sake of files that were added by hand.
@@ -89,6 +92,16 @@ impl Usage {
     pub fn give_back(&mut self, reserved: u64) {
         self.files_in_flight -= 1;
         self.bytes_in_flight -= reserved;
+    }
+
+    /// Notes that a file in flight is about to get its name.
+    pub fn begin_naming(&mut self) {
+        self.stored.being_named += 1;
+    }
+
+    /// Notes that it has its name, or does not get one.
+    pub fn end_naming(&mut self) {
+        self.stored.being_named -= 1;
     }
 
     /// Counts a file that has its name now.

@@ -264,6 +264,8 @@ impl Reactor {
             let Some(Entry::Stream(stream)) = self.net.get(handle) else { continue };
             let (service, session, peer, sent) = (stream.service, stream.session, stream.peer, stream.sent);
             let reason = stream.close_reason();
+            // First, so that none begins once its service has been told.
+            stream.end_jobs();
             if log::log_enabled!(log::Level::Debug) {
                 let summary = stream.summary(now);
                 log::debug!("{}: {peer} ended: {reason}; {summary}", self.hosts[service].name);

@@ -254,6 +254,9 @@ impl Context<'_> {
     /// job that has not begun never runs: it is dropped on the thread that would have run
     /// it, and so is what it has captured. A job of
     /// [`Service::closed`](super::Service::closed) belongs to the service, and runs.
+    ///
+    /// Jobs of one lane run side by side: if their order matters, ask for the next one in
+    /// `finished`.
     pub fn offload<T: Any + Send>(&mut self, lane: Lane, job: impl FnOnce() -> T + Send + 'static) {
         let job = Box::new(move || Box::new(job()) as Box<dyn Any + Send>);
         self.effects.others.push(Effect::Offload(lane, job));

@@ -33,8 +33,8 @@ pub struct Limits {
     pub messages_per_second: Rate,
     /// Answers per second to one source address, over UDP.
     pub datagrams_per_second: Rate,
-    /// How long output, and answers that are worked out off the loop, may take once
-    /// the reactor is told to end. Idle connections are closed at once.
+    /// How long output, answers that are worked out off the loop, and what is being
+    /// written to a disk may take once the reactor is told to end. Idle connections are closed at once.
     pub drain_timeout: Option<Duration>,
 }
 

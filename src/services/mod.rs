@@ -10,6 +10,7 @@ mod conversation;
 pub mod discard;
 pub mod discovery;
 pub mod echo;
+pub mod file;
 pub mod hello;
 pub mod json;
 pub mod multicast;
@@ -18,6 +19,7 @@ pub mod quote;
 pub mod tftp;
 pub mod time;
 mod transfers;
+pub mod upload;
 pub mod upper;
 
 #[cfg(test)]
@@ -41,6 +43,8 @@ pub static CATALOG: &[&Description] = &[
     &multicast::DESCRIPTION,
     &discard::DESCRIPTION,
     &quote::DESCRIPTION,
+    &file::DESCRIPTION,
+    &upload::DESCRIPTION,
     &tftp::DESCRIPTION,
 ];
 

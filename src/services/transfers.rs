@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::service::Context;
+use crate::files::receiving;
+use crate::service::{Answer, Context, Lane};
 use crate::wording::counted;
 
 /// How much the log shows of a name that a peer has sent.
@@ -93,6 +94,16 @@ fn shown(name: &[u8]) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
+    }
+}
+
+/// Takes an answer that nobody waits for any more. An unfinished file is removed when it is
+/// dropped, which may wait for the disk.
+pub(super) fn drop_off_the_loop(answer: Answer, cx: &mut Context<'_>) {
+    if let Ok(result) = answer.result
+        && result.is::<receiving::Done>()
+    {
+        cx.offload(Lane::Write, move || drop(result));
     }
 }
 

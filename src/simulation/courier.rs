@@ -1,7 +1,8 @@
-//! A service that does what the daemon's own services do not: it offloads jobs, sends to
-//! other connections, answers in steps, posts messages to itself, keeps a connection open
-//! after its peer's half-close, publishes frames to a room that its members never leave,
-//! and connects to the echo service, whose answers it checks. Once told so, it never rests
+//! A service that does what the daemon's own services do not: it offloads jobs, leaves
+//! half of the connections that do unread until their jobs have come back, sends to other
+//! connections, answers in steps, posts messages to itself, keeps a connection open after
+//! its peer's half-close, publishes frames to a room that its members never leave, and
+//! connects to the echo service, whose answers it checks. Once told so, it never rests
 //! again.
 
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ pub(super) struct Courier {
     frames: u32,
     complaints: Complaints,
     unrest: Unrest,
-    /// The connection behind each unfinished job.
+    /// The connection behind each unfinished job, for as long as it is open.
     jobs: BTreeMap<u32, ConnectionId>,
 }
 
@@ -74,6 +75,10 @@ pub(super) struct CourierSession {
     /// It is kept after its peer's half-close.
     stays: bool,
     errand: Option<Errand>,
+    /// How many of its jobs have not come back.
+    waits_for: usize,
+    /// Tells its jobs that it has ended.
+    has_ended: Arc<AtomicBool>,
 }
 
 /// One trip to the echo service.
@@ -106,16 +111,36 @@ impl Courier {
         match order {
             "job" => {
                 self.jobs.insert(number, id);
-                cx.offload(Lane::Read, move || number);
+                let (has_ended, complaints) = (Arc::clone(&session.has_ended), self.complaints.clone());
+                self.offload(session, cx, move || {
+                    if has_ended.load(Ordering::Relaxed) {
+                        complaints.add(format!("job {number} began after its connection had ended"));
+                    }
+                    number
+                });
             }
             // Skips the panic hook, which would print a message.
-            "fail" => cx.offload(Lane::Write, || -> u32 { resume_unwind(Box::new("a job fails")) }),
+            "fail" => self.offload(session, cx, || resume_unwind(Box::new("a job fails"))),
             "get" => {
                 session.left = number as usize;
                 self.go_on(session, cx);
             }
             "stay" => session.stays = true,
             _ => cx.post(NAME, Box::new((id, number))),
+        }
+    }
+
+    /// A connection from an even port is left unread until all its jobs have come back.
+    fn offload(
+        &self,
+        session: &mut CourierSession,
+        cx: &mut Context<'_>,
+        job: impl FnOnce() -> u32 + Send + 'static,
+    ) {
+        session.waits_for += 1;
+        cx.offload(Lane::ALL[session.waits_for % Lane::ALL.len()], job);
+        if cx.peer().is_some_and(|peer| peer.port() % 2 == 0) {
+            cx.pause();
         }
     }
 
@@ -193,35 +218,37 @@ impl Service for Courier {
         self.go_on(session, cx);
         if session.left == 0 {
             // Shows the orders that were left unread.
-            cx.pause_until(cx.now());
+            cx.resume();
         }
     }
 
-    fn finished(&mut self, _: Option<&mut Self::Session>, answer: Answer, cx: &mut Context<'_>) {
+    fn finished(&mut self, session: Option<&mut CourierSession>, answer: Answer, cx: &mut Context<'_>) {
+        let is_open = session.is_some();
+        if cx.connection() != answer.connection.filter(|_| is_open) {
+            self.complaints.add("a job came back to another connection".to_owned());
+        }
+        if let Some(session) = session {
+            session.waits_for -= 1;
+            if session.waits_for == 0 {
+                cx.resume();
+            }
+        }
         let number = match answer.result {
             Ok(result) => match result.downcast::<u32>() {
                 Ok(number) => *number,
                 Err(_) => return self.complaints.add("a job brought back something else".to_owned()),
             },
             // The answer does not say which job it was.
-            Err(error) => {
-                if let Some(id) = answer.connection {
-                    let line: &[u8] = match error {
-                        OffloadError::QueueFull => b"full\n",
-                        OffloadError::Panicked => b"failed\n",
-                    };
-                    cx.tell(id, line);
-                }
-                return;
+            Err(OffloadError::QueueFull) => return cx.send(b"full\n"),
+            Err(OffloadError::Panicked) => return cx.send(b"failed\n"),
+        };
+        match self.jobs.remove(&number) {
+            Some(id) if answer.connection != Some(id) => {
+                self.complaints.add(format!("job {number} came back to another connection"));
             }
-        };
-        let Some(id) = self.jobs.remove(&number) else {
-            return self.complaints.add(format!("job {number} was answered twice"));
-        };
-        if answer.connection != Some(id) {
-            self.complaints.add(format!("job {number} came back to another connection"));
+            None if is_open => self.complaints.add(format!("job {number} was answered twice")),
+            _ => cx.send(format!("{number} done\n").as_bytes()),
         }
-        cx.tell(id, format!("{number} done\n").as_bytes());
     }
 
     fn message(&mut self, message: Message, cx: &mut Context<'_>) {
@@ -236,6 +263,8 @@ impl Service for Courier {
         if self.unrest.has_begun() {
             self.go_on_for_ever(cx);
         }
+        session.has_ended.store(true, Ordering::Relaxed);
+        self.jobs.retain(|_, id| Some(*id) != cx.connection());
         if let Some(errand) = session.errand
             && self.is_undisturbed
             && matches!(why, CloseReason::ByUs | CloseReason::ByPeer)

@@ -79,6 +79,8 @@ impl Service for Desk {
                 }
             }
             "stop" => {
+                // It has not gone through its input either.
+                while cx.may_go_on(input) {}
                 cx.pause();
                 cx.set_deadline_after(5 * SECOND);
             }

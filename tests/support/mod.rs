@@ -200,6 +200,19 @@ pub fn config_file(name: &str, text: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
+/// Writes a config file into a new folder of its own, for services that keep files next to
+/// it, and returns its path.
+pub fn config_in_own_folder(name: &str, text: &str) -> std::path::PathBuf {
+    let folder =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    // There may be one of an earlier process of the same number.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("lab.toml");
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
 /// A connection whose reads fail instead of waiting forever.
 pub fn connect(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).unwrap();

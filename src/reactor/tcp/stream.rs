@@ -69,7 +69,7 @@ struct Jobs {
 }
 
 impl Drop for Jobs {
-    /// The connection is gone: what has not begun need not be done.
+    /// They have ended, or their connection is gone.
     fn drop(&mut self) {
         self.ended.set();
     }
@@ -509,6 +509,13 @@ impl Stream {
     pub fn job_ended(&mut self) {
         if let Some(jobs) = self.rare.as_mut().and_then(|rare| rare.jobs.as_mut()) {
             jobs.in_flight = jobs.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// It has ended: what has not begun of its jobs need not be done.
+    pub fn end_jobs(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.jobs = None;
         }
     }
 

@@ -297,6 +297,37 @@ mod tests {
         }
     }
 
+    /// Sends a kilobyte a hundred times to whoever asks: as a guest, or once it has proven
+    /// that it receives here.
+    struct Generous;
+
+    impl Service for Generous {
+        type Session = ();
+
+        fn datagram(&mut self, on: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
+            for _ in 0..100 {
+                match datagram {
+                    b"proven" => cx.send_to_proven(on, from, &[0; 1000]),
+                    _ => cx.send_to(on, from, &[0; 1000]),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_account_bounds_what_a_proven_peer_is_sent() {
+        let (world, mut reactor) = hosted(Generous);
+        let mut sent = |question: &[u8]| {
+            world.send_datagram(([192, 0, 2, 1], 2000).into(), at(1000), question);
+            (0..3).for_each(|_| turn(&mut reactor));
+            world.take_outside().len()
+        };
+        assert!(sent(b"asked") < 10);
+        assert_eq!(sent(b"proven"), 100);
+        assert!(sent(b"asked") < 10, "it has earned nothing");
+        assert!(reactor.statistics().datagrams_withheld > 100);
+    }
+
     #[test]
     fn a_socket_that_cannot_be_read_does_not_keep_the_loop_busy() {
         let (world, mut reactor) = hosted(Echo);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Task;
-#[cfg(feature = "simulated")]
+#[cfg(any(test, feature = "simulated"))]
 use crate::service::Lane;
 use crate::service::effects::Job;
 use crate::service::ids::ServiceId;
@@ -101,5 +101,54 @@ impl Lanes {
     /// A thread of this lane is free again.
     pub fn end(&mut self, lane: Lane) {
         self.0[lane as usize].1 -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(service: u32) -> Task {
+        let (lane, service) = (Lane::Read, ServiceId(service));
+        Task { lane, service, connection: None, job: Box::new(|| Box::new(())) }
+    }
+
+    /// The services whose tasks come next.
+    fn order(queue: &mut Queue) -> Vec<u32> {
+        let next = || match queue.next()? {
+            Next::Do(task) => Some(task.service.0),
+            Next::Drop(_) => panic!("nothing was refused"),
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn services_take_turns_in_a_lane() {
+        let mut queue = Queue::default();
+        for service in [1, 1, 1, 2, 3, 3] {
+            assert!(queue.push(task(service)).is_ok());
+        }
+        assert_eq!(queue.len(), 6);
+        assert_eq!(order(&mut queue), [1, 2, 3, 1, 3, 1]);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_service_whose_jobs_fill_its_part_of_a_lane_leaves_room_to_the_others() {
+        let mut queue = Queue::default();
+        let taken = (0..5000).filter(|_| queue.push(task(1)).is_ok()).count();
+        assert_eq!(taken, MOST_WAITING);
+        assert!(queue.push(task(2)).is_ok());
+        assert_eq!(order(&mut queue)[..3], [1, 2, 1]);
+    }
+
+    #[test]
+    fn what_was_refused_is_dropped_before_anything_else_is_done() {
+        let mut queue = Queue::default();
+        assert!(queue.push(task(1)).is_ok());
+        let refused = (0..5000).filter(|_| queue.push_refused(task(1).job).is_ok()).count();
+        assert_eq!((refused, queue.len()), (MOST_WAITING, MOST_WAITING + 1));
+        assert!((0..MOST_WAITING).all(|_| matches!(queue.next(), Some(Next::Drop(_)))));
+        assert_eq!(order(&mut queue), [1]);
     }
 }

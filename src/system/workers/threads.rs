@@ -63,8 +63,9 @@ impl Threads {
         }
         drop(state);
         shared.work.notify_one();
-        // What could not be queued even to be dropped is dropped here, without the lock.
-        if let Some((_too_many, finished)) = refused {
+        if let Some((unqueued, finished)) = refused {
+            // So many wait to be dropped that this one is dropped here, without the lock.
+            drop_guarded(unqueued);
             self.home.deliver(finished);
         }
     }
@@ -83,8 +84,13 @@ impl Threads {
             Err(error) => {
                 log::error!("cannot start a thread for jobs off the loop: {error}");
                 while let Some(next) = state.queue.next() {
-                    if let Next::Do(task) = next {
-                        self.home.deliver(task.refuse().1);
+                    match next {
+                        Next::Drop(job) => drop_guarded(job),
+                        Next::Do(task) => {
+                            let (job, finished) = task.refuse();
+                            drop_guarded(job);
+                            self.home.deliver(finished);
+                        }
                     }
                 }
             }

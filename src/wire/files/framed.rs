@@ -9,6 +9,36 @@ use std::fmt;
 /// A SHA-256 sum.
 pub type Sha256 = [u8; 32];
 
+/// The code for a line that is no request.
+pub const BAD_REQUEST: &str = "bad-request";
+/// The code for an offset behind the end of the file.
+pub const BAD_OFFSET: &str = "bad-offset";
+/// The code for contents that end early.
+pub const INCOMPLETE: &str = "incomplete";
+/// The code for a server that has too much to do.
+pub const BUSY: &str = "busy";
+
+/// Every code of `ERR`, and what it means.
+pub const CODES: [(&str, &str); 17] = [
+    (BAD_REQUEST, "the line is no request, is too long, or was not finished in time"),
+    (BAD_OFFSET, "the offset is behind the end of the file"),
+    (BUSY, "the server has too much to do; try again later"),
+    ("not-found", "there is no regular file of that name"),
+    ("denied", "the server itself may not read that file"),
+    ("bad-name", "no file can have that name here"),
+    ("changed", "the file changed while its sum was computed"),
+    ("read-only", "files cannot be stored here"),
+    ("too-large", "the file is longer than `max_file_size`"),
+    ("no-room", "the file does not fit into `max_total_size`, or the disk is full"),
+    ("too-many-files", "there are `max_files` files already"),
+    ("taken", "that name and its numbered forms are taken"),
+    ("wrong-sum", "the contents do not have the SHA-256 that was given"),
+    ("wrong-size", "the contents do not have the length that was given"),
+    (INCOMPLETE, "the client half-closed before all contents had come"),
+    ("unavailable", "the server cannot open the folder of its files"),
+    ("io", "the server's disk has failed"),
+];
+
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -98,6 +128,15 @@ pub fn next_request(unread: &[u8], limit: usize) -> (usize, Step<'_>) {
         },
         (used, Line::Incomplete) => (used, Step::Incomplete),
         (used, Line::TooLong) => (used, Step::TooLong),
+    }
+}
+
+/// Reads what is unread when nothing more can come: a request without a line end.
+pub fn last_request(unread: &[u8], limit: usize) -> Step<'_> {
+    match request(unread.strip_suffix(b"\r").unwrap_or(unread)) {
+        _ if unread.len() > limit => Step::TooLong,
+        Ok(request) => Step::Request(request),
+        Err(bad) => Step::Bad(bad),
     }
 }
 
@@ -426,6 +465,21 @@ mod tests {
         assert_eq!(Entry::read(b"a b"), None);
         assert_eq!(parse_sum(&[b'0'; 63]), None);
         assert_eq!(parse_sum(&[b'0'; 66]), None);
+    }
+
+    #[test]
+    fn what_a_half_close_cuts_off_is_a_request_too() {
+        assert_eq!(last_request(b"SUM a\r", 10), Step::Request(Request::Sum { name: b"a" }));
+        assert!(matches!(last_request(b"SU", 10), Step::Bad(_)));
+        assert_eq!(last_request(b"SUM abcdefg", 10), Step::TooLong);
+    }
+
+    #[test]
+    fn every_code_is_one_word_and_listed_once() {
+        for (code, _) in CODES {
+            assert!(code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{code}");
+            assert_eq!(CODES.iter().filter(|(other, _)| *other == code).count(), 1, "{code}");
+        }
     }
 
     /// All requests in `pieces`, each piece shown behind what was left unread.
