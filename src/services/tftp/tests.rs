@@ -307,8 +307,11 @@ fn in_single_port_mode_everything_goes_over_one_port_a_block_at_a_time() {
 #[test]
 fn text_is_sent_and_stored_with_the_line_ends_of_each_side() {
     let mut lab = Lab::new();
-    let request =
-        |name: &'static str| Request { name: name.as_bytes(), mode: Mode::Netascii, options: Options::default() };
+    let request = |name: &'static str| Request {
+        name: name.as_bytes(),
+        mode: Mode::Netascii,
+        options: Options::default(),
+    };
     let sent = lab.say(4000, ASKED, &Packet::Read(request("한글.txt")).bytes());
     assert_eq!(sent[0].2, data(1, "안녕\r\n".as_bytes()));
     let port = lab.say(4001, ASKED, &Packet::Write(request("b")).bytes())[0].0;

@@ -110,7 +110,13 @@ mod tests {
 
     fn task(service: u32) -> Task {
         let (lane, service) = (Lane::Read, ServiceId(service));
-        Task { lane, service, connection: None, job: Box::new(|| Box::new(())) }
+        Task {
+            lane,
+            service,
+            connection: None,
+            purpose: super::super::Purpose::Service,
+            job: Box::new(|| Box::new(())),
+        }
     }
 
     /// The services whose tasks come next.
