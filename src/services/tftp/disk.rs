@@ -78,14 +78,14 @@ pub(super) fn open(root: &Root, name: &Name, mode: Mode) -> Result<(Found, Chunk
 /// A file on its way in. Dropping it touches the disk.
 #[derive(Debug)]
 pub(super) struct Upload {
-    incoming: Incoming,
+    incoming: Box<Incoming>,
     decoder: Option<netascii::Decoder>,
 }
 
 impl Upload {
     pub fn begin(root: &Root, name: &Name, size: Option<u64>, mode: Mode) -> Result<Upload, FileError> {
         let decoder = (mode == Mode::Netascii).then(netascii::Decoder::default);
-        Ok(Upload { incoming: root.begin(name, size)?, decoder })
+        Ok(Upload { incoming: Box::new(root.begin(name, size)?), decoder })
     }
 
     /// Writes contents as they came over the wire, and stores the file if they are the
