@@ -26,7 +26,7 @@ pub struct Receiving {
 /// Where the file is.
 #[derive(Debug)]
 enum Place {
-    Here(Incoming),
+    Here(Box<Incoming>),
     WithJob,
     /// Stored, or failed.
     Nowhere,
@@ -45,7 +45,7 @@ pub struct Job(Task);
 #[derive(Debug)]
 enum Task {
     Begin { root: Root, name: Name, size: Option<u64> },
-    Write { incoming: Incoming, bytes: Vec<u8>, end: Option<End> },
+    Write { incoming: Box<Incoming>, bytes: Vec<u8>, end: Option<End> },
 }
 
 /// What a [`Job`] has done. If nobody wants it any more, it has to be dropped off the loop,
@@ -59,7 +59,7 @@ pub struct Done {
 
 #[derive(Debug)]
 enum Outcome {
-    Goes(Incoming),
+    Goes(Box<Incoming>),
     Stored(Stored),
 }
 
@@ -151,7 +151,7 @@ impl Receiving {
 
     /// Gives up. What is returned has to be dropped off the loop; if a job is with the disk,
     /// that is what it returns.
-    pub fn abandon(self) -> Option<Incoming> {
+    pub fn abandon(self) -> Option<Box<Incoming>> {
         match self.place {
             Place::Here(incoming) => Some(incoming),
             Place::WithJob | Place::Nowhere => None,
@@ -163,9 +163,10 @@ impl Job {
     /// Does it, which may take as long as a disk takes.
     pub fn run(self) -> Done {
         match self.0 {
-            Task::Begin { root, name, size } => {
-                Done { outcome: root.begin(&name, size).map(Outcome::Goes), buffer: Vec::new() }
-            }
+            Task::Begin { root, name, size } => Done {
+                outcome: root.begin(&name, size).map(|incoming| Outcome::Goes(Box::new(incoming))),
+                buffer: Vec::new(),
+            },
             Task::Write { incoming, bytes, end } => {
                 let outcome = write(incoming, &bytes, end);
                 Done { outcome, buffer: bytes }
@@ -175,7 +176,7 @@ impl Job {
 }
 
 /// If it fails, the file is dropped here, off the loop.
-fn write(mut incoming: Incoming, bytes: &[u8], end: Option<End>) -> Result<Outcome, FileError> {
+fn write(mut incoming: Box<Incoming>, bytes: &[u8], end: Option<End>) -> Result<Outcome, FileError> {
     incoming.write(bytes)?;
     match end {
         Some(End { expected }) => incoming.finish(expected).map(Outcome::Stored),
