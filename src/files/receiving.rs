@@ -53,8 +53,6 @@ enum Task {
 #[derive(Debug)]
 pub struct Done {
     outcome: Result<Outcome, FileError>,
-    /// The buffer of what was written, for what comes next.
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -93,7 +91,7 @@ impl Receiving {
 
     /// Whether as much is waiting as may wait.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() + self.in_flight >= FULL
+        self.memory() >= FULL
     }
 
     /// How many bytes have come.
@@ -106,9 +104,9 @@ impl Receiving {
         matches!(self.place, Place::WithJob)
     }
 
-    /// The memory that its bytes take.
+    /// How many bytes are here, waiting or being written.
     pub fn memory(&self) -> usize {
-        self.waiting.capacity() + self.in_flight
+        self.waiting.len() + self.in_flight
     }
 
     /// The next job, if there is something to do and the job before it is done.
@@ -135,10 +133,6 @@ impl Receiving {
     /// Why the file is not stored. What was begun is removed by then.
     pub fn done(&mut self, done: Done) -> Result<Progress, FileError> {
         self.in_flight = 0;
-        if self.waiting.is_empty() {
-            self.waiting = done.buffer;
-            self.waiting.clear();
-        }
         self.place = Place::Nowhere;
         match done.outcome? {
             Outcome::Goes(incoming) => {
@@ -163,14 +157,11 @@ impl Job {
     /// Does it, which may take as long as a disk takes.
     pub fn run(self) -> Done {
         match self.0 {
-            Task::Begin { root, name, size } => Done {
-                outcome: root.begin(&name, size).map(|incoming| Outcome::Goes(Box::new(incoming))),
-                buffer: Vec::new(),
-            },
-            Task::Write { incoming, bytes, end } => {
-                let outcome = write(incoming, &bytes, end);
-                Done { outcome, buffer: bytes }
+            Task::Begin { root, name, size } => {
+                let begun = root.begin(&name, size);
+                Done { outcome: begun.map(|incoming| Outcome::Goes(Box::new(incoming))) }
             }
+            Task::Write { incoming, bytes, end } => Done { outcome: write(incoming, &bytes, end) },
         }
     }
 }

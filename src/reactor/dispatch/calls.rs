@@ -207,6 +207,9 @@ impl Reactor {
         mut effects: Box<Effects>,
         input: &[u8],
     ) {
+        if effects.held > 0 {
+            self.net.memory.grew_in_a_vector(effects.held);
+        }
         match about {
             About::Connection { handle, .. } => self.apply_to_stream(handle, service, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
