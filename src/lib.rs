@@ -35,7 +35,8 @@
 //!    of it on one screen. Around it, `tcp/` and `udp/` serve sockets, `time/` keeps
 //!    the deadlines, and `dispatch/` calls the services and carries out their
 //!    effects. `ending` has the states of a connection, drawn.
-//! 5. `system`: what the loop runs on, the kernel or a simulated world.
+//! 5. `system`: what the loop runs on, the kernel or a simulated world; and [`disk`], the
+//!    files that it sends.
 //! 6. [`wire`]: finds messages in a byte stream.
 //! 7. [`services`]: one file per service, and the catalog. Begin with
 //!    [`echo`](services::echo).

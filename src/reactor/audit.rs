@@ -33,6 +33,9 @@ pub(crate) struct Auditor {
     unread_since: BTreeMap<Handle, (u64, usize)>,
     /// The turn since which a room has been delivering the same messages.
     delivering_since: BTreeMap<(ServiceId, u16, Kind, u64), u64>,
+    /// The turn since which a connection could have sent and did not, and what it had sent
+    /// by then.
+    unsent_since: BTreeMap<Handle, (u64, u64)>,
     /// The connections whose output waits.
     waiting: BTreeMap<Handle, Waiting>,
 }
@@ -67,6 +70,16 @@ impl Auditor {
     fn nobody_waits_too_long(&mut self, reactor: &Reactor) -> Result<(), String> {
         let turn = reactor.net.statistics.turns;
         let patience = (reactor.net.streams().count() + 1) as u64;
+        let mut unsent = BTreeMap::new();
+        for (handle, stream) in reactor.net.streams().filter(|(_, stream)| stream.can_send()) {
+            let before = self.unsent_since.get(&handle).filter(|(_, sent)| *sent == stream.sent);
+            let since = before.map_or(turn, |(since, _)| *since);
+            if turn - since > patience {
+                return Err(format!("{} could have sent for {} turns", stream.peer, turn - since));
+            }
+            unsent.insert(handle, (since, stream.sent));
+        }
+        self.unsent_since = unsent;
         let mut waiting = BTreeMap::new();
         for (handle, stream) in reactor.net.streams() {
             if stream.may_be_read(reactor.net.now) && stream.socket.has_been_ignored() {
@@ -95,7 +108,8 @@ impl Auditor {
             let taken = stream.socket.acknowledged(stream.sent);
             let new = Waiting { taken, taken_at: now };
             let mut its = self.waiting.get(&handle).copied().unwrap_or(new);
-            if taken > its.taken {
+            // What the socket has not refused waits for us: a file for its disk or its turn.
+            if taken > its.taken || stream.latch.is_writable() {
                 (its.taken, its.taken_at) = (taken, now);
             }
             if let Some(limit) = limits.send_timeout
@@ -105,7 +119,9 @@ impl Auditor {
             }
             if stream.exceeds(limits.output_limit) && !of_latest_frames.contains(&handle) {
                 let excess = stream.outbox.as_ref().and_then(|outbox| outbox.excess);
-                if excess.is_none_or(|excess| now - excess.since >= excess.pace.within + LATE) {
+                if !stream.latch.is_writable()
+                    && excess.is_none_or(|excess| now - excess.since >= excess.pace.within + LATE)
+                {
                     return Err(format!("{} is over its limit, and nobody looks: {excess:?}", stream.peer));
                 }
             }
@@ -264,6 +280,9 @@ fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
         if stream.can_send() && !stream.latch.is_queued() {
             return Err(format!("{name}: {} can be written to, but nothing will wake it", stream.peer));
         }
+        if stream.outbox.as_ref().is_some_and(|outbox| outbox.is_forgotten_by_its_disk()) {
+            return Err(format!("{name}: {} waits for a disk, but nobody reads", stream.peer));
+        }
         if stream.state == State::Finishing && stream.outbox.is_none() && !stream.latch.is_queued() {
             return Err(format!("{name}: {} has sent everything but does not end", stream.peer));
         }
@@ -283,6 +302,7 @@ fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
             }
         }
     }
+    reactor.read_ahead.audit()?;
     let held_up_by = reactor.rooms.audit().filter_map(|room| room.connections.held_up_by).collect::<Vec<_>>();
     for handle in held_up_by.into_iter().filter(|_| !reactor.rooms.has_work()) {
         let is_behind = reactor.net.stream(handle).is_some_and(|stream| {

@@ -61,7 +61,8 @@ pub(crate) const DRAIN_GRACE: u64 = SECOND / 4;
 enum Manner {
     /// Its output goes out, then it is half-closed and lingers.
     Orderly,
-    /// Immediately: there is no peer left to wait for, or no time.
+    /// Immediately: there is no peer left to wait for, or no time. If output is unsent, it
+    /// is with a reset all the same.
     AtOnce,
     /// At once, with a reset, so that the peer does not take a cut answer for a
     /// whole one.
@@ -133,7 +134,7 @@ impl Reactor {
     pub(crate) fn close_as_asked(&mut self, handle: Handle, reason: CloseReason) {
         let manner = ending(&reason).manner;
         let Some(stream) = self.net.stream(handle) else { return };
-        if manner == Manner::WithReset {
+        if manner == Manner::WithReset || manner == Manner::AtOnce && stream.outbox.is_some() {
             // Even if it is closed already: its descriptor stays open until it is
             // reaped.
             stream.reset_on_close();

@@ -118,7 +118,9 @@ impl Context<'_> {
     /// out to be shorter than the range ends the connection with
     /// [`CloseReason::FileShrank`](super::CloseReason::FileShrank), since its peer would
     /// take what follows for the rest. Ask for [`Context::more_to_send`] to hear when all
-    /// of it is out.
+    /// of it is out, and close only then: [`closed`](super::Service::closed) is told the
+    /// first reason why a connection ends, so an earlier close would hide what cut the
+    /// file short.
     pub fn send_file(&mut self, range: FileRange) {
         self.effects.send_file(range);
     }
@@ -145,6 +147,14 @@ impl Context<'_> {
     pub fn has_done_its_share(&self, input: &Input<'_>) -> bool {
         self.effects.messages >= MESSAGES_PER_CALL
             || input.consumed() + self.effects.scratch.len() >= BYTES_PER_CALL
+    }
+
+    /// Tells that the session holds so many bytes more, which its peer has sent or asked
+    /// for, if the callback did not ask [`Context::may_go_on`]. All that clients can make
+    /// the daemon hold shares one budget; [`Service::footprint`](super::Service::footprint)
+    /// says what is still held when it runs short.
+    pub fn holds(&mut self, bytes: usize) {
+        self.effects.held += bytes;
     }
 
     /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once

@@ -207,6 +207,9 @@ impl Reactor {
         mut effects: Box<Effects>,
         input: &[u8],
     ) {
+        if effects.held > 0 {
+            self.net.memory.grew_in_a_vector(effects.held);
+        }
         match about {
             About::Connection { handle, .. } => self.apply_to_stream(handle, service, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
@@ -387,9 +390,9 @@ impl Reactor {
                 return;
             };
             let Finished { service, connection, purpose, result, .. } = finished;
-            if let Purpose::ReadAhead(handle) = purpose {
+            if let Purpose::ReadAhead(job) = purpose {
                 // It belongs to no connection, so it was done or refused.
-                self.was_read_ahead(handle, result.unwrap_or(Err(OffloadError::QueueFull)));
+                self.was_read_ahead(job, result.unwrap_or(Err(OffloadError::QueueFull)));
                 continue;
             }
             let session = connection.and_then(|handle| {

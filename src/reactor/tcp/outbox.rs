@@ -261,6 +261,14 @@ impl Outbox {
         }
     }
 
+    /// Whether the file in front waits for its disk, and nobody reads it ahead.
+    #[cfg(feature = "simulated")]
+    pub fn is_forgotten_by_its_disk(&self) -> bool {
+        self.pieces.front().is_some_and(
+            |piece| matches!(&piece.body, Body::File(sending) if sending.is_cold() && !sending.is_read_ahead()),
+        )
+    }
+
     fn file_in_front(&mut self) -> Option<&mut Sending> {
         match &mut self.pieces.front_mut()?.body {
             Body::File(sending) => Some(sending),

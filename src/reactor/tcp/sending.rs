@@ -7,13 +7,15 @@ use std::sync::Arc;
 use crate::disk::File;
 use crate::service::FileRange;
 
-/// What one connection may send of files in one call.
-pub(crate) const SLICE: usize = 64 * 1024;
+/// What one connection may send of files in one call. Measured with 16 downloads of 256 MiB
+/// on one core, against sendfile in C with 4 MiB per call: slices of 16 KiB have 0.30 of its
+/// rate, 64 KiB 0.82, 128 KiB 0.90, 256 KiB 0.98, and 1 MiB 0.97.
+pub(crate) const SLICE: usize = 256 * 1024;
 /// What a call of sendfile counts as at least, so that many small files are no more work
 /// than one large one.
 pub(crate) const LEAST_SLICE: usize = 8 * 1024;
-/// How much is read ahead at a time. Twice as much may be in the page cache for a
-/// connection: what is being sent, and what comes next.
+/// How much is read ahead at a time, up to a multiple of it. Twice as much may be in the page
+/// cache for a connection: what is being sent, and what comes next.
 pub(crate) const WINDOW: u64 = 4 * 1024 * 1024;
 
 /// A part of a file on its way. What has gone out lies before `next`, and
@@ -103,9 +105,15 @@ impl Sending {
         wants
     }
 
+    #[cfg(feature = "simulated")]
+    pub fn is_read_ahead(&self) -> bool {
+        self.is_read_ahead
+    }
+
     /// What is read ahead next.
     pub fn window(&self) -> (Arc<File>, Range<u64>) {
-        (Arc::clone(&self.file), self.warm..self.end.min(self.warm + WINDOW))
+        let end = (self.warm / WINDOW + 1) * WINDOW;
+        (Arc::clone(&self.file), self.warm..self.end.min(end))
     }
 
     pub fn was_read(&mut self, up_to: u64) {

@@ -77,11 +77,11 @@ impl Reactor {
     }
 
     /// Some of the unsent output is out. Once all of it is, other deadlines apply.
-    fn flushed(&mut self, handle: Handle, Flushed { written, of_files }: Flushed) {
+    fn flushed(&mut self, handle: Handle, Flushed { written, file_work }: Flushed) {
         let now = self.net.now;
         self.net.statistics.bytes_sent += written as u64;
-        self.net.ready.count_bytes(written - of_files);
-        self.net.ready.count_file_bytes(of_files);
+        self.net.ready.count_bytes(written);
+        self.net.ready.count_file_work(file_work);
         if written > LIGHT_CALL {
             self.net.set_heavy(handle);
         }

@@ -159,8 +159,8 @@ impl<'a> Parts<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Flushed {
     pub written: usize,
-    /// The part of it that came from files.
-    pub of_files: usize,
+    /// What the calls of sendfile count as, in bytes of files.
+    pub file_work: usize,
 }
 
 /// Writing failed, after some bytes had been written all the same.
@@ -395,8 +395,9 @@ impl Stream {
                     let slice =
                         outbox.send_slice(left, |file, offset, count| socket.send_file(file, offset, count));
                     flushed.written += slice.taken;
-                    flushed.of_files += slice.taken;
-                    left = left.saturating_sub(slice.taken.max(LEAST_SLICE));
+                    let work = slice.taken.max(LEAST_SLICE);
+                    flushed.file_work += work;
+                    left = left.saturating_sub(work);
                     if slice.is_refused {
                         self.latch.write_blocked();
                     }

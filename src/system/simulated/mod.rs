@@ -207,6 +207,8 @@ pub(crate) struct Calls {
     /// Writes that were refused a second time before any room had been announced.
     pub futile_writes: u64,
     pub waits: u64,
+    /// Jobs off the loop.
+    pub jobs: u64,
 }
 
 /// What passed between the program under test and the world.
@@ -391,6 +393,7 @@ impl World {
     /// later than that.
     pub fn submit(&self, task: Task) {
         let mut state = self.state();
+        state.calls.jobs += 1;
         let (lane, rate) = (task.lane, state.nature.faults.queue_full);
         let refused = match state.rng.chance(rate) {
             true => Some(task),

@@ -62,6 +62,9 @@ pub(super) struct EndState {
     reset_on_close: bool,
     /// Whether a write was refused or cut short, so that room must be announced.
     wants_room: bool,
+    /// The last call took a part of what was asked for of a file. That may be for want of
+    /// room or because the file ends, and the next call tells.
+    file_cut_short: bool,
     /// The number of the wait before the last attempt to read it.
     tried: u64,
     /// How many bytes were read here.
@@ -93,6 +96,7 @@ impl EndState {
             closed: false,
             reset_on_close: false,
             wants_room: false,
+            file_cut_short: false,
             tried: 0,
             taken: 0,
             served: 0,
@@ -551,10 +555,22 @@ impl Stream {
         let mut bytes = vec![0; count];
         let range = offset..offset + count as u64;
         assert!(file.is_warm(range), "the loop would wait for the disk, {offset} bytes into a file");
-        match file.read_at(&mut bytes, offset)? {
-            0 => Ok(0),
-            count => self.write(&[IoSlice::new(&bytes[..count])]),
+        let there = file.read_at(&mut bytes, offset)?;
+        let mut state = self.world.state();
+        let was_cut_short = std::mem::take(&mut state.end(self.end).file_cut_short);
+        if there == 0 {
+            return Ok(0);
         }
+        let futile = state.calls.futile_writes;
+        let taken = state.write(self.end, &[IoSlice::new(&bytes[..there])]);
+        if was_cut_short {
+            state.calls.futile_writes = futile;
+        }
+        state.end(self.end).file_cut_short = match &taken {
+            Ok(taken) => *taken < count,
+            Err(error) => was_cut_short && error.kind() == ErrorKind::Interrupted,
+        };
+        taken
     }
 
     /// Sends a byte of urgent data. False if the connection is closed, or the mark of

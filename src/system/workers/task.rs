@@ -38,9 +38,9 @@ pub(crate) struct Task {
 pub(crate) enum Purpose {
     /// Its service asked for it.
     Service,
-    /// The reactor will send a part of a file to this connection. The job is done even if
-    /// the connection has ended: the reactor counts those that run.
-    ReadAhead(Handle),
+    /// The reactor will send what it reads of a file. It may be for several connections, so
+    /// it belongs to none.
+    ReadAhead(u64),
 }
 
 /// What comes back of a task.
