@@ -155,3 +155,22 @@ fn a_server_that_breaks_off_leaves_no_file() {
     failed_saying(&client.join().unwrap(), &["refused \"a\": no [2Jmore (error 0)"]);
     assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
 }
+
+#[test]
+fn a_transfer_that_the_end_of_the_daemon_cuts_off_has_its_line_in_the_log() {
+    let folder = folder("cut-off");
+    fs::write(folder.join("강의.bin"), vec![7; 5000]).unwrap();
+    let config = format!("[services.tftp]\nudp = 0\nroot = {:?}\n", folder.to_str().unwrap());
+    let config = support::config_file("tftp-client-cut-off", &config);
+    let (mut daemon, log) = Daemon::logged("tftp-client-cut-off", &["--config", &config]);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to("\0\x01강의.bin\0octet\0".as_bytes(), daemon.udp("tftp")).unwrap();
+    let mut buffer = [0; 600];
+    let (_, from) = client.recv_from(&mut buffer).unwrap();
+    client.send_to(&Packet::Ack { block: 1 }.bytes(), from).unwrap();
+    client.recv_from(&mut buffer).unwrap();
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    assert!(daemon.wait().0.success());
+    log.line_with(&["tftp: sent only a part of \"강의.bin\"", "512 of 5000 bytes", "the server ended"]);
+}

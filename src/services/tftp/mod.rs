@@ -13,7 +13,7 @@ mod transfer;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::config::values::{self, Read, Toml};
@@ -23,7 +23,7 @@ use crate::service::{
     Answer, Caps, Context, DatagramPeer, DatagramSpec, Full, Lane, PeerSessions, Service, SocketId,
 };
 use crate::services::transfers;
-use crate::wire::tftp::{BadPacket, ErrorCode, Mode, Options, Packet, Request, error};
+use crate::wire::tftp::{BadPacket, ErrorCode, Failure, Mode, Options, Packet, Request, error};
 use disk::{Done, Upload, What};
 use transfer::{Side, Transfer, refusal};
 
@@ -108,6 +108,8 @@ pub struct Tftp {
     /// The latest transfer of each client.
     clients: HashMap<SocketAddr, u64>,
     ticks_at: Option<Instant>,
+    /// When a transfer last went on.
+    now: Option<Instant>,
     /// Where packets are written, one after the other.
     packet: Vec<u8>,
 }
@@ -131,6 +133,7 @@ impl Tftp {
             sockets: HashMap::new(),
             clients: HashMap::new(),
             ticks_at: None,
+            now: None,
             packet: Vec::new(),
         }
     }
@@ -185,6 +188,10 @@ impl Tftp {
             return Err(refusal(&FileError::ReadOnly));
         }
         let Some(peer) = cx.datagram_peer() else { return Ok(()) };
+        // No request is for everybody (RFC 1123, 4.2.3.5).
+        if peer.local.is_some_and(|local| local.is_multicast() || local == Ipv4Addr::BROADCAST) {
+            return Ok(());
+        }
         let line = transfers::Transfer::begin(request.name, cx);
         let Request { mode, options: asked, .. } = request;
         let new = Transfer {
@@ -256,8 +263,10 @@ impl Tftp {
             known.socket = Some(known.peer.socket);
             return self.go_on(transfer, cx);
         }
-        // A socket of every address answers from the one that was asked.
-        let bind = known.peer.local.unwrap_or(self.bind);
+        // A socket of every address answers from the one that was asked, unless that means
+        // nothing without the name of its interface.
+        let is_whole = |ip: &IpAddr| !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let bind = known.peer.local.filter(is_whole).unwrap_or(self.bind);
         cx.open_socket(transfer, DatagramSpec::bound((bind, 0).into()));
     }
 
@@ -281,6 +290,7 @@ impl Tftp {
     /// Sends what there is to send, keeps the disk busy, and notices the end.
     fn go_on(&mut self, transfer: u64, cx: &mut Context<'_>) {
         let now = cx.now();
+        self.now = Some(now);
         let Some(known) = self.transfers.get_mut(&transfer) else { return };
         let Some(socket) = known.socket else { return };
         known.use_disk(transfer, cx);
@@ -327,6 +337,17 @@ impl Tftp {
                 Some(at) => cx.set_tick(at),
                 None => cx.clear_tick(),
             }
+        }
+    }
+}
+
+impl Drop for Tftp {
+    /// The daemon ends: the log tells of transfers that do not.
+    fn drop(&mut self) {
+        let Some(now) = self.now else { return };
+        let why = Failure::Ended { code: ErrorCode::Undefined, text: "the server ended".into() };
+        for (_, transfer) in self.transfers.iter() {
+            transfer.tell(&self.name, &Err(why.clone()), now);
         }
     }
 }
