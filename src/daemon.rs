@@ -65,6 +65,7 @@ struct Served {
 
 /// Serves until it is told to end.
 pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
+    heap::limit_arenas();
     logging::start(if arguments.verbose { LevelFilter::Debug } else { LevelFilter::Info });
     let descriptors = raise_descriptor_limit();
     let config = load(arguments).map_err(Failure::usage)?;

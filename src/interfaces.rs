@@ -68,6 +68,11 @@ impl Network {
         Network { address, prefix }
     }
 
+    /// The machine's own address in it.
+    pub fn own_address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether an address is in the network.
     pub fn has(&self, address: IpAddr) -> bool {
         let common = match (self.address, address) {

@@ -6,8 +6,10 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use onepoll::service::Lane;
 
-/// Address space that each offload thread reserves besides its stack: an arena of the
-/// allocator (glibc's HEAP_MAX_SIZE).
+use crate::heap::ARENAS;
+
+/// Address space that an arena of the allocator reserves, except for the first (glibc's
+/// HEAP_MAX_SIZE).
 const ARENA: u64 = 64 << 20;
 /// The stack of a thread, as Rust makes it.
 const STACK: u64 = 2 << 20;
@@ -29,8 +31,13 @@ fn address_space() -> Option<u64> {
     (soft < u64::MAX / 2).then(|| {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let taken = kibibytes(&status, "VmSize:").unwrap_or(0);
-        soft.saturating_sub(taken + threads() * (ARENA + STACK))
+        soft.saturating_sub(taken + reserved_by_threads())
     })
+}
+
+/// The address space that threads may come to reserve.
+fn reserved_by_threads() -> u64 {
+    (ARENAS - 1) * ARENA + threads() * STACK
 }
 
 /// The most threads besides the loop's: those of the lanes, and the one that writes the
@@ -80,6 +87,11 @@ mod tests {
         assert!(machine > 1 << 28, "{machine}");
         assert!(automatic() as u64 <= machine / 2);
         assert!(automatic() as u64 >= LEAST);
+    }
+
+    #[test]
+    fn threads_leave_most_of_a_small_address_space_to_clients() {
+        assert!(reserved_by_threads() < 128 << 20, "{}", reserved_by_threads());
     }
 
     #[test]

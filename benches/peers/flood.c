@@ -1,10 +1,11 @@
 /*
  * Connections that pipeline one line as fast as they can, and read what comes back.
  *
- * Usage: flood PORT CONNECTIONS SECONDS LINE
+ * Usage: flood PORT CONNECTIONS SECONDS LINE [udp]
  * LINE may hold \r and \n. Each connection writes 64 KiB of such lines whenever the
- * kernel takes them, and opens anew when it is closed. Prints how many bytes went and
- * came, and how often a connection was closed.
+ * kernel takes them, and opens anew when it is closed. Over UDP each socket sends one
+ * line per datagram, 32 in a row, and reads all that has come before it sends more.
+ * Prints how many bytes went and came, and how often a connection was closed.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -61,9 +62,32 @@ static int serve(int fd, unsigned events) {
     return 1;
 }
 
+static void flood_udp(int sockets, double seconds, char *line, size_t line_length) {
+    static int fds[MOST];
+    for (int i = 0; i < sockets; i++) {
+        fds[i] = socket(AF_INET, SOCK_DGRAM, 0);
+        if (fds[i] < 0 || connect(fds[i], (struct sockaddr *)&server, sizeof server)) {
+            perror("flood: cannot connect");
+            exit(1);
+        }
+    }
+    enum { BATCH = 32 };
+    struct iovec part = {.iov_base = line, .iov_len = line_length};
+    static struct mmsghdr batch[BATCH];
+    for (int i = 0; i < BATCH; i++) batch[i].msg_hdr = (struct msghdr){.msg_iov = &part, .msg_iovlen = 1};
+    for (double end = now() + seconds; now() < end;) {
+        for (int i = 0; i < sockets; i++) {
+            int went = sendmmsg(fds[i], batch, BATCH, MSG_DONTWAIT);
+            if (went > 0) sent += went * (long long)line_length;
+            for (ssize_t came; (came = recv(fds[i], answers, sizeof answers, MSG_DONTWAIT)) >= 0;) received += came;
+        }
+    }
+}
+
 int main(int count, char **arguments) {
-    if (count != 5) {
-        fprintf(stderr, "usage: flood PORT CONNECTIONS SECONDS LINE\n");
+    int is_udp = count == 6 && !strcmp(arguments[5], "udp");
+    if (count != 5 && !is_udp) {
+        fprintf(stderr, "usage: flood PORT CONNECTIONS SECONDS LINE [udp]\n");
         return 2;
     }
     server.sin_port = htons(atoi(arguments[1]));
@@ -78,6 +102,11 @@ int main(int count, char **arguments) {
     if (connections < 1 || connections > MOST || !line_length) {
         fprintf(stderr, "flood: 1 to %d connections, and a line\n", MOST);
         return 2;
+    }
+    if (is_udp) {
+        flood_udp(connections, atof(arguments[3]), line, line_length);
+        printf("{\"sent\": %lld, \"received\": %lld, \"closed\": 0}\n", sent, received);
+        return 0;
     }
     while (length + line_length <= sizeof lines) {
         memcpy(lines + length, line, line_length);

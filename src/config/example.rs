@@ -23,9 +23,10 @@ const HEAD: &str = r##"# The configuration of onepoll, with every key at its def
 bind = "127.0.0.1"
 
 # The memory that all clients together may make the daemon hold: input that is
-# incomplete, output that is not read, and rooms. When it is used up, the
-# address that holds most loses its largest connection; on loopback, where all
-# have one address, the connection that holds most is lost. "auto" is half of
+# incomplete, output that is not read, rooms, and the tables of those that send
+# datagrams. When it is used up, the address that holds most loses its largest
+# connection; on loopback, where all have one address, the connection that
+# holds most is lost. "auto" is half of
 # what the process can have: of the machine's memory, of its control group's
 # limit, or of RLIMIT_AS.
 memory = "auto"

@@ -222,8 +222,9 @@ fn everything_is_bounded(reactor: &Reactor) -> Result<(), String> {
         }
     }
     let (in_use, budget) = (reactor.memory_in_use(), reactor.net.memory.budget());
-    if budget > 0 && in_use > budget + reactor.rooms.memory() {
-        return Err(format!("{in_use} bytes are held for peers, with a budget of {budget}"));
+    let tables = reactor.charged_tables();
+    if budget > 0 && in_use + tables > budget + reactor.rooms.memory() {
+        return Err(format!("{in_use} bytes are held for peers, and {tables} in tables, of {budget}"));
     }
     let most = reactor.net.memory.upper_bound() + reactor.rooms.memory();
     if in_use > most {

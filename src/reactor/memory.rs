@@ -26,13 +26,15 @@ const SMALLEST_VECTOR: usize = 64;
 pub(crate) struct Memory {
     /// In bytes; 0 means that there is none.
     budget: usize,
-    /// What connections held when it was last counted. Rooms are few, and are counted
-    /// each time.
+    /// What connections held when it was last counted. Rooms and tables are few, and are
+    /// counted each time.
     counted: usize,
     /// What has been added since, at the most.
     grown: usize,
     /// What that was at the end of the last turn.
     looked_at: usize,
+    /// A table may have grown since.
+    has_new_datagrams: bool,
     /// Gives free memory back to the system.
     give_back: Option<fn()>,
     grown_since_given_back: usize,
@@ -52,14 +54,27 @@ impl Memory {
         self.grew(2 * bytes + SMALLEST_VECTOR);
     }
 
+    /// Datagrams have come, and whoever sent them may be in a table now.
+    #[inline]
+    pub fn datagrams_came(&mut self) {
+        self.has_new_datagrams = true;
+    }
+
     fn is_worth_giving_back(&self) -> bool {
         self.give_back.is_some()
             && self.give_back_at.is_none()
             && self.grown_since_given_back >= WORTH_GIVING_BACK
     }
 
-    fn may_be_used_up(&self, by_rooms: usize) -> bool {
-        self.budget > 0 && self.counted + self.grown + by_rooms > self.budget
+    /// How much of the budget tables take at most. They have bounds of their own, and no
+    /// forged datagram may have connections cut off that hold little.
+    fn most_for_tables(&self) -> usize {
+        self.budget / 2
+    }
+
+    /// Whether connections, rooms and so much besides may be more than the budget.
+    fn may_be_used_up(&self, besides: usize) -> bool {
+        self.budget > 0 && self.counted + self.grown + besides > self.budget
     }
 
     /// What connections hold cannot be more than this.
@@ -90,8 +105,8 @@ impl Holder {
 
 impl Reactor {
     /// Bounds the memory that peers can make the reactor hold, in bytes: unread input,
-    /// unsent output, unfinished values, and rooms. When it is used up, connections are
-    /// cut off: the largest of the address that holds most, and so on. What an empty
+    /// unsent output, unfinished values, rooms, and the tables of those that send
+    /// datagrams. When it is used up, connections are cut off: the largest of the address that holds most, and so on. What an empty
     /// connection takes is bounded by the number of connections. 0 means no bound.
     pub fn set_memory_budget(&mut self, bytes: usize) {
         self.net.memory.budget = bytes;
@@ -110,14 +125,19 @@ impl Reactor {
             self.give_memory_back();
         }
         let memory = &mut self.net.memory;
-        if memory.looked_at == memory.grown {
+        if memory.looked_at == memory.grown && !memory.has_new_datagrams {
             return;
         }
+        memory.has_new_datagrams = false;
         memory.looked_at = memory.grown;
         if memory.is_worth_giving_back() {
             memory.give_back_at = Some(self.net.now + GIVE_BACK_AFTER);
         }
-        if self.net.memory.may_be_used_up(self.rooms.memory()) {
+        let (memory, by_rooms) = (&self.net.memory, self.rooms.memory());
+        // The tables are looked at only when it matters what they take.
+        if memory.may_be_used_up(by_rooms + memory.most_for_tables())
+            && memory.may_be_used_up(by_rooms + self.charged_tables())
+        {
             self.count_memory();
         }
     }
@@ -136,7 +156,8 @@ impl Reactor {
 
     #[cold]
     fn count_memory(&mut self) {
-        let mut used = self.memory_in_use();
+        let tables = self.charged_tables();
+        let mut used = self.memory_in_use() + tables;
         let budget = self.net.memory.budget;
         if used > budget {
             // A little more than is needed, so that this is not asked for again at once.
@@ -146,12 +167,20 @@ impl Reactor {
                 used -= bytes;
             }
         }
-        self.net.memory.counted = used - self.rooms.memory();
+        self.net.memory.counted = used - self.rooms.memory() - tables;
         self.net.memory.grown = 0;
         self.net.memory.looked_at = 0;
     }
 
-    /// What peers make it hold at this moment.
+    /// What the tables of those that send datagrams take of the budget.
+    pub(crate) fn charged_tables(&self) -> usize {
+        let of_services: usize =
+            self.hosts.iter().filter_map(|slot| slot.service.as_ref()).map(|service| service.tables()).sum();
+        let tables = self.accounts.memory() + self.conversations.memory() + self.rooms.tables() + of_services;
+        tables.min(self.net.memory.most_for_tables())
+    }
+
+    /// What connections and rooms hold at this moment.
     pub(crate) fn memory_in_use(&self) -> usize {
         let connections: usize = self.net.streams().map(|(_, stream)| self.footprint(stream)).sum();
         connections + self.rooms.memory()

@@ -41,6 +41,7 @@ use time::timers::Wake;
 use udp::accounts::Accounts;
 use udp::batch::{Receiver as DatagramReceiver, Sender as DatagramSender};
 use udp::conversations::Conversations;
+use udp::neighbours::Neighbours;
 
 pub use crate::service::{
     Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DEFAULT_UDP_SEND_BUFFER, DatagramPeer, DatagramSpec,
@@ -89,6 +90,7 @@ pub struct Reactor {
     receiver: DatagramReceiver,
     sender: DatagramSender,
     accounts: Accounts,
+    neighbours: Neighbours,
     conversations: Conversations,
     read_ahead: ReadAhead,
     pending: VecDeque<Pending>,
@@ -186,6 +188,7 @@ impl Reactor {
             receiver: DatagramReceiver::default(),
             sender: DatagramSender::default(),
             accounts: Accounts::default(),
+            neighbours: Neighbours::default(),
             conversations: Conversations::default(),
             read_ahead: ReadAhead::default(),
             pending: VecDeque::new(),

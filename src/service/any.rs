@@ -66,6 +66,7 @@ pub(crate) trait Hosted {
     fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
     fn farewell(&self, why: Farewell) -> String;
     fn footprint(&self, session: SessionKey) -> usize;
+    fn tables(&self) -> usize;
     /// The service itself, for a stage that knows its type.
     #[cfg(feature = "simulated")]
     fn as_any(&mut self) -> &mut dyn std::any::Any;
@@ -133,6 +134,10 @@ impl<S: Service + 'static> Hosted for Host<S> {
 
     fn footprint(&self, SessionKey(session): SessionKey) -> usize {
         self.sessions.get(session as usize).map_or(0, |session| self.service.footprint(session))
+    }
+
+    fn tables(&self) -> usize {
+        self.service.tables()
     }
 
     #[cfg(feature = "simulated")]

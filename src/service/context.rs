@@ -143,6 +143,12 @@ impl Context<'_> {
         !self.effects.yields
     }
 
+    /// Leaves the rest of the input for later, as if [`Context::may_go_on`] had said no: for
+    /// what takes long once it has been consumed. Leave at least a byte unread.
+    pub fn yield_input(&mut self) {
+        self.effects.yields = true;
+    }
+
     /// Whether [`Context::may_go_on`] would say no.
     pub fn has_done_its_share(&self, input: &Input<'_>) -> bool {
         self.effects.messages >= MESSAGES_PER_CALL

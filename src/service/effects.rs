@@ -87,6 +87,13 @@ pub(crate) struct Outgoing {
     pub unearned: u32,
 }
 
+impl Outgoing {
+    /// Whether it goes to an address that is known only as a source, which may be forged.
+    pub fn is_to_a_source(&self) -> bool {
+        self.is_answer || self.unearned > 0
+    }
+}
+
 /// Bytes of the headers of a datagram (IPv4 and UDP).
 const HEADERS: usize = 28;
 /// What came from an address earns it this many times as much. QUIC has the same

@@ -127,6 +127,12 @@ pub trait Service {
         0
     }
 
+    /// How many bytes of memory the service itself holds that peers can make grow, such as
+    /// a table of those that sent datagrams. The service bounds it.
+    fn tables(&self) -> usize {
+        0
+    }
+
     /// What to say, in the protocol's words, to a client that is turned away or
     /// given up. Empty if the protocol has no words for it.
     fn farewell(&self, _why: Farewell) -> String {

@@ -8,7 +8,8 @@ pub const DEFAULT_UDP_RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// SO_SNDBUF of a UDP socket in bytes, unless it is set. What is sent to an address of
 /// this network at which nobody is stays in the buffer for three seconds, until the
 /// kernel gives up. With the kernel's own default, 400 members of a chat who were forged
-/// that way left no room for datagrams to anybody else.
+/// that way left no room for datagrams to anybody else. Many systems grant no more than
+/// that default, so when it is full, addresses that nobody answers at are sent little.
 pub const DEFAULT_UDP_SEND_BUFFER: usize = 4 * 1024 * 1024;
 
 /// The options that a service's sockets are opened with (socket(7), tcp(7),

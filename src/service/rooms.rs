@@ -244,6 +244,11 @@ impl Rooms {
         self.rooms.iter().map(|state| state.connections.memory() + state.peers.memory()).sum()
     }
 
+    /// The memory that the lists of UDP members take, in bytes.
+    pub fn tables(&self) -> usize {
+        self.rooms.iter().map(|state| state.peers.table()).sum()
+    }
+
     /// Whether anything can be delivered now.
     pub fn has_work(&self) -> bool {
         self.rooms.iter().any(|state| state.connections.has_work() || state.peers.has_work())

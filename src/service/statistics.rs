@@ -26,7 +26,8 @@ pub struct Statistics {
     /// members.
     pub datagrams_dropped: u64,
     /// Those among them that an address missed because it would have been sent too
-    /// much for what came from it.
+    /// much for what came from it, or because nobody answers at it while a send buffer
+    /// has been full.
     pub datagrams_withheld: u64,
     /// Errors that UDP sockets reported (ICMP and the like).
     pub datagram_errors: u64,

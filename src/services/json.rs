@@ -1,11 +1,12 @@
 //! json: sends every JSON value back in the form of Python's `json.dumps`.
 
+use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::config::values::{self, Read, Toml};
 use crate::config::{Description, Key, Plan, Settings, Value};
 use crate::service::{Context, Farewell, Input, Service};
-use crate::wire::json::{self, JsonError, JsonStep, JsonStream, JsonText, Pending};
+use crate::wire::json::{self, Dumping, JsonError, JsonStep, JsonStream, JsonText, Pending};
 use crate::wire::text::Mode;
 
 /// What the catalog says about it.
@@ -48,6 +49,13 @@ fn value_size(value: &Toml<'_>) -> Read<usize> {
 const NUMBER_WAIT: Duration = Duration::from_millis(200);
 /// How many bytes of a value are taken up at once.
 const PART: usize = 16 * 1024;
+/// A longer value is written in steps, one value at a time: the longest would keep
+/// everybody else waiting for 20 ms.
+const LARGE: usize = 32 * 1024;
+/// About how many bytes of it are read or written in a step, once per turn.
+const STEP: usize = 32 * 1024;
+/// How long a session waits before it asks whether the value of another is written.
+const WAIT_FOR_TURN: Duration = Duration::from_millis(1);
 /// How much memory the answer buffer keeps: more would be wasted after one large value.
 const WORTH_KEEPING: usize = 64 * 1024;
 
@@ -58,6 +66,24 @@ pub struct Json {
     value_size: usize,
     /// The answers of one call.
     answers: Vec<u8>,
+    /// The large value that is being written, and whose it is.
+    writing: Option<(Weak<Turn>, Dumping<'static>)>,
+}
+
+/// Held by the session whose large value is being written: if the session goes, in
+/// whatever way, so does this.
+#[derive(Debug)]
+struct Turn;
+
+/// A large value whose answer is not written yet.
+#[derive(Debug)]
+struct Large {
+    /// Until its turn comes.
+    value: Option<JsonText<'static>>,
+    turn: Option<Rc<Turn>>,
+    /// Bytes of the input that are left unread until it is written: the session is shown
+    /// them in the next turn.
+    unread: usize,
 }
 
 /// One connection of the json service.
@@ -66,13 +92,14 @@ pub struct JsonSession {
     stream: JsonStream,
     /// When the first byte of the unfinished value came.
     begun: Option<Instant>,
+    large: Option<Box<Large>>,
 }
 
 impl Json {
     /// A json service. `ensure_ascii` writes characters beyond ASCII as
     /// `\uXXXX`, as Python does; a value of more than `value_size` bytes is refused.
     pub fn new(ensure_ascii: bool, value_size: usize) -> Json {
-        Json { ensure_ascii, value_size, answers: Vec::new() }
+        Json { ensure_ascii, value_size, answers: Vec::new(), writing: None }
     }
 
     fn answer(&mut self, session: &mut JsonSession, result: Result<JsonText<'_>, JsonError>) {
@@ -82,6 +109,26 @@ impl Json {
         }
         self.answers.extend_from_slice(session.stream.mode().terminator());
         session.begun = None;
+    }
+
+    /// Goes on with a session's large value; false if it is not written yet.
+    fn write_large(&mut self, large: &mut Large) -> bool {
+        if large.turn.is_none() {
+            if self.writing.as_ref().is_some_and(|(whose, _)| whose.strong_count() > 0) {
+                return false;
+            }
+            let Some(value) = large.value.take() else { return true };
+            let turn = Rc::new(Turn);
+            self.writing = Some((Rc::downgrade(&turn), Dumping::new(value, self.ensure_ascii)));
+            large.turn = Some(turn);
+        }
+        let Some((_, dumping)) = &mut self.writing else { return true };
+        if !dumping.step(STEP) {
+            return false;
+        }
+        self.answers.extend_from_slice(dumping.written());
+        self.writing = None;
+        true
     }
 
     fn finish(&mut self, session: &mut JsonSession) {
@@ -94,6 +141,16 @@ impl Json {
         cx.send(&self.answers);
         self.answers.clear();
         self.answers.shrink_to(WORTH_KEEPING);
+    }
+}
+
+impl Large {
+    /// Goes on in the next turn, or looks in a while whether its turn has come.
+    fn go_on_later(self: Box<Self>, session: &mut JsonSession, cx: &mut Context<'_>) {
+        let wait = if self.turn.is_some() { Duration::ZERO } else { WAIT_FOR_TURN };
+        session.large = Some(self);
+        cx.pause_until(cx.now() + wait);
+        cx.yield_input();
     }
 }
 
@@ -120,12 +177,28 @@ impl Service for Json {
     type Session = JsonSession;
 
     fn receive(&mut self, session: &mut JsonSession, input: &mut Input<'_>, cx: &mut Context<'_>) {
+        if let Some(mut large) = session.large.take() {
+            if !self.write_large(&mut large) {
+                return large.go_on_later(session, cx);
+            }
+            input.consume(large.unread);
+            self.answers.extend_from_slice(session.stream.mode().terminator());
+            self.send(cx);
+        }
         while !input.unread().is_empty() && cx.may_go_on(input) {
             // A large value comes in parts, so that others are served between them.
             let part = &input.unread()[..input.unread().len().min(PART)];
             let (used, step) = session.stream.next(part, self.value_size);
-            input.consume(used);
+            let is_large = matches!(&step, JsonStep::Value(value) if value.as_bytes().len() > LARGE);
+            let unread = usize::from(is_large && used > 0);
+            input.consume(used - unread);
             match step {
+                JsonStep::Value(value) if is_large => {
+                    session.begun = None;
+                    cx.clear_deadline();
+                    let large = Large { value: Some(value.into_owned()), turn: None, unread };
+                    return Box::new(large).go_on_later(session, cx);
+                }
                 JsonStep::Value(value) => self.answer(session, Ok(value)),
                 JsonStep::Error(error) => {
                     self.answer(session, Err(error));
@@ -161,7 +234,12 @@ impl Service for Json {
     }
 
     fn footprint(&self, session: &JsonSession) -> usize {
-        session.stream.memory()
+        let waiting = session.large.as_ref().and_then(|large| large.value.as_ref());
+        session.stream.memory() + waiting.map_or(0, |value| value.as_bytes().len())
+    }
+
+    fn tables(&self) -> usize {
+        self.writing.as_ref().map_or(0, |(_, dumping)| dumping.memory())
     }
 
     fn farewell(&self, why: Farewell) -> String {
@@ -310,6 +388,39 @@ mod tests {
         let client = stage.connect();
         stage.send(client, &[b'['; 65]);
         assert!(text(stage.received(client)).contains("error"));
+    }
+
+    /// An object with many keys, longer than is written at once.
+    fn large(first: usize) -> String {
+        let members: Vec<String> = (first..first + 20_000).map(|number| format!("\"{number}\": 0")).collect();
+        format!("{{{}}}", members.join(", "))
+    }
+
+    #[test]
+    fn large_values_are_answered_each_and_in_order() {
+        let mut stage = stage();
+        let clients: Vec<_> = (0..3).map(|_| stage.connect()).collect();
+        for (number, client) in clients.iter().enumerate() {
+            stage.send(*client, format!("[1]{}[2]{}", large(number), large(number + 7)).as_bytes());
+            stage.half_close(*client);
+        }
+        stage.pass(Duration::from_secs(1));
+        for (number, client) in clients.iter().enumerate() {
+            let expected = format!("[1]{}[2]{}", large(number), large(number + 7));
+            assert!(text(stage.received(*client)) == expected, "{number}");
+            assert!(stage.is_closed(*client));
+        }
+    }
+
+    #[test]
+    fn a_large_value_after_a_number_is_answered() {
+        let mut stage = stage();
+        let client = stage.connect();
+        let number = "7".repeat(100_000);
+        stage.send(client, number.as_bytes());
+        stage.send(client, b"[]");
+        stage.pass(Duration::from_secs(1));
+        assert!(text(stage.received(client)) == format!("{number}[]"));
     }
 
     #[test]

@@ -53,6 +53,14 @@ impl Scene {
         self.auditor.look(&mut self.reactor).unwrap();
     }
 
+    /// The same while time passes, as for what goes on in the next turn.
+    fn settle_for_millis(&mut self, millis: usize) {
+        for _ in 0..millis {
+            self.world.leap(Duration::from_millis(1));
+            self.settle();
+        }
+    }
+
     /// Turns until the reactor has nothing left to do.
     fn settle(&mut self) {
         self.turn();
@@ -164,6 +172,67 @@ fn answers_to_one_read_stay_within_the_output_limit() {
 }
 
 /// Whether its connection was reset.
+/// To write a mebibyte of short keys took 20 ms in one call.
+#[test]
+fn a_large_value_is_written_in_steps_between_which_others_are_served() {
+    let mut scene = Scene::new("json]");
+    let (attacker, client) = (scene.connect(ATTACKED), scene.connect(ECHO));
+    scene.settle();
+    let members: Vec<String> = (0..90_000).map(|number| format!("\"{number:06}\":0")).collect();
+    let value = format!("{{{}}}", members.join(","));
+    let expected = value.replace(':', ": ").replace(',', ", ");
+    let (mut sent, mut answer, mut turns) = (0, Vec::new(), 0);
+    while answer.len() < expected.len() {
+        if let Ok(written) = attacker.write(&[IoSlice::new(&value.as_bytes()[sent..])]) {
+            sent += written;
+        }
+        say(&client, "가".as_bytes());
+        scene.world.leap(Duration::from_millis(1));
+        scene.turn();
+        assert_eq!(hear(&client), "가".as_bytes());
+        answer.extend(hear(&attacker));
+        turns += 1;
+        assert!(turns < 10_000);
+    }
+    let least = (value.len() + expected.len()) / (64 * 1024);
+    assert!(turns > least, "{turns} turns, {least} at least");
+    assert!(answer == expected.as_bytes());
+}
+
+/// The client whose large value is being written leaves; the next one has its turn.
+#[test]
+fn who_leaves_while_its_large_value_is_written_keeps_nobody_waiting() {
+    let mut scene = Scene::new("json]");
+    let value = format!("[{}0]", "0,".repeat(100_000));
+    let (leaves, stays) = (scene.connect(ATTACKED), scene.connect(ATTACKED));
+    for client in [&leaves, &stays] {
+        say(client, value.as_bytes());
+    }
+    (0..4).for_each(|_| scene.turn());
+    drop(leaves);
+    scene.settle_for_millis(100);
+    assert_eq!(hear(&stays).len(), value.replace(',', ", ").len());
+}
+
+/// The daemon is told to end while large values are being written, or wait for their turn.
+#[test]
+fn large_values_are_answered_although_the_daemon_ends() {
+    let mut scene = Scene::new("json]");
+    let value = format!("[{}0]", "0,".repeat(100_000));
+    let clients: Vec<Stream> = (0..3).map(|_| scene.connect(ATTACKED)).collect();
+    clients.iter().for_each(|client| say(client, value.as_bytes()));
+    (0..2).for_each(|_| scene.turn());
+    scene.reactor.drain();
+    let expected = value.replace(',', ", ").len();
+    let mut heard = [0; 3];
+    for _ in 0..500 {
+        scene.world.leap(Duration::from_millis(1));
+        scene.turn();
+        clients.iter().zip(&mut heard).for_each(|(client, heard)| *heard += hear(client).len());
+    }
+    assert_eq!(heard, [expected; 3]);
+}
+
 fn is_cut_off(socket: &Stream) -> bool {
     matches!(socket.read(&mut [0; 16]), Err(error) if error.kind() != ErrorKind::WouldBlock)
 }
@@ -191,6 +260,35 @@ fn who_holds_most_is_cut_off_when_memory_is_used_up() {
 }
 
 #[test]
+fn what_datagrams_leave_in_tables_is_charged_to_the_memory_budget() {
+    const BUDGET: usize = 600_000;
+    const VALUES: u16 = 4_002;
+    let both = format!("json]\ntcp = {VALUES}\n[services.chat]\nudp = {ATTACKED}\nmembers = \"any\"");
+    let mut scene = Scene::new(&both);
+    scene.reactor.set_memory_budget(BUDGET);
+    let modest = scene.connect(VALUES);
+    say(&modest, b"[\"half of a value");
+    let holders: Vec<Stream> = (0..12).map(|_| scene.connect(VALUES)).collect();
+    for holder in &holders {
+        say(holder, &[b"\"".as_slice(), &[b'x'; 30_000]].concat());
+        scene.settle();
+    }
+    assert!(!holders.iter().any(is_cut_off), "they hold more than half of the budget");
+    for forged in 0..2_000 {
+        let from = SocketAddr::from((Ipv4Addr::from_bits(0x0A00_0000 + forged), 40_000));
+        scene.world.send_datagram(from, (Ipv4Addr::LOCALHOST, ATTACKED).into(), b"");
+        // The auditor compares what is held with the budget.
+        scene.settle();
+    }
+    assert_eq!(scene.reactor.charged_tables(), BUDGET / 2, "half of the budget at most");
+    assert!(holders.iter().any(is_cut_off), "there is no room for both");
+    assert!(!holders.iter().all(is_cut_off), "nobody has to go for more than the tables take");
+    say(&modest, b"\"]");
+    scene.settle();
+    assert_eq!(hear(&modest), b"[\"half of a value\"]");
+}
+
+#[test]
 fn of_the_address_that_holds_most_the_largest_connection_goes_first() {
     let mut scene = Scene::new("json]");
     scene.reactor.set_memory_budget(2_000_000);
@@ -208,6 +306,6 @@ fn of_the_address_that_holds_most_the_largest_connection_goes_first() {
     }
     assert!(is_cut_off(&attackers[0]), "the largest of the address that holds most");
     say(&honest, b"\"");
-    scene.settle();
+    scene.settle_for_millis(100);
     assert_eq!(hear(&honest).len(), 400_002, "it is the largest of all, but of another address");
 }

@@ -8,6 +8,7 @@
 
 mod datagram;
 mod kernel;
+mod neighbourhood;
 mod poll;
 #[cfg(feature = "simulated")]
 pub(crate) mod simulated;
@@ -18,6 +19,7 @@ mod workers;
 pub(crate) use datagram::{
     Arrival, DatagramSocket, MESSAGES_PER_CALL, Parcel, ReceiveHeaders, STRIDE, SendHeaders,
 };
+pub(crate) use neighbourhood::Neighbourhood;
 pub(crate) use poll::{Event, Readiness, Registry, System, Timer, Waker};
 pub(crate) use stdin::StandardInput;
 pub(crate) use stream::{ListenSocket, Spare, StreamSocket};

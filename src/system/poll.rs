@@ -10,6 +10,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::datagram::DatagramSocket;
 use super::kernel;
+use super::neighbourhood::Neighbourhood;
 #[cfg(feature = "simulated")]
 use super::simulated::{self, World};
 use super::stream::{ListenSocket, Spare, StreamSocket};
@@ -106,6 +107,15 @@ impl System {
             System::Kernel(poll) => kernel::Timer::new(poll.poll.registry()).map(Timer::Kernel),
             #[cfg(feature = "simulated")]
             System::Simulated(poll) => Ok(Timer::Simulated(poll.world.clone())),
+        }
+    }
+
+    /// The networks of this machine, and who on them has been reached.
+    pub fn neighbourhood(&self) -> io::Result<Neighbourhood> {
+        match self {
+            System::Kernel(_) => kernel::neighbourhood(),
+            #[cfg(feature = "simulated")]
+            System::Simulated(_) => Ok(Neighbourhood::default()),
         }
     }
 

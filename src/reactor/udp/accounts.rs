@@ -37,6 +37,8 @@ pub(crate) enum Withheld {
     TooOften,
     /// The address would be sent more than it may.
     TooMuch,
+    /// No host has answered at the address, and the send buffer was full lately.
+    Unreached,
 }
 
 impl fmt::Display for Withheld {
@@ -45,6 +47,9 @@ impl fmt::Display for Withheld {
             Withheld::TooOften => "is not answered: it asks more often than datagrams_per_second",
             Withheld::TooMuch => {
                 "misses datagrams: it is sent at most three times what came from it, and 1 KiB per second"
+            }
+            Withheld::Unreached => {
+                "misses datagrams: no host answers at that address, and those sent there fill the send buffer"
             }
         })
     }
@@ -79,6 +84,11 @@ impl Accounts {
         if !address.is_loopback() {
             self.bytes.add(address, bytes);
         }
+    }
+
+    /// The memory that they take, in bytes.
+    pub fn memory(&self) -> usize {
+        self.bytes.memory() + self.answers.memory()
     }
 
     /// Addresses that are known, and how many can be, in each table.

@@ -79,6 +79,8 @@ impl Receiver {
 pub(crate) struct Sender {
     parcels: Vec<Parcel>,
     headers: SendHeaders,
+    /// The kernel has refused something since the socket's buffer is full.
+    pub met_full_buffer: bool,
 }
 
 impl Sender {
@@ -143,8 +145,9 @@ impl Sender {
                     );
                     rest = &rest[1..];
                     // A full buffer is a momentary loss, like any other on the way.
-                    refusal =
-                        Some(error).filter(|error| error.kind() != io::ErrorKind::WouldBlock).or(refusal);
+                    let is_full = error.kind() == io::ErrorKind::WouldBlock;
+                    self.met_full_buffer |= is_full;
+                    refusal = Some(error).filter(|_| !is_full).or(refusal);
                 }
             }
         }

@@ -53,6 +53,13 @@ pub(crate) struct Conversations {
     not_followed: u64,
 }
 
+impl Conversations {
+    /// The memory that they take, in bytes.
+    pub fn memory(&self) -> usize {
+        self.table.capacity() * size_of::<(Key, Conversation)>()
+    }
+}
+
 #[cfg(feature = "simulated")]
 impl Conversations {
     pub fn followed(&self) -> usize {

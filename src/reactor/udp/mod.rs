@@ -5,6 +5,7 @@ pub(crate) mod batch;
 pub(crate) mod conversations;
 pub(crate) mod datagram;
 pub(crate) mod loop_guard;
+pub(crate) mod neighbours;
 pub(crate) mod parcels;
 mod serve;
 mod source_buckets;

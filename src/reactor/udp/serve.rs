@@ -48,6 +48,7 @@ impl Reactor {
         self.net.statistics.datagrams_received += came as u64;
         let bytes = receiver.arrivals.iter().map(|arrival| arrival.length).sum();
         self.net.ready.count_messages(came, bytes);
+        self.net.memory.datagrams_came();
         let is_logged = self.follows_conversations();
         for number in 0..receiver.arrivals.len() {
             let arrival = receiver.arrivals[number];
@@ -162,13 +163,16 @@ impl Reactor {
                 self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
             }
         }
+        if std::mem::take(&mut self.sender.met_full_buffer) {
+            self.neighbours.buffer_is_full(self.now, || self.system.neighbourhood());
+        }
         outgoing.clear();
         self.outgoing = outgoing;
     }
 
     /// The one place that decides whether a datagram may be sent to its address.
     fn withhold(&mut self, outgoing: &mut Outgoings) {
-        let Reactor { net, hosts, accounts, now, .. } = self;
+        let Reactor { net, hosts, accounts, neighbours, system, now, .. } = self;
         outgoing.list.retain(|datagram| {
             let Some(socket) = net.datagram(datagram.to.socket.0) else { return false };
             if socket.socket.is_connected() {
@@ -177,11 +181,20 @@ impl Reactor {
             }
             let slot = &hosts[socket.service];
             let limit = slot.limits.datagrams_per_second;
-            let Err(why) = accounts.admit(socket.service, limit, datagram, *now) else { return true };
+            let admitted = accounts.admit(socket.service, limit, datagram, *now);
+            let mut is_reached = || {
+                let (to, length) = (datagram.to.address.ip(), datagram.end - datagram.start);
+                !datagram.is_to_a_source() || neighbours.admit(to, length, *now, || system.neighbourhood())
+            };
+            let why = match admitted {
+                Ok(()) if is_reached() => return true,
+                Ok(()) => Withheld::Unreached,
+                Err(why) => why,
+            };
             let (at, name, address) = (net.now, &slot.name, datagram.to.address.ip());
             net.statistics.datagrams_dropped += 1;
             net.notices.say(Notice::DatagramLimit, at, format_args!("{name}: {address} {why}"));
-            net.statistics.datagrams_withheld += u64::from(why == Withheld::TooMuch);
+            net.statistics.datagrams_withheld += u64::from(why != Withheld::TooOften);
             false
         });
     }

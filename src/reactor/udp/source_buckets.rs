@@ -25,6 +25,8 @@ pub(crate) struct SourceBuckets<K> {
     sets: Vec<Vec<Place<K>>>,
     hasher: RandomState,
     size: usize,
+    /// Sets that somebody has a place in.
+    used: usize,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ struct Place<K> {
 
 impl<K> Default for SourceBuckets<K> {
     fn default() -> Self {
-        SourceBuckets { sets: Vec::new(), hasher: RandomState::new(), size: SETS }
+        SourceBuckets { sets: Vec::new(), hasher: RandomState::new(), size: SETS, used: 0 }
     }
 }
 
@@ -48,6 +50,7 @@ impl<K: Hash + Eq + Copy> SourceBuckets<K> {
             self.sets.resize_with(self.size, Vec::new);
         }
         let set = self.set_of(source);
+        self.used += usize::from(self.sets[set].is_empty());
         let place = place_of(&mut self.sets[set], source, rate, now)?;
         let enough = place.bucket.take_many(tokens, rate, now);
         place.full_at = place.bucket.full_at(rate);
@@ -63,6 +66,11 @@ impl<K: Hash + Eq + Copy> SourceBuckets<K> {
         if let Some(place) = self.sets[set].iter_mut().find(|place| place.source == source) {
             place.bucket.add(tokens);
         }
+    }
+
+    /// The memory that it takes at most, in bytes.
+    pub fn memory(&self) -> usize {
+        self.sets.capacity() * size_of::<Vec<Place<K>>>() + self.used * WAYS * size_of::<Place<K>>()
     }
 
     fn set_of(&self, source: K) -> usize {

@@ -86,6 +86,12 @@ impl Peers {
         batch(&self.gathering) + batch(&self.delivering)
     }
 
+    /// The memory that the list of its members takes, in bytes.
+    pub fn table(&self) -> usize {
+        let id = size_of::<((SocketId, SocketAddr), Generation)>();
+        self.members.capacity() * size_of::<Member<DatagramPeer>>() + self.ids.capacity() * id
+    }
+
     pub fn has_work(&self) -> bool {
         !self.delivering.messages.is_empty() || !self.gathering.messages.is_empty()
     }

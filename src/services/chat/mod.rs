@@ -290,6 +290,10 @@ impl Service for Chat {
         }
     }
 
+    fn tables(&self) -> usize {
+        self.peers.memory()
+    }
+
     fn farewell(&self, why: Farewell) -> String {
         format!("* {why}\n")
     }

@@ -103,6 +103,17 @@ impl Peers {
         Some((DatagramPeer { socket, address, local: peer.local }, peer.person))
     }
 
+    /// The memory that they take, in bytes: with the nodes of the trees, which are half
+    /// empty at worst.
+    pub fn memory(&self) -> usize {
+        let ordered = 2 * self.members.len() * size_of::<(Place, Key)>();
+        let of_addresses = self.by_address.len() * MOST_PER_ADDRESS * size_of::<Key>();
+        self.members.capacity() * size_of::<(Key, Peer)>()
+            + self.by_address.capacity() * size_of::<(IpAddr, Vec<Key>)>()
+            + ordered
+            + of_addresses
+    }
+
     /// Who has to go before somebody with this address can join, if anybody.
     pub fn one_too_many(&self, address: IpAddr) -> Option<Key> {
         let of_address = self.by_address.get(&address.to_canonical());

@@ -424,7 +424,7 @@ fn members_that_expire_together_go_some_per_turn() {
         expired.push(world.take_outside().len());
     }
     assert_eq!(expired.iter().sum::<usize>(), 300, "{expired:?}");
-    assert!(expired.iter().all(|in_turn| *in_turn <= EXPIRIES_PER_TURN), "{expired:?}");
+    assert!(expired.iter().all(|in_turn| *in_turn <= 32), "{expired:?}");
 }
 
 fn ten_a_second() -> Limits {

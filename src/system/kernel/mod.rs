@@ -9,6 +9,8 @@ mod mmsg;
 #[path = "mmsg_plain.rs"]
 mod mmsg;
 mod multicast;
+#[cfg(target_os = "linux")]
+mod neighbours;
 mod options;
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 mod progress;
@@ -32,7 +34,10 @@ pub(super) use progress::acknowledged;
 pub(super) use send_file::send_file;
 pub(super) use timer::Timer;
 
+use super::neighbourhood::Neighbourhood;
 use super::poll::{Event, Readiness};
+#[cfg(target_os = "linux")]
+use crate::interfaces::attached_networks;
 use crate::service::SocketOptions;
 use options::apply_to_stream;
 
@@ -117,6 +122,18 @@ pub(super) fn connect(
 #[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
 pub(super) fn acknowledged(_: SockRef<'_>, sent: u64) -> u64 {
     sent
+}
+
+/// The networks of this machine, and who on them has been reached.
+#[cfg(target_os = "linux")]
+pub(super) fn neighbourhood() -> io::Result<Neighbourhood> {
+    Ok(Neighbourhood { networks: attached_networks()?, reached: neighbours::reached()? })
+}
+
+/// This system is not asked: what waits for a host that is not there takes its room.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn neighbourhood() -> io::Result<Neighbourhood> {
+    Ok(Neighbourhood::default())
 }
 
 /// The buffer sizes that the kernel granted, for the log.

@@ -1,6 +1,17 @@
 //! Writes a value as Python's `json.dumps` does, straight from its text and
-//! without building a tree. Duplicate keys are found when their object has been
-//! written, by sorting the keys in the output.
+//! without building a tree, in as many steps as its caller likes. What a later key
+//! repeats is found when its object has been written: by comparing the keys of a small
+//! object, and by a table of those of a large one.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::{JsonText, is_continuation};
+
+/// An object with more members has a table of its keys: to compare them all would take too
+/// long in one step.
+const FEW: usize = 16;
 
 /// One member of the object being written: where in the output its key and its
 /// value start, and where the value ends.
@@ -9,12 +20,259 @@ struct Member {
     key: usize,
     value: usize,
     end: usize,
+    /// The last member with this key, or `None` if an earlier one has it too. Known of
+    /// the members of a large object.
+    last: Option<usize>,
+}
+
+/// An array or object that has begun.
+#[derive(Debug)]
+struct Frame {
+    /// Where in the output its first element starts.
+    start: usize,
+    /// How many members those around it have so far.
+    outer: usize,
+    is_object: bool,
+    /// Where the key and the value of the current member start.
+    key: usize,
+    value: Option<usize>,
+    /// The keys of a large object, by their hashes, and the first member with each.
+    seen: HashMap<u64, usize>,
+    has_repeats: bool,
 }
 
 /// Appends the value in `text`, which the grammar has accepted, to `out`.
 pub(super) fn dumps(text: &[u8], ensure_ascii: bool, out: &mut Vec<u8>) {
     out.reserve(text.len() + text.len() / 8);
-    Writer { rest: text, ensure_ascii, out, members: Vec::new() }.value();
+    let mut dumping = Dumping::of(Cow::Borrowed(text), ensure_ascii);
+    dumping.out = std::mem::take(out);
+    dumping.step(usize::MAX);
+    *out = dumping.out;
+}
+
+/// A value that is being written in steps, so that others need not wait for a large one.
+#[derive(Debug)]
+pub struct Dumping<'a> {
+    text: Cow<'a, [u8]>,
+    /// How much of it is written.
+    at: usize,
+    in_string: bool,
+    ensure_ascii: bool,
+    out: Vec<u8>,
+    /// The arrays and objects that have begun, the innermost last.
+    frames: Vec<Frame>,
+    /// The members of all open objects, those of the innermost object last.
+    members: Vec<Member>,
+    hasher: RandomState,
+}
+
+impl<'a> Dumping<'a> {
+    /// Begins to write a value as [`JsonText::dumps`] does.
+    pub fn new(value: JsonText<'a>, ensure_ascii: bool) -> Dumping<'a> {
+        Dumping::of(value.0, ensure_ascii)
+    }
+
+    fn of(text: Cow<'a, [u8]>, ensure_ascii: bool) -> Dumping<'a> {
+        Dumping {
+            text,
+            at: 0,
+            in_string: false,
+            ensure_ascii,
+            out: Vec::new(),
+            frames: Vec::new(),
+            members: Vec::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Writes on until about `budget` bytes are read or written; false if the value goes on.
+    pub fn step(&mut self, budget: usize) -> bool {
+        let (start, written) = (self.at, self.out.len());
+        while self.at - start + self.out.len().saturating_sub(written) < budget {
+            if self.in_string {
+                self.string(budget);
+                continue;
+            }
+            let rest = &self.text[self.at..];
+            self.at += rest.len() - rest.trim_ascii_start().len();
+            let Some(next) = self.text.get(self.at) else { return true };
+            match next {
+                b'{' | b'[' => self.begin(*next),
+                b'}' | b']' => self.end(*next),
+                b',' => {
+                    self.end_member();
+                    self.token(b", ");
+                }
+                b':' => {
+                    let value = self.out.len();
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.value = Some(value);
+                    }
+                    self.token(b": ");
+                }
+                b'"' => {
+                    let key = self.out.len();
+                    if let Some(frame) = self.frames.last_mut().filter(|frame| frame.value.is_none()) {
+                        frame.key = key;
+                    }
+                    self.token(b"\"");
+                    self.in_string = true;
+                }
+                _ => self.scalar(),
+            }
+        }
+        false
+    }
+
+    /// The value, once it is written.
+    pub fn written(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// The memory that it takes, in bytes.
+    pub fn memory(&self) -> usize {
+        let seen: usize = self.frames.iter().map(|frame| frame.seen.capacity()).sum();
+        self.text.len()
+            + self.out.capacity()
+            + self.members.capacity() * size_of::<Member>()
+            + seen * size_of::<(u64, usize)>()
+    }
+
+    /// Writes one byte of the text in this form.
+    fn token(&mut self, form: &[u8]) {
+        self.at += 1;
+        self.out.extend_from_slice(form);
+    }
+
+    fn begin(&mut self, bracket: u8) {
+        self.token(&[bracket]);
+        self.frames.push(Frame {
+            start: self.out.len(),
+            outer: self.members.len(),
+            is_object: bracket == b'{',
+            key: 0,
+            value: None,
+            seen: HashMap::new(),
+            has_repeats: false,
+        });
+    }
+
+    fn end(&mut self, bracket: u8) {
+        self.end_member();
+        if let Some(frame) = self.frames.pop() {
+            let members = &self.members[frame.outer..];
+            if members.len() <= FEW {
+                merge_few(&mut self.out, frame.start, members);
+            } else if frame.has_repeats {
+                merge_many(&mut self.out, frame.start, &self.members, frame.outer);
+            }
+            self.members.truncate(frame.outer);
+        }
+        self.token(&[bracket]);
+    }
+
+    /// Notes the member that ends here, if it is one.
+    fn end_member(&mut self) {
+        let Dumping { frames, members, out, hasher, .. } = self;
+        let Some(frame) = frames.last_mut().filter(|frame| frame.is_object) else { return };
+        let Some(value) = frame.value.take() else { return };
+        let number = members.len();
+        members.push(Member { key: frame.key, value, end: out.len(), last: Some(number) });
+        let count = members.len() - frame.outer;
+        let first = match count {
+            _ if count <= FEW => return,
+            _ if frame.seen.is_empty() => frame.outer,
+            _ => number,
+        };
+        for number in first..members.len() {
+            let key = &out[members[number].key..members[number].value];
+            let mut hash = hasher.hash_one(key);
+            // Two keys with one hash are next to impossible: the second goes by the next.
+            while let Some(earlier) = frame.seen.get(&hash).copied() {
+                if &out[members[earlier].key..members[earlier].value] == key {
+                    members[earlier].last = Some(number);
+                    members[number].last = None;
+                    frame.has_repeats = true;
+                    break;
+                }
+                hash = hash.wrapping_add(1);
+            }
+            if members[number].last.is_some() {
+                frame.seen.insert(hash, number);
+            }
+        }
+    }
+
+    /// A number, or true, false or null: it is written as it arrived.
+    fn scalar(&mut self) {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        let rest = &self.text[self.at..];
+        // The grammar accepts nothing else here, but a step must not stand still.
+        let length = rest.iter().take_while(|byte| is_part(byte)).count().max(1);
+        self.out.extend_from_slice(&rest[..length]);
+        self.at += length;
+    }
+
+    /// Writes the next part of a string, or its end.
+    fn string(&mut self, most: usize) {
+        let ensure_ascii = self.ensure_ascii;
+        let stays =
+            |byte: &u8| !matches!(byte, b'"' | b'\\') && !(ensure_ascii && (*byte == 0x7F || *byte >= 0x80));
+        let rest = &self.text[self.at..];
+        let length = rest.iter().take(most).take_while(|byte| stays(byte)).count();
+        self.out.extend_from_slice(&rest[..length]);
+        self.at += length;
+        match rest.get(length) {
+            Some(byte) if stays(byte) => {}
+            Some(b'\\') => self.escaped(),
+            Some(b'"') => {
+                self.token(b"\"");
+                self.in_string = false;
+            }
+            Some(_) => self.non_ascii(most),
+            None => self.in_string = false,
+        }
+    }
+
+    /// Writes some characters outside printable ASCII as escapes.
+    fn non_ascii(&mut self, most: usize) {
+        let rest = &self.text[self.at..];
+        let mut length = rest.iter().take(most.max(4)).take_while(|byte| **byte >= 0x7F).count();
+        while rest.get(length).is_some_and(|byte| is_continuation(*byte)) {
+            length -= 1;
+        }
+        let text = String::from_utf8_lossy(&rest[..length]);
+        text.chars().for_each(|character| escape(u32::from(character), true, &mut self.out));
+        self.at += length;
+    }
+
+    /// Writes an escape sequence. A surrogate pair is one character; a lone
+    /// surrogate is none and stays escaped, as Python leaves it.
+    fn escaped(&mut self) {
+        let rest = &self.text[self.at..];
+        let (code, length) = match rest.get(1) {
+            Some(b'b') => (0x08, 2),
+            Some(b'f') => (0x0C, 2),
+            Some(b'n') => (0x0A, 2),
+            Some(b'r') => (0x0D, 2),
+            Some(b't') => (0x09, 2),
+            Some(b'u') => {
+                let high = hexadecimal(rest.get(2..).unwrap_or_default());
+                let low = match rest.get(6..) {
+                    Some([b'\\', b'u', low @ ..]) if matches!(high, 0xD800..0xDC00) => hexadecimal(low),
+                    _ => 0,
+                };
+                match low {
+                    0xDC00..0xE000 => (0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00), 12),
+                    _ => (high, 6),
+                }
+            }
+            Some(itself) => (u32::from(*itself), 2),
+            None => (u32::from(b'\\'), 1),
+        };
+        escape(code, self.ensure_ascii, &mut self.out);
+        self.at = (self.at + length).min(self.text.len());
+    }
 }
 
 /// Appends `text` as a JSON string, in quotes, ASCII only.
@@ -22,155 +280,6 @@ pub(super) fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     text.chars().for_each(|character| escape(u32::from(character), true, out));
     out.push(b'"');
-}
-
-struct Writer<'a> {
-    rest: &'a [u8],
-    ensure_ascii: bool,
-    out: &'a mut Vec<u8>,
-    /// The members of all open objects, those of the innermost object last.
-    members: Vec<Member>,
-}
-
-impl Writer<'_> {
-    /// The next byte that is not white space.
-    fn peek(&mut self) -> Option<u8> {
-        self.rest = self.rest.trim_ascii_start();
-        self.rest.first().copied()
-    }
-
-    /// The next `count` bytes, or as many as are left.
-    fn take(&mut self, count: usize) -> &[u8] {
-        let (taken, rest) = self.rest.split_at(count.min(self.rest.len()));
-        self.rest = rest;
-        taken
-    }
-
-    /// Recursion is safe here: the grammar bounds the depth.
-    fn value(&mut self) {
-        match self.peek() {
-            Some(b'{') => self.object(),
-            Some(b'[') => self.array(),
-            Some(b'"') => self.string(),
-            _ => self.scalar(),
-        }
-    }
-
-    /// A number, or true, false or null: it is written as it arrived.
-    fn scalar(&mut self) {
-        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-        let length = self.rest.iter().take_while(|byte| is_part(byte)).count();
-        let (scalar, rest) = self.rest.split_at(length);
-        self.out.extend_from_slice(scalar);
-        self.rest = rest;
-    }
-
-    fn array(&mut self) {
-        self.take(1);
-        self.out.push(b'[');
-        while let Some(next) = self.peek() {
-            match next {
-                b']' => break,
-                b',' => {
-                    self.take(1);
-                    self.out.extend_from_slice(b", ");
-                }
-                _ => {}
-            }
-            self.value();
-        }
-        self.take(1);
-        self.out.push(b']');
-    }
-
-    fn object(&mut self) {
-        self.take(1);
-        let outer = self.members.len();
-        self.out.push(b'{');
-        let start = self.out.len();
-        while let Some(next) = self.peek() {
-            match next {
-                b'}' => break,
-                b',' => {
-                    self.take(1);
-                    self.out.extend_from_slice(b", ");
-                    self.peek();
-                }
-                _ => {}
-            }
-            let key = self.out.len();
-            self.string();
-            self.peek();
-            self.take(1);
-            let value = self.out.len();
-            self.out.extend_from_slice(b": ");
-            self.value();
-            self.members.push(Member { key, value, end: self.out.len() });
-        }
-        self.take(1);
-        merge_duplicates(self.out, start, &self.members[outer..]);
-        self.members.truncate(outer);
-        self.out.push(b'}');
-    }
-
-    fn string(&mut self) {
-        self.take(1);
-        self.out.push(b'"');
-        loop {
-            let ensure_ascii = self.ensure_ascii;
-            let stays = |byte: &u8| {
-                !matches!(byte, b'"' | b'\\') && !(ensure_ascii && (*byte == 0x7F || *byte >= 0x80))
-            };
-            let length = self.rest.iter().take_while(|byte| stays(byte)).count();
-            let (plain, rest) = self.rest.split_at(length);
-            self.out.extend_from_slice(plain);
-            self.rest = rest;
-            match self.rest.first() {
-                None | Some(b'"') => break,
-                Some(b'\\') => self.escaped(),
-                Some(_) => self.non_ascii(),
-            }
-        }
-        self.take(1);
-        self.out.push(b'"');
-    }
-
-    /// Writes a run of characters outside printable ASCII as escapes.
-    fn non_ascii(&mut self) {
-        let length = self.rest.iter().take_while(|byte| **byte >= 0x7F).count();
-        let (run, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        let text = String::from_utf8_lossy(run);
-        text.chars().for_each(|character| escape(u32::from(character), true, self.out));
-    }
-
-    /// Reads an escape sequence. A surrogate pair is one character; a lone
-    /// surrogate is none and stays escaped, as Python leaves it.
-    fn escaped(&mut self) {
-        let code = match self.take(2).last() {
-            Some(b'b') => 0x08,
-            Some(b'f') => 0x0C,
-            Some(b'n') => 0x0A,
-            Some(b'r') => 0x0D,
-            Some(b't') => 0x09,
-            Some(b'u') => {
-                let high = hexadecimal(self.take(4));
-                match self.rest {
-                    [b'\\', b'u', low @ ..] if matches!(high, 0xD800..0xDC00) => match hexadecimal(low) {
-                        low @ 0xDC00..0xE000 => {
-                            self.take(6);
-                            0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)
-                        }
-                        _ => high,
-                    },
-                    _ => high,
-                }
-            }
-            Some(itself) => u32::from(*itself),
-            None => return,
-        };
-        escape(code, self.ensure_ascii, self.out);
-    }
 }
 
 /// The value of the four hexadecimal digits at the front of `digits`.
@@ -214,29 +323,37 @@ fn escape_unit(unit: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
 }
 
-/// Rewrites the members that `out` holds from `start` on if any of their keys
-/// are equal: a key keeps its first position and takes its last value. How a
-/// string is written depends only on its characters, so equal keys have equal
-/// bytes.
-fn merge_duplicates(out: &mut Vec<u8>, start: usize, members: &[Member]) {
-    let key = |index: &usize| &out[members[*index].key..members[*index].value];
-    let mut order: Vec<usize> = (0..members.len()).collect();
-    order.sort_by(|a, b| key(a).cmp(key(b)));
-    if order.windows(2).all(|pair| key(&pair[0]) != key(&pair[1])) {
+/// Rewrites the members of a small object, which `out` holds from `start` on, if any of
+/// their keys are equal: a key keeps its first position and takes its last value. How a
+/// string is written depends only on its characters, so equal keys have equal bytes.
+fn merge_few(out: &mut Vec<u8>, start: usize, members: &[Member]) {
+    let key = |member: &Member| &out[member.key..member.value];
+    let is_repeated =
+        |number: usize| members[..number].iter().any(|earlier| key(earlier) == key(&members[number]));
+    if !(1..members.len()).any(is_repeated) {
         return;
     }
-    // The sort is stable, so each group begins with the first position and ends
-    // with the last value.
-    let mut merged: Vec<(usize, usize)> =
-        order.chunk_by(|a, b| key(a) == key(b)).map(|same| (same[0], same[same.len() - 1])).collect();
-    merged.sort_unstable();
+    let first = (0..members.len()).filter(|number| !is_repeated(*number));
+    let last = |member: &Member| members.iter().rposition(|other| key(other) == key(member));
+    let merged = first.map(|number| (members[number], members[last(&members[number]).unwrap_or(number)]));
+    let merged: Vec<(Member, Member)> = merged.collect();
+    rewrite(out, start, merged.into_iter());
+}
+
+/// The same for a large object, whose members are those from `outer` on.
+fn merge_many(out: &mut Vec<u8>, start: usize, members: &[Member], outer: usize) {
+    rewrite(out, start, members[outer..].iter().filter_map(|member| Some((*member, members[member.last?]))));
+}
+
+/// Writes the key of the first and the value of the second member of each pair.
+fn rewrite(out: &mut Vec<u8>, start: usize, merged: impl Iterator<Item = (Member, Member)>) {
     let mut kept = Vec::new();
     for (first, last) in merged {
         if !kept.is_empty() {
             kept.extend_from_slice(b", ");
         }
-        kept.extend_from_slice(&out[members[first].key..members[first].value]);
-        kept.extend_from_slice(&out[members[last].value..members[last].end]);
+        kept.extend_from_slice(&out[first.key..first.value]);
+        kept.extend_from_slice(&out[last.value..last.end]);
     }
     out.truncate(start);
     out.extend_from_slice(&kept);
@@ -323,6 +440,17 @@ mod tests {
     }
 
     #[test]
+    fn a_large_object_is_merged_like_a_small_one() {
+        for (count, keys) in [(15, 7), (16, 16), (17, 17), (18, 17), (500, 9), (500, 499)] {
+            let members: Vec<String> = (0..count).map(|n| format!("\"{}\":[{n}]", n % keys)).collect();
+            let text = format!("{{\"x\":{{{}}},\"y\":0}}", members.join(","));
+            let meant: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let read: serde_json::Value = serde_json::from_str(&dumped(&text, true)).unwrap();
+            assert_eq!(read.to_string(), meant.to_string(), "{count} members, {keys} keys");
+        }
+    }
+
+    #[test]
     fn it_appends() {
         let mut out = b"> ".to_vec();
         dumps(br#"{"a":1,"a":2}"#, true, &mut out);
@@ -351,6 +479,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn in_steps_it_is_written_the_same(text in value(), budget in 1usize..40, ensure_ascii: bool) {
+            let mut dumping = Dumping::new(JsonText::parse(text.as_bytes()).unwrap(), ensure_ascii);
+            while !dumping.step(budget) {}
+            let at_once = dumped(&text, ensure_ascii);
+            prop_assert_eq!(dumping.written(), at_once.as_bytes());
+        }
+
         /// serde_json, too, keeps the first position and takes the last value.
         #[test]
         fn an_independent_parser_reads_the_same_value(text in value()) {

@@ -16,10 +16,13 @@ use std::fmt;
 mod dumps;
 mod grammar;
 
+pub use dumps::Dumping;
 pub use grammar::MAX_DEPTH;
 
 use super::text::{Mode, is_continuation};
 use grammar::{Automaton, Fed};
+
+const NO_MEMORY: &str = "there is no memory for this value now; try again later, or send a shorter one";
 
 /// The reason why a text is not a JSON value, and where that shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +79,11 @@ impl<'a> JsonText<'a> {
             return Err(JsonError { message: "there is more after the value", line, column });
         }
         Ok(value)
+    }
+
+    /// The same value, with a text of its own.
+    pub fn into_owned(self) -> JsonText<'static> {
+        JsonText(Cow::Owned(self.0.into_owned()))
     }
 
     /// The value as it arrived.
@@ -172,18 +180,19 @@ impl JsonStream {
         }
         let (used, fed) = self.automaton.feed(&input[start..], limit);
         let end = start + used;
-        match fed {
-            Fed::Complete => (end, JsonStep::Value(self.complete(&input[start..end]))),
-            Fed::More => {
-                self.held.extend_from_slice(&input[start..end]);
-                (end, JsonStep::Incomplete)
+        let piece = &input[start..end];
+        let refused = match fed {
+            Fed::Complete if self.held.is_empty() => {
+                return (end, JsonStep::Value(JsonText(Cow::Borrowed(piece))));
             }
-            Fed::Refused(error) => {
-                self.give_up();
-                let end = if self.dropping { end + self.drop_line(&input[end..]) } else { input.len() };
-                (end, JsonStep::Error(error))
-            }
-        }
+            Fed::Complete if self.hold(piece) => return (end, JsonStep::Value(self.take_held())),
+            Fed::More if self.hold(piece) => return (end, JsonStep::Incomplete),
+            Fed::Complete | Fed::More => JsonError { message: NO_MEMORY, line: 1, column: 1 },
+            Fed::Refused(error) => error,
+        };
+        self.give_up();
+        let end = if self.dropping { end + self.drop_line(&input[end..]) } else { input.len() };
+        (end, JsonStep::Error(refused))
     }
 
     /// Ends what is pending: a complete number is a value, anything else
@@ -194,7 +203,7 @@ impl JsonStream {
         if finished.is_err() {
             self.give_up();
         }
-        Some(finished.map(|()| JsonText(Cow::Owned(std::mem::take(&mut self.held)))))
+        Some(finished.map(|()| self.take_held()))
     }
 
     /// What the stream is waiting for.
@@ -218,17 +227,23 @@ impl JsonStream {
         self.mode
     }
 
-    /// The value whose last piece is `last`.
-    fn complete<'a>(&mut self, last: &'a [u8]) -> JsonText<'a> {
-        if self.held.is_empty() {
-            return JsonText(Cow::Borrowed(last));
+    /// Keeps a piece of a value; false if there is no memory for it.
+    fn hold(&mut self, piece: &[u8]) -> bool {
+        let has_room = self.held.try_reserve(piece.len()).is_ok();
+        if has_room {
+            self.held.extend_from_slice(piece);
         }
-        self.held.extend_from_slice(last);
+        has_room
+    }
+
+    /// The value that is kept, whole.
+    fn take_held(&mut self) -> JsonText<'static> {
         JsonText(Cow::Owned(std::mem::take(&mut self.held)))
     }
 
     /// Forgets a value that turned out to be wrong.
     fn give_up(&mut self) {
+        self.automaton = Automaton::default();
         self.held = Vec::new();
         self.dropping = self.mode == Mode::Line;
     }
