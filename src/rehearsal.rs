@@ -29,7 +29,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use crate::reactor::{Reactor, ServiceId};
-use crate::service::{Limits, Service};
+use crate::service::{Limits, Service, Statistics};
 use crate::system::simulated::{End, Nature, Stream, World};
 
 /// Where the service listens, over TCP and UDP.
@@ -235,6 +235,11 @@ impl<S: Service + 'static> Rehearsal<S> {
     pub fn release_jobs(&mut self) {
         self.world.hold_jobs(false);
         self.settle();
+    }
+
+    /// What the reactor has counted.
+    pub fn statistics(&self) -> Statistics {
+        self.reactor.statistics()
     }
 
     /// What a client has received since the last call.
