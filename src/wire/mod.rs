@@ -9,6 +9,7 @@
 //! - [`text`]: messages from people and from simple programs, as chunks or
 //!   lines.
 //! - [`json`]: JSON values, one after another.
+//! - [`pickle`]: pictures as numpy arrays.
 //! - [`answers`]: the answers of number and upper, which the clients check too.
 //! - [`files`]: requests for files, and the names of files that arrive with their
 //!   contents.
@@ -16,4 +17,5 @@
 pub mod answers;
 pub mod files;
 pub mod json;
+pub mod pickle;
 pub mod text;
