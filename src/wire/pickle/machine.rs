@@ -2,7 +2,7 @@
 //! array. A tuple is recognized when it is made: one that numpy does not write is
 //! refused on the spot, so that no value holds others.
 
-use super::{Array, Order, Refusal};
+use super::{Array, Refusal, column_major, row_major};
 
 /// How many instructions a pickle may have. numpy writes about 60. This bounds the
 /// stack and the memo too, since an instruction adds at most one value.
@@ -68,7 +68,8 @@ enum Value<'a> {
     DtypeState,
     /// `(1, shape, dtype, is_fortran, bytes)`, the state of an array.
     ArrayState(Array<'a>),
-    /// `(buffer, dtype, shape, order)`, for `_frombuffer`.
+    /// `(buffer, dtype, shape, order)` or `(buffer, dtype, shape, 'K', axes)`, for
+    /// `_frombuffer`.
     BufferArguments(Array<'a>),
     /// `(shape, 'uint8', buffer)`, for `ndarray`.
     NdarrayArguments(Array<'a>),
@@ -229,17 +230,24 @@ impl<'a> Machine<'a> {
             }
             [Int(3), Text(b"|"), None, None, None, Int(-1), Int(-1), Int(0)] => Value::DtypeState,
             [Int(1), Value::Shape(shape), Dtype, Bool(is_fortran), Bytes(data)] => {
-                let order = if is_fortran { Order::ColumnMajor } else { Order::RowMajor };
-                Value::ArrayState(self.array(shape, order, data)?)
+                let layout = if is_fortran { column_major } else { row_major };
+                Value::ArrayState(self.array(shape, layout, data)?)
             }
             [Bytes(data), Dtype, Value::Shape(shape), Text(b"C")] => {
-                Value::BufferArguments(self.array(shape, Order::RowMajor, data)?)
+                Value::BufferArguments(self.array(shape, row_major, data)?)
             }
             [Bytes(data), Dtype, Value::Shape(shape), Text(b"F")] => {
-                Value::BufferArguments(self.array(shape, Order::ColumnMajor, data)?)
+                Value::BufferArguments(self.array(shape, column_major, data)?)
+            }
+            // Since numpy 2: row by row in this shape, and then with its axes exchanged.
+            [Bytes(data), Dtype, Value::Shape(shape), Text(b"K"), Value::Shape(axes)] => {
+                let stored = self.array(shape, row_major, data)?;
+                Value::BufferArguments(
+                    transpose(&stored, shape.count, axes).ok_or(Refusal::Structure { at })?,
+                )
             }
             [Value::Shape(shape), Text(b"uint8"), Bytes(data)] => {
-                Value::NdarrayArguments(self.array(shape, Order::RowMajor, data)?)
+                Value::NdarrayArguments(self.array(shape, row_major, data)?)
             }
             [Int(_), Int(_), Int(_), ..] if items.iter().all(|item| matches!(item, Int(_))) => {
                 return Err(Refusal::Dimensions);
@@ -248,7 +256,12 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn array(&self, shape: Shape, order: Order, data: &'a [u8]) -> Result<Array<'a>, Refusal> {
+    fn array(
+        &self,
+        shape: Shape,
+        layout: fn([usize; 3]) -> [usize; 3],
+        data: &'a [u8],
+    ) -> Result<Array<'a>, Refusal> {
         let positive = shape.dimensions.map(|dimension| u64::try_from(dimension).unwrap_or(0));
         let [height, width, channels] = positive;
         if shape.count < 2 || positive.contains(&0) {
@@ -264,7 +277,7 @@ impl<'a> Machine<'a> {
             return Err(Refusal::Length { announced, present: data.len() });
         }
         let [height, width, channels] = positive.map(|dimension| dimension as usize);
-        Ok(Array { data, height, width, channels, order })
+        Ok(Array { data, height, width, channels, strides: layout([height, width, channels]) })
     }
 
     fn memoize(&mut self, slot: u32, at: usize) -> Result<(), Refusal> {
@@ -310,6 +323,22 @@ impl<'a> Machine<'a> {
         self.at += length;
         Ok(bytes)
     }
+}
+
+/// The array whose first axis is `axes[0]` of this one, and so on; `None` if `axes` does not
+/// name each of its `count` axes once.
+fn transpose<'a>(array: &Array<'a>, count: usize, axes: Shape) -> Option<Array<'a>> {
+    let mut order = [0, 1, 2];
+    for (place, axis) in order.iter_mut().zip(axes.dimensions).take(count) {
+        *place = usize::try_from(axis).ok()?;
+    }
+    let names_each = (0..3).all(|axis| order.contains(&axis));
+    if axes.count != count || !names_each {
+        return None;
+    }
+    let dimensions = [array.height, array.width, array.channels];
+    let [height, width, channels] = order.map(|axis| dimensions[axis]);
+    Some(Array { data: array.data, height, width, channels, strides: order.map(|axis| array.strides[axis]) })
 }
 
 fn resolve(module: &[u8], name: &[u8]) -> Result<Name, Refusal> {

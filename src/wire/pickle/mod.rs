@@ -16,10 +16,10 @@ use std::fmt;
 use machine::Machine;
 
 /// An array of bytes in two or three dimensions, borrowed from the pickle it was found
-/// in. `data` is as long as the dimensions say, and none of them is 0.
+/// in. `data` has one byte per element, and no dimension is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Array<'a> {
-    /// The elements, in the order that `order` tells.
+    /// The elements, in the order that `strides` tells.
     pub data: &'a [u8],
     /// The first dimension: rows.
     pub height: usize,
@@ -27,27 +27,30 @@ pub struct Array<'a> {
     pub width: usize,
     /// The third dimension: bytes per pixel. 1 if the array has only two.
     pub channels: usize,
-    /// Which dimension varies fastest.
-    pub order: Order,
+    /// How far apart the elements of neighbours are in each dimension.
+    pub strides: [usize; 3],
 }
 
 impl Array<'_> {
     /// The byte at these coordinates, which must be within the dimensions.
     pub fn element(&self, row: usize, column: usize, channel: usize) -> u8 {
-        self.data[match self.order {
-            Order::RowMajor => (row * self.width + column) * self.channels + channel,
-            Order::ColumnMajor => row + self.height * (column + self.width * channel),
-        }]
+        self.data[row * self.strides[0] + column * self.strides[1] + channel * self.strides[2]]
+    }
+
+    /// Whether `data` goes row by row, and in each row pixel by pixel.
+    pub fn is_row_major(&self) -> bool {
+        self.strides == row_major([self.height, self.width, self.channels])
     }
 }
 
-/// How the elements of an array are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// The last dimension varies fastest, as in C.
-    RowMajor,
-    /// The first dimension varies fastest, as in Fortran.
-    ColumnMajor,
+/// The strides of an array whose last dimension varies fastest, as in C.
+fn row_major([_, width, channels]: [usize; 3]) -> [usize; 3] {
+    [width * channels, channels, 1]
+}
+
+/// The strides of an array whose first dimension varies fastest, as in Fortran.
+fn column_major([height, width, _]: [usize; 3]) -> [usize; 3] {
+    [1, height, height * width]
 }
 
 /// The reason why a pickle is not taken for a picture.
