@@ -4,7 +4,7 @@
 //! A pickle is a program for a small stack machine, and `pickle.loads` calls whatever
 //! that program names. [`recognize`] calls nothing. It follows only the instructions
 //! that numpy writes for an array of `uint8`, refuses everything else with a reason,
-//! and returns where the pixels are. [`write`] makes the shortest pickle that numpy 1
+//! and returns where the pixels are. [`write()`] makes the shortest pickle that numpy 1
 //! and 2 load into a writable array.
 
 mod machine;
@@ -137,7 +137,7 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 /// Finds the array in a pickle that holds one of `uint8` and nothing else. Takes what
-/// numpy 1 and 2 write at protocols 3 to 5, and what [`write`] writes.
+/// numpy 1 and 2 write at protocols 3 to 5, and what [`write()`] writes.
 ///
 /// Copies no pixels; `max_bytes` limits the array. Time and memory do not depend on
 /// the size of the pickle.
@@ -145,7 +145,7 @@ pub fn recognize(pickle: &[u8], max_bytes: usize) -> Result<Array<'_>, Refusal> 
     Machine::new(pickle, max_bytes).run()
 }
 
-/// What [`write`] writes in front of the data.
+/// What [`write()`] writes in front of the data.
 const HEAD: &[u8; 44] = b"\x80\x05\
     \x8c\x05numpy\x8c\x07ndarray\x93\
     M\0\0M\0\0K\x03\x87\
@@ -155,10 +155,10 @@ const HEIGHT_AT: usize = 20;
 const WIDTH_AT: usize = 23;
 const LENGTH_AT: usize = 36;
 
-/// What [`write`] writes behind the data: a tuple of three, the call, the end.
+/// What [`write()`] writes behind the data: a tuple of three, the call, the end.
 const TAIL: &[u8; 3] = b"\x87R.";
 
-/// How many bytes [`write`] writes besides the data.
+/// How many bytes [`write()`] writes besides the data.
 pub const OVERHEAD: usize = HEAD.len() + TAIL.len();
 
 /// Appends the pickle of an array of `height` × `width` × 3 bytes in row-major order.
