@@ -35,6 +35,8 @@ const FORBIDDEN: [(&str, &[&str]); 10] = [
             "reactor",
             "services",
             "config",
+            "disk",
+            "files",
             "service",
             "system",
             "hosting",

@@ -21,7 +21,9 @@ const TRACK: u32 = 1;
 /// How many bytes a [`Fragment`] has in front of its JPEG.
 pub const FRAGMENT_HEAD: usize = 104;
 
-/// The start of a file whose frames have this size.
+/// The start of a file whose frames have this size, which
+/// [`wire::jpeg::dimensions`](crate::wire::jpeg::dimensions) reads from the first. When
+/// the size changes, begin a new file.
 pub fn head(width: u16, height: u16) -> Vec<u8> {
     let mut out = Vec::with_capacity(640);
     boxed(&mut out, b"ftyp", |out| {

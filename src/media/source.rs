@@ -75,7 +75,7 @@ impl fmt::Display for SourceError {
 impl std::error::Error for SourceError {}
 
 /// Pictures from a folder or file, one after another, from the start again after the
-/// last one.
+/// last one. It can be handed from one offloaded job to the next.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
@@ -351,6 +351,12 @@ mod tests {
         let mut source = Source::open(&path, MEBIBYTE).unwrap();
         let expected = [&one, &long, &two, &one, &long].map(|jpeg| SourceFrame::Jpeg(jpeg.clone()));
         assert_eq!(frames(&mut source, 5), expected);
+    }
+
+    #[test]
+    fn a_source_can_go_from_thread_to_thread() {
+        fn check<T: Send + 'static>() {}
+        check::<Source>();
     }
 
     #[test]
