@@ -24,14 +24,19 @@ use onepoll::wire::text::{Step, TextFraming};
 #[path = "../src/reactor/tcp/outbox.rs"]
 mod outbox;
 #[allow(dead_code)]
+#[path = "../src/reactor/tcp/sending.rs"]
+mod sending;
+#[allow(dead_code)]
 #[path = "../src/reactor/time/timers.rs"]
 mod timers;
 #[path = "../src/service"]
 mod service {
     #[allow(dead_code)]
     pub mod ids;
+    pub use onepoll::service::FileRange;
 }
 
+use onepoll::disk;
 use outbox::Outbox;
 use service::ids::{Generations, Handle};
 use timers::{Timers, Wake};

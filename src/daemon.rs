@@ -113,8 +113,12 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
 }
 
 fn load(arguments: &ServeArgs) -> Result<Config, ConfigErrors> {
-    let overrides =
-        Overrides { bind: arguments.bind, only: arguments.only.clone(), ports: arguments.ports.clone() };
+    let overrides = Overrides {
+        bind: arguments.bind,
+        only: arguments.only.clone(),
+        ports: arguments.ports.clone(),
+        ..Overrides::default()
+    };
     match &arguments.config {
         Some(file) => read_config(file, &overrides),
         None => Config::built_in(CATALOG, &overrides),

@@ -35,7 +35,7 @@ mod tests {
     fn built_in(only: &[&str], ports: &[&str]) -> Config {
         let only = only.iter().map(|name| (*name).into()).collect();
         let ports = ports.iter().map(|port| port.parse::<PortOverride>().unwrap()).collect();
-        Config::built_in(CATALOG, &Overrides { bind: None, only, ports }).unwrap()
+        Config::built_in(CATALOG, &Overrides { only, ports, ..Overrides::default() }).unwrap()
     }
 
     /// Every service on a free port, except the beacon: its port is where it sends to.

@@ -50,11 +50,15 @@
 #![deny(missing_docs)]
 
 pub mod config;
+pub mod disk;
+pub mod files;
 pub mod hosting;
 pub mod interfaces;
 pub mod reactor;
 #[cfg(feature = "simulated")]
 pub mod rehearsal;
+#[cfg(feature = "simulated")]
+mod rng;
 pub mod selectors;
 pub mod service;
 pub mod services;

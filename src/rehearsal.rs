@@ -217,6 +217,18 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.settle();
     }
 
+    /// Lets no job of [`Context::offload`](crate::service::Context::offload) begin before
+    /// [`Rehearsal::release_jobs`], as on a disk that stands still.
+    pub fn hold_jobs(&mut self) {
+        self.world.hold_jobs(true);
+    }
+
+    /// Lets jobs begin again.
+    pub fn release_jobs(&mut self) {
+        self.world.hold_jobs(false);
+        self.settle();
+    }
+
     /// What a client has received since the last call.
     pub fn received(&mut self, client: Client) -> Vec<u8> {
         self.clients.get_mut(&client).map_or(Vec::new(), |seat| std::mem::take(&mut seat.received))

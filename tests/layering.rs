@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder of `src`, and what nothing in it may import.
-const FORBIDDEN: [(&str, &[&str]); 7] = [
+const FORBIDDEN: [(&str, &[&str]); 9] = [
     (
         "src/service",
         &[
@@ -32,6 +32,36 @@ const FORBIDDEN: [(&str, &[&str]); 7] = [
     (
         "src/config",
         &["reactor", "services", "wire", "system", "hosting", "rehearsal", "simulation", "selectors"],
+    ),
+    (
+        "src/disk",
+        &[
+            "reactor",
+            "service",
+            "services",
+            "config",
+            "files",
+            "wire",
+            "system",
+            "hosting",
+            "rehearsal",
+            "simulation",
+            "selectors",
+        ],
+    ),
+    (
+        "src/files",
+        &[
+            "reactor",
+            "service",
+            "services",
+            "config",
+            "system",
+            "hosting",
+            "rehearsal",
+            "simulation",
+            "selectors",
+        ],
     ),
     ("src/selectors", &["reactor", "services", "config", "hosting", "rehearsal", "simulation"]),
 ];

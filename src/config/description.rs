@@ -3,12 +3,14 @@
 //! list of them, in the order in which help and documents show them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use toml::de::DeValue;
 
 use super::error::Findings;
 use super::table::Table;
 use super::values::{Read, Toml};
+use crate::files::Roots;
 use crate::service::{AnyService, DatagramSpec, Limits, Service, SocketOptions, Transport};
 
 /// One kind of service, as its own file describes it.
@@ -94,6 +96,10 @@ pub struct Settings<'a> {
     pub socket: SocketOptions,
     /// Its table, if there is a file.
     pub(super) table: Option<Table<'a>>,
+    /// Where relative paths begin.
+    pub(super) folder: &'a Path,
+    /// The folders of files that the services share.
+    pub(super) roots: &'a Roots,
     pub(super) findings: &'a mut Findings,
 }
 

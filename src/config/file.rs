@@ -99,7 +99,8 @@ impl Config {
         if findings.is_empty() {
             let mut reader = Reader { catalog, findings: &mut findings };
             let drafts = reader.top(Table::root(&root), &mut config, overrides);
-            config.services = planning::plan(drafts, overrides, &mut findings);
+            let folder = file.parent().unwrap_or(Path::new(""));
+            config.services = planning::plan(drafts, overrides, folder, &mut findings);
         }
         findings.verdict(config, Some(file), text)
     }

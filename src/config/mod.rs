@@ -18,13 +18,14 @@
 //! Reading order: this file for what a configuration is; `description` for what a service
 //! says about itself; `limits` and `socket` for the keys that all services share; `file`
 //! for how TOML becomes a configuration, with `table` and [`values`] below it; `planning`
-//! for what holds between its parts.
+//! for what holds between its parts; [`files`] for the keys of services with files.
 
 mod describe;
 mod description;
 mod error;
 mod example;
 mod file;
+pub mod files;
 mod limits;
 mod overrides;
 mod planning;
@@ -37,6 +38,7 @@ mod units;
 pub mod values;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 pub use describe::{Reach, describe, reachable};
 pub use description::{Description, Destination, Key, Plan, Settings, Value};
@@ -104,7 +106,7 @@ impl Config {
             is_sound: true,
         };
         let drafts = catalog.iter().map(draft).collect();
-        config.services = planning::plan(drafts, overrides, &mut findings);
+        config.services = planning::plan(drafts, overrides, Path::new(""), &mut findings);
         findings.verdict(config, None, "")
     }
 

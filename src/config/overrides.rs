@@ -1,4 +1,5 @@
-//! What the command line changes: `--bind`, `--only`, `--port`.
+//! What the command line changes: `--bind`, `--only`, `--port`. And the disk, which a test
+//! changes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,10 +9,11 @@ use std::str::FromStr;
 use super::error::Findings;
 use super::planning::Draft;
 use super::{ConfigError, Transport, values};
+use crate::disk::Disk;
 use crate::wording::nearest;
 
 /// What the command line says on top of a file, or of the built-in configuration.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// The address of every service that does not name its own.
     pub bind: Option<IpAddr>,
@@ -19,6 +21,9 @@ pub struct Overrides {
     pub only: Vec<String>,
     /// The ports to use instead, at most one per service and transport.
     pub ports: Vec<PortOverride>,
+    /// Where services keep their files: the machine's own disks, unless a test hands them one
+    /// in memory.
+    pub disk: Disk,
 }
 
 /// Another port for a service: `echo=4000`, `echo/udp=0`.

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use super::description::{Description, Settings};
 use super::error::Findings;
 use super::table::Table;
 use super::{Overrides, ServiceConfig, Transport};
+use crate::files::Roots;
 use crate::service::{Limits, SocketOptions};
 
 /// A service as it was read.
@@ -48,10 +50,12 @@ impl Draft<'_> {
     }
 }
 
-/// Plans the services that the command line leaves in.
+/// Plans the services that the command line leaves in. `folder` is where relative paths
+/// begin.
 pub(super) fn plan(
     mut drafts: Vec<Draft<'_>>,
     overrides: &Overrides,
+    folder: &Path,
     findings: &mut Findings,
 ) -> Vec<ServiceConfig> {
     // A service with a mistake may be missing here, which is not the command line's
@@ -59,17 +63,20 @@ pub(super) fn plan(
     let mut unheeded = Findings::default();
     let of_command_line = if findings.is_empty() { &mut *findings } else { &mut unheeded };
     overrides.apply(&mut drafts, of_command_line);
-    let mut planned: Vec<_> = drafts.into_iter().map(|draft| plan_one(draft, findings)).collect();
+    let roots = Roots::on(overrides.disk.clone());
+    let mut planned: Vec<_> =
+        drafts.into_iter().map(|draft| plan_one(draft, folder, &roots, findings)).collect();
     planned.retain(|planned| overrides.serves(&planned.service.name));
     conflicts(&planned, findings);
     planned.into_iter().map(|planned| planned.service).collect()
 }
 
-fn plan_one<'a>(draft: Draft<'a>, findings: &mut Findings) -> Planned<'a> {
+fn plan_one<'a>(draft: Draft<'a>, folder: &Path, roots: &Roots, findings: &mut Findings) -> Planned<'a> {
     let before = findings.len();
     transports(&draft, findings);
     let Draft { name, kind, bind, tcp, udp, limits, socket, table, is_sound } = draft;
-    let mut settings = Settings { name: &name, bind, tcp, udp, limits, socket, table, findings };
+    let mut settings =
+        Settings { name: &name, bind, tcp, udp, limits, socket, table, folder, roots, findings };
     let plan = (kind.plan)(&mut settings);
     let Settings { limits, socket, .. } = settings;
     let is_sound = is_sound && findings.len() == before;

@@ -261,7 +261,7 @@ fn nobody_is_forgotten(reactor: &mut Reactor) -> Result<(), String> {
         if stream.may_be_read(now) && !stream.latch.is_queued() {
             return Err(format!("{name}: {} can be read, but nothing will wake it", stream.peer));
         }
-        if stream.outbox.is_some() && stream.latch.is_writable() && !stream.latch.is_queued() {
+        if stream.can_send() && !stream.latch.is_queued() {
             return Err(format!("{name}: {} can be written to, but nothing will wake it", stream.peer));
         }
         if stream.state == State::Finishing && stream.outbox.is_none() && !stream.latch.is_queued() {

@@ -45,7 +45,7 @@ use super::notices::Notice;
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
 use crate::reactor::tcp::outbox::PIECE_COST;
-use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::tcp::stream::{Parts, State, Stream};
 use crate::reactor::time::timers::SECOND;
 use crate::service::effects::Piece;
 use crate::service::ids::{Handle, ServiceId};
@@ -108,6 +108,7 @@ fn ending(reason: &CloseReason) -> Ending {
         Reason::SendTimeout => (WithReset, Some(Notice::Timeout), Some(Counter::TimedOut)),
         Reason::TooSlow => (WithReset, Some(Notice::TooSlow), Some(Counter::TooSlow)),
         Reason::OutOfMemory => (WithReset, Some(Notice::Limit), None),
+        Reason::FileShrank => (WithReset, Some(Notice::Fault), None),
         Reason::Aborted => (WithReset, None, None),
         Reason::Failed(_) => (WithReset, None, None),
         Reason::Panicked => (WithReset, None, None),
@@ -197,9 +198,9 @@ impl Reactor {
         if let Some(stream) = self.net.stream(handle).filter(is_open)
             && !words.is_empty()
         {
-            let written = stream
-                .answer(&[Piece::Scratch(0..words.len())], words.as_bytes(), &[], now)
-                .map_err(|cut| cut.why)?;
+            let parts = Parts { scratch: words.as_bytes(), input: &[], others: &[] };
+            let written =
+                stream.answer(&[Piece::Scratch(0..words.len())], &parts, now).map_err(|cut| cut.why)?;
             self.net.statistics.bytes_sent += written as u64;
             self.net.memory.grew(words.len() + PIECE_COST);
         }
@@ -268,7 +269,7 @@ impl Reactor {
         while let Some(handle) = self.net.closing.pop() {
             let now = self.net.now;
             let Some(Entry::Stream(stream)) = self.net.get(handle) else { continue };
-            let (service, session, peer) = (stream.service, stream.session, stream.peer);
+            let (service, session, peer, sent) = (stream.service, stream.session, stream.peer, stream.sent);
             let reason = stream.close_reason();
             if log::log_enabled!(log::Level::Debug) {
                 let summary = stream.summary(now);
@@ -276,9 +277,11 @@ impl Reactor {
             }
             if matches!(reason, CloseReason::Panicked) {
                 self.drop_session(service, session);
-            } else if let Some(effects) =
-                self.call(service, About::Connection { handle, peer: &peer }, Call::Closed(session, &reason))
-            {
+            } else if let Some(effects) = self.call(
+                service,
+                About::Connection { handle, peer: &peer, sent },
+                Call::Closed(session, &reason),
+            ) {
                 self.apply(service, About::Service, effects, &[]);
             }
             // Last, because until now the service could still join it to a room.

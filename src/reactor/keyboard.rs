@@ -15,7 +15,7 @@ use super::readiness::Latch;
 use crate::reactor::dispatch::host::Call;
 use crate::service::Lane;
 use crate::service::ids::{Handle, ServiceId};
-use crate::system::{Registry, StandardInput, Task};
+use crate::system::{Purpose, Registry, StandardInput, Task};
 
 #[derive(Debug)]
 pub(crate) struct Keyboard {
@@ -115,7 +115,9 @@ impl Reactor {
             {
                 let read = input.blocking_read();
                 let job = move || Box::new(FileRead(read())) as Box<dyn std::any::Any + Send>;
-                self.workers.submit(Task { lane: Lane::Read, service, connection: None, job: Box::new(job) });
+                let (lane, purpose) = (Lane::Read, Purpose::Service);
+                let task = Task { lane, service, connection: None, purpose, job: Box::new(job) };
+                self.workers.submit(task);
             }
             return;
         }

@@ -35,6 +35,7 @@ use dispatch::host::Hosts;
 use net::Net;
 use per_address::PerAddress;
 use tcp::listener;
+use tcp::read_ahead::ReadAhead;
 use time::alarm::Alarm;
 use time::timers::Wake;
 use udp::accounts::Accounts;
@@ -89,6 +90,7 @@ pub struct Reactor {
     sender: DatagramSender,
     accounts: Accounts,
     conversations: Conversations,
+    read_ahead: ReadAhead,
     pending: VecDeque<Pending>,
     spare: listener::Spare,
     buffer: Vec<u8>,
@@ -185,6 +187,7 @@ impl Reactor {
             sender: DatagramSender::default(),
             accounts: Accounts::default(),
             conversations: Conversations::default(),
+            read_ahead: ReadAhead::default(),
             pending: VecDeque::new(),
             spare: listener::Spare::new(&system),
             system,
@@ -333,7 +336,12 @@ impl Reactor {
 
     fn next_wake(&self) -> Option<u64> {
         let mut next = self.net.timers.next();
-        let others = [self.conversations.sweep_at, self.net.memory.give_back_at, self.last_moment()];
+        let others = [
+            self.conversations.sweep_at,
+            self.net.memory.give_back_at,
+            self.read_ahead.retry_at,
+            self.last_moment(),
+        ];
         for at in others.into_iter().flatten() {
             if next.is_none_or(|before| at < before) {
                 next = Some(at);

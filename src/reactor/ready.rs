@@ -19,6 +19,8 @@ const COST_OF_MESSAGE: isize = 4 * 1024;
 /// How many times more a byte costs that a service goes through than one that is only
 /// moved. Measured: `upper` takes 4 ns for a byte, and moving one takes a quarter of one.
 const COST_OF_WORK: isize = 16;
+/// How many times more a byte of a file costs: all downloads together get 1 MiB per turn.
+const COST_OF_FILE: isize = 4;
 /// Who moves more bytes than this in one call is heavy: next time it waits with those
 /// who are going on. A client that asks for little never waits for many that ask for
 /// much.
@@ -68,6 +70,11 @@ impl Ready {
     #[inline(always)]
     pub fn count_bytes(&mut self, bytes: usize) {
         self.left -= bytes as isize;
+    }
+
+    /// Counts bytes of files that were sent.
+    pub fn count_file_bytes(&mut self, bytes: usize) {
+        self.left -= bytes as isize * COST_OF_FILE;
     }
 
     /// Counts messages and their bytes, which a service has gone through.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use super::effects::{Closing, Effect, Effects, Outgoings, Pause};
+use super::file_range::FileRange;
 use super::ids::{ConnectionId, Generations, ServiceId, SocketId};
 use super::limits::Limits;
 use super::reasons::Farewell;
@@ -28,6 +29,8 @@ pub struct Context<'a> {
     pub(crate) virtual_clock: Option<&'a (Instant, SystemTime)>,
     pub(crate) service: ServiceId,
     pub(crate) connection: Option<(ConnectionId, &'a SocketAddr)>,
+    /// What the kernel has taken of this connection's output.
+    pub(crate) bytes_sent: u64,
     pub(crate) datagram: Option<&'a DatagramPeer>,
     pub(crate) input_length: usize,
     pub(crate) limits: &'a Limits,
@@ -107,6 +110,26 @@ impl Context<'_> {
             "no such range of the input: {range:?}"
         );
         self.effects.send_input(range);
+    }
+
+    /// Sends a part of a file to this connection, behind what was sent before. The kernel
+    /// reads it, so it takes neither memory nor a copy, however long it is, and it does
+    /// not count against the output limit.
+    ///
+    /// It goes out in slices, between which everybody else is served. A file that turns
+    /// out to be shorter than the range ends the connection with
+    /// [`CloseReason::FileShrank`](super::CloseReason::FileShrank), since its peer would
+    /// take what follows for the rest. Ask for [`Context::more_to_send`] to hear when all
+    /// of it is out.
+    pub fn send_file(&mut self, range: FileRange) {
+        self.effects.send_file(range);
+    }
+
+    /// How many bytes the kernel has taken of everything that was sent to this connection,
+    /// without what this callback sends. In [`closed`](super::Service::closed) it says how
+    /// far a transfer came.
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent
     }
 
     /// Whether this callback may take up another message of its input. Ask before

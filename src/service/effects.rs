@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::rooms::{DatagramPeer, Room};
 use super::sockets::DatagramSpec;
 use crate::service::ids::{ConnectionId, SocketId};
-use crate::service::{Farewell, Lane, Message};
+use crate::service::{Farewell, FileRange, Lane, Message};
 
 /// A part of the answer to the connection that the callback is about.
 #[derive(Debug, Clone)]
@@ -23,6 +23,14 @@ pub(crate) enum Piece {
     Scratch(Range<usize>),
     /// Bytes of the input, which are still in the shared read buffer.
     Input(Range<usize>),
+    /// A range of a file: an [`Effect::SendFile`], by its place among the other effects.
+    File(usize),
+}
+
+impl Piece {
+    pub fn is_file(&self) -> bool {
+        matches!(self, Piece::File(_))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,8 +56,10 @@ pub(crate) enum Pause {
 /// A job for an offload thread.
 pub(crate) type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
-/// What concerns anything but this connection. These are rare.
+/// What concerns anything but this connection, and the file ranges that its answer refers
+/// to. These are rare.
 pub(crate) enum Effect {
+    SendFile(FileRange),
     Tell { to: ConnectionId, bytes: Range<usize> },
     SendLatest(Bytes),
     CloseOther(ConnectionId),
@@ -130,6 +140,13 @@ impl Effects {
             _ if range.is_empty() => {}
             Some(Piece::Input(last)) if last.end == range.start => last.end = range.end,
             _ => self.answer.push(Piece::Input(range)),
+        }
+    }
+
+    pub fn send_file(&mut self, range: FileRange) {
+        if !range.range.is_empty() {
+            self.answer.push(Piece::File(self.others.len()));
+            self.others.push(Effect::SendFile(range));
         }
     }
 

@@ -9,6 +9,7 @@
 pub(crate) mod any;
 mod context;
 pub(crate) mod effects;
+mod file_range;
 pub(crate) mod ids;
 mod input;
 pub(crate) mod limits;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 
 pub use any::AnyService;
 pub use context::Context;
+pub use file_range::FileRange;
 pub use ids::{ConnectionId, ServiceId, SocketId};
 pub use input::Input;
 pub use limits::{Limits, Rate};

@@ -52,6 +52,8 @@ pub enum CloseReason {
     TooSlow,
     /// The memory that peers may take is used up, and it held the most of it.
     OutOfMemory,
+    /// A file turned out to be shorter than the range of it that was being sent.
+    FileShrank,
     /// The connection could not be made.
     NotConnected(io::Error),
     /// The daemon ends.
@@ -79,6 +81,7 @@ impl fmt::Display for CloseReason {
             CloseReason::SendTimeout => f.write_str("timed out, output not taken"),
             CloseReason::TooSlow => f.write_str("too slow, output over its limit"),
             CloseReason::OutOfMemory => f.write_str("memory is used up, and it held the most"),
+            CloseReason::FileShrank => f.write_str("the file became shorter while it was being sent"),
             CloseReason::NotConnected(error) => write!(f, "not connected: {error}"),
             CloseReason::ShuttingDown => f.write_str("shutting down"),
             CloseReason::CutOff => f.write_str("cut off, no time was left"),

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! `client` plays the TCP clients and checks what they receive, and `peer` does so for
-//! UDP. `courier` is a service that uses what the daemon's own services do not. `bugs` and
-//! `scenarios` play one bug or one attack at a time.
+//! UDP. `courier` is a service that uses what the daemon's own services do not. `bugs`,
+//! `jobs` and `scenarios` play one bug, promise or attack at a time.
 
 #[cfg(test)]
 mod bounds;
@@ -24,9 +24,13 @@ mod bugs;
 mod client;
 mod configuration;
 mod courier;
+#[cfg(test)]
+mod jobs;
 mod peer;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod scene;
 mod stage;
 
 use std::fmt;

@@ -21,7 +21,7 @@ pub(crate) use datagram::{
 pub(crate) use poll::{Event, Readiness, Registry, System, Timer, Waker};
 pub(crate) use stdin::StandardInput;
 pub(crate) use stream::{ListenSocket, Spare, StreamSocket};
-pub(crate) use workers::{Ended, Finished, Task, Workers};
+pub(crate) use workers::{Ended, Finished, Purpose, Task, Workers};
 
 use std::io;
 

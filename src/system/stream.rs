@@ -13,6 +13,7 @@ use super::kernel;
 use super::poll::Registry;
 #[cfg(feature = "simulated")]
 use super::{of_another_system, simulated};
+use crate::disk;
 
 /// Of urgent data, Linux tells only who asks.
 #[cfg(target_os = "linux")]
@@ -105,6 +106,19 @@ impl StreamSocket {
             StreamSocket::Kernel(socket) => socket.write_vectored(slices),
             #[cfg(feature = "simulated")]
             StreamSocket::Simulated(socket) => socket.write(slices),
+        }
+    }
+
+    /// Sends up to `count` bytes of a file, from `offset` on; 0 means that the file ends
+    /// there. What of them is not in the page cache is waited for.
+    pub fn send_file(&self, file: &disk::File, offset: u64, count: usize) -> io::Result<usize> {
+        match self {
+            StreamSocket::Kernel(socket) => match file.kernel() {
+                Some(file) => kernel::send_file(socket, file, offset, count),
+                None => Err(io::ErrorKind::Unsupported.into()),
+            },
+            #[cfg(feature = "simulated")]
+            StreamSocket::Simulated(socket) => socket.send_file(file, offset, count),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::service::Lane;
 
 #[cfg(feature = "simulated")]
 pub(super) use lanes::Lanes;
-pub(crate) use task::{Ended, Finished, Task};
+pub(crate) use task::{Ended, Finished, Purpose, Task};
 use threads::Threads;
 
 /// Does tasks off the loop, and wakes the poll when one is done.

@@ -10,7 +10,10 @@
 //!   lines.
 //! - [`json`]: JSON values, one after another.
 //! - [`answers`]: the answers of number and upper, which the clients check too.
+//! - [`files`]: requests for files, and the names of files that arrive with their
+//!   contents.
 
 pub mod answers;
+pub mod files;
 pub mod json;
 pub mod text;

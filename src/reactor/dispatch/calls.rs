@@ -11,15 +11,15 @@ use crate::reactor::keyboard::FileRead;
 use crate::reactor::micros_up;
 use crate::reactor::net::Entry;
 use crate::reactor::notices::Notice;
-use crate::reactor::tcp::stream::{State, Stream};
+use crate::reactor::tcp::stream::{Parts, State, Stream};
 use crate::reactor::time::timers::NEVER;
 use crate::reactor::udp::datagram::Datagram;
 use crate::reactor::{PENDING_PER_TURN, Reactor};
 use crate::service::effects::{Closing, Effect, Effects, Pause};
 use crate::service::ids::{ConnectionId, Handle, ServiceId, SocketId};
 use crate::service::rooms::DatagramPeer;
-use crate::service::{Answer, CloseReason, Context, Farewell, Message};
-use crate::system::{Finished, Task};
+use crate::service::{Answer, CloseReason, Context, Farewell, Message, OffloadError};
+use crate::system::{Finished, Purpose, Task};
 
 /// After this many panics a service is stopped: its shared state is suspect.
 const PANICS_BEFORE_STOP: u64 = 3;
@@ -58,7 +58,7 @@ impl Pending {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum About<'a> {
     Service,
-    Connection { handle: Handle, peer: &'a SocketAddr },
+    Connection { handle: Handle, peer: &'a SocketAddr, sent: u64 },
     Datagram(&'a DatagramPeer),
 }
 
@@ -73,10 +73,10 @@ impl Reactor {
         about: About<'_>,
         call: Call<'_, '_>,
     ) -> Option<Box<Effects>> {
-        let (connection, datagram) = match about {
-            About::Service => (None, None),
-            About::Connection { handle, peer } => (Some((ConnectionId(handle), peer)), None),
-            About::Datagram(peer) => (None, Some(peer)),
+        let (connection, bytes_sent, datagram) = match about {
+            About::Service => (None, 0, None),
+            About::Connection { handle, peer, sent } => (Some((ConnectionId(handle), peer)), sent, None),
+            About::Datagram(peer) => (None, 0, Some(peer)),
         };
         let slot = &mut self.hosts[service];
         let called = slot.service.as_mut()?;
@@ -89,6 +89,7 @@ impl Reactor {
             virtual_clock: self.virtual_clock.as_ref(),
             service,
             connection,
+            bytes_sent,
             datagram,
             input_length,
             limits: &slot.limits,
@@ -189,8 +190,8 @@ impl Reactor {
         input: &[u8],
     ) {
         let Some(stream) = self.net.stream(handle) else { return };
-        let peer = stream.peer;
-        let about = About::Connection { handle, peer: &peer };
+        let (peer, sent) = (stream.peer, stream.sent);
+        let about = About::Connection { handle, peer: &peer, sent };
         match self.call(service, about, call) {
             Some(effects) => self.apply(service, about, effects, input),
             None => self.close(handle, CloseReason::Panicked),
@@ -242,7 +243,8 @@ impl Reactor {
         let was_blocked = stream.outbox.is_some();
         let before = if was_blocked { stream.unsent() } else { 0 };
         if !effects.answer.is_empty() {
-            let written = match stream.answer(&effects.answer, &effects.scratch, input, now) {
+            let parts = Parts { scratch: &effects.scratch, input, others: &effects.others };
+            let written = match stream.answer(&effects.answer, &parts, now) {
                 Ok(written) => written,
                 Err(cut) => return self.cut(handle, cut),
             };
@@ -256,6 +258,7 @@ impl Reactor {
             }
             self.net.memory.grew(unsent.saturating_sub(before));
             self.check_output_limit(handle, service, was_blocked);
+            self.send_on(handle);
         }
         let Some(stream) = self.net.stream(handle) else { return };
         if let Some(deadline) = effects.deadline {
@@ -293,6 +296,8 @@ impl Reactor {
 
     fn apply_other(&mut self, service: ServiceId, about: About<'_>, effect: Effect, scratch: &[u8]) {
         match effect {
+            // It went out with the answer that refers to it.
+            Effect::SendFile(_) => {}
             Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
             Effect::SendLatest(frame) => {
                 if let About::Connection { handle, .. } = about {
@@ -317,7 +322,7 @@ impl Reactor {
                 };
                 let connection =
                     connection.and_then(|handle| Some((handle, self.net.stream(handle)?.job_began())));
-                self.workers.submit(Task { lane, service, connection, job });
+                self.workers.submit(Task { lane, service, connection, purpose: Purpose::Service, job });
             }
             Effect::OpenSocket { tag, spec } => {
                 let options = &self.hosts[service].options;
@@ -388,7 +393,12 @@ impl Reactor {
                 self.has_answers = false;
                 return;
             };
-            let Finished { service, connection, result, .. } = finished;
+            let Finished { service, connection, purpose, result, .. } = finished;
+            if let Purpose::ReadAhead(handle) = purpose {
+                // It belongs to no connection, so it was done or refused.
+                self.was_read_ahead(handle, result.unwrap_or(Err(OffloadError::QueueFull)));
+                continue;
+            }
             let session = connection.and_then(|handle| {
                 let stream = self.net.stream(handle)?;
                 stream.job_ended();

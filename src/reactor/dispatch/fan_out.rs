@@ -10,7 +10,7 @@ use crate::reactor::Reactor;
 use crate::reactor::net::Net;
 use crate::reactor::notices::Notice;
 use crate::reactor::tcp::outbox::PIECE_COST;
-use crate::reactor::tcp::stream::{Cut, PACE_OF_ASKER, PACE_OF_MEMBER, State};
+use crate::reactor::tcp::stream::{Cut, PACE_OF_ASKER, PACE_OF_MEMBER, Parts, State};
 use crate::service::effects::{Outgoings, Piece};
 use crate::service::ids::{Handle, ServiceId};
 use crate::service::rooms::{
@@ -66,7 +66,7 @@ impl Reactor {
         }
         let service = stream.service;
         let piece = Piece::Scratch(0..bytes.len());
-        match stream.answer(&[piece], bytes, &[], now) {
+        match stream.answer(&[piece], &Parts { scratch: bytes, input: &[], others: &[] }, now) {
             Ok(written) => self.net.statistics.bytes_sent += written as u64,
             Err(cut) => return self.cut(handle, cut),
         }

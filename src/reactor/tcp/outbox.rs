@@ -1,10 +1,16 @@
-//! A connection's unsent output. It exists only while the socket refuses some of
-//! it.
+//! A connection's unsent output. It exists only while the socket refuses some of it, or
+//! while a part of a file is being sent.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+
+use super::sending::{Sending, Slice};
+use crate::disk::File;
+use crate::service::FileRange;
 
 /// What a queued piece costs besides its bytes: its place in the queue and its
 /// share of the allocation behind it.
@@ -14,10 +20,37 @@ pub(crate) const PIECES_PER_WRITE: usize = 64;
 
 #[derive(Debug)]
 struct Piece {
-    bytes: Bytes,
+    body: Body,
     origin: Origin,
     /// Some of it has been sent, so the rest must follow.
     begun: bool,
+}
+
+#[derive(Debug)]
+enum Body {
+    Bytes(Bytes),
+    File(Box<Sending>),
+}
+
+impl Body {
+    /// What it takes in memory: nothing of a file.
+    fn len(&self) -> usize {
+        match self {
+            Body::Bytes(bytes) => bytes.len(),
+            Body::File(_) => 0,
+        }
+    }
+}
+
+/// What goes out next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Front {
+    Nothing,
+    Bytes,
+    /// A part of a file that is in the page cache.
+    File,
+    /// A part of a file that waits for the disk.
+    ColdFile,
 }
 
 /// Where a piece comes from.
@@ -49,10 +82,11 @@ pub(crate) struct Excess {
     pub acknowledged: u64,
 }
 
-/// Bytes that the socket would not take, in order.
+/// Bytes that the socket would not take and parts of files, in order.
 ///
-/// [`Outbox::push`] appends, [`Outbox::write`] offers everything to the socket, and
-/// the output limit of the owner bounds [`Outbox::cost`].
+/// [`Outbox::push`] and [`Outbox::push_file`] append; [`Outbox::front`] says what goes
+/// out next, by [`Outbox::write`] or by [`Outbox::send_slice`]. The output limit of the
+/// owner bounds [`Outbox::cost`].
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
@@ -88,7 +122,7 @@ impl Outbox {
     /// The memory that it alone takes. What members of a room share is freed when the
     /// slowest of them has it, and the room waits for that one.
     pub fn own_memory(&self) -> usize {
-        let own = |piece: &Piece| if piece.origin == Origin::Sent { piece.bytes.len() } else { 0 };
+        let own = |piece: &Piece| if piece.origin == Origin::Sent { piece.body.len() } else { 0 };
         self.pieces.iter().map(|piece| PIECE_COST + own(piece)).sum()
     }
 
@@ -106,31 +140,48 @@ impl Outbox {
 
     fn push_piece(&mut self, bytes: Bytes, origin: Origin, begun: bool) {
         self.bytes += bytes.len();
-        self.pieces.push_back(Piece { bytes, origin, begun });
+        self.pieces.push_back(Piece { body: Body::Bytes(bytes), origin, begun });
+    }
+
+    /// Queues a part of a file. It costs no more than its place.
+    pub fn push_file(&mut self, range: &FileRange) {
+        self.sent += PIECE_COST;
+        let body = Body::File(Box::new(Sending::new(range)));
+        self.pieces.push_back(Piece { body, origin: Origin::Sent, begun: false });
+    }
+
+    pub fn front(&self) -> Front {
+        match self.pieces.front().map(|piece| &piece.body) {
+            None => Front::Nothing,
+            Some(Body::Bytes(_)) => Front::Bytes,
+            Some(Body::File(sending)) if sending.is_cold() => Front::ColdFile,
+            Some(Body::File(_)) => Front::File,
+        }
     }
 
     /// Queues a frame and drops the earlier frames of which no byte has been sent.
     pub fn push_latest(&mut self, frame: Bytes, begun: bool) {
         self.pieces.retain(|piece| piece.begun || piece.origin != Origin::Frame);
-        self.bytes = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
+        self.bytes = self.pieces.iter().map(|piece| piece.body.len()).sum();
         self.push_piece(frame, Origin::Frame, begun);
     }
 
-    /// Offers everything to `write` (a `write_vectored`) until all is out or some
-    /// is refused. Returns the number of bytes taken, also if an error ended it.
+    /// Offers everything up to the next file to `write` (a `write_vectored`) until it is
+    /// out or some is refused. Returns the number of bytes taken, also if an error ended it.
     /// `WouldBlock` is no error: it ends the writing.
     pub fn write(
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> (usize, io::Result<()>) {
         let mut written = 0;
-        while !self.pieces.is_empty() {
+        while self.front() == Front::Bytes {
             let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
             let mut count = 0;
             let mut offered = 0;
             for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-                *slice = IoSlice::new(&piece.bytes);
-                offered += piece.bytes.len();
+                let Body::Bytes(bytes) = &piece.body else { break };
+                *slice = IoSlice::new(bytes);
+                offered += bytes.len();
                 count += 1;
             }
             let taken = match write(&slices[..count]) {
@@ -150,22 +201,71 @@ impl Outbox {
 
     fn advance(&mut self, mut taken: usize) {
         self.bytes -= taken;
-        while let Some(front) = self.pieces.front_mut() {
-            let is_whole = taken >= front.bytes.len();
-            let part = taken.min(front.bytes.len());
+        while let Some(front) = self.pieces.front_mut()
+            && let Body::Bytes(bytes) = &mut front.body
+        {
+            let is_whole = taken >= bytes.len();
+            let part = taken.min(bytes.len());
             if front.origin == Origin::Sent {
                 self.sent -= part + if is_whole { PIECE_COST } else { 0 };
             }
             if !is_whole {
                 front.begun |= taken > 0;
-                front.bytes.advance(taken);
+                bytes.advance(taken);
                 break;
             }
             taken -= part;
             self.pieces.pop_front();
         }
+        self.end_excess();
+    }
+
+    fn end_excess(&mut self) {
         let cost = self.cost();
         self.excess = self.excess.filter(|excess| cost > excess.limit);
+    }
+
+    /// Offers up to `most` bytes of the file in front to `send` (a `sendfile`), as far as
+    /// they are in the page cache.
+    pub fn send_slice(
+        &mut self,
+        most: usize,
+        send: impl FnMut(&File, u64, usize) -> io::Result<usize>,
+    ) -> Slice {
+        let Some(sending) = self.file_in_front() else { return Slice::default() };
+        let slice = sending.send(most, send);
+        if sending.is_over() {
+            self.pieces.pop_front();
+            self.sent -= PIECE_COST;
+            self.end_excess();
+        }
+        slice
+    }
+
+    /// Whether more of the file in front is to be brought into the page cache. It is true
+    /// once, until [`Outbox::was_read`] says how far that came; so long the file stays in
+    /// front.
+    pub fn begin_read_ahead(&mut self) -> bool {
+        self.file_in_front().is_some_and(Sending::begin_read_ahead)
+    }
+
+    /// What of the file in front is to be brought into the page cache next.
+    pub fn window(&mut self) -> Option<(Arc<File>, Range<u64>)> {
+        self.file_in_front().map(|sending| sending.window())
+    }
+
+    /// The file in front is in the page cache up to this offset.
+    pub fn was_read(&mut self, up_to: u64) {
+        if let Some(sending) = self.file_in_front() {
+            sending.was_read(up_to);
+        }
+    }
+
+    fn file_in_front(&mut self) -> Option<&mut Sending> {
+        match &mut self.pieces.front_mut()?.body {
+            Body::File(sending) => Some(sending),
+            Body::Bytes(_) => None,
+        }
     }
 }
 

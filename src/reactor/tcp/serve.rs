@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use super::kept::{Kept, Unread};
-use super::stream::{Cut, ReadOutcome, State};
+use super::stream::{Cut, Flushed, ReadOutcome, State};
 use crate::reactor::Reactor;
 use crate::reactor::dispatch::calls::About;
 use crate::reactor::dispatch::host::Call;
@@ -21,6 +21,8 @@ struct Shown {
     handle: Handle,
     service: ServiceId,
     peer: SocketAddr,
+    /// What the kernel has taken of its output.
+    sent: u64,
     /// The input is what was left unread before, and not in the shared buffer.
     is_kept: bool,
 }
@@ -55,7 +57,7 @@ impl Reactor {
         }
         if stream.outbox.is_some() && stream.latch.is_writable() {
             match stream.flush(now) {
-                Ok(written) => self.flushed(handle, written),
+                Ok(flushed) => self.flushed(handle, flushed),
                 Err(cut) => return self.cut(handle, cut),
             }
         }
@@ -75,10 +77,11 @@ impl Reactor {
     }
 
     /// Some of the unsent output is out. Once all of it is, other deadlines apply.
-    fn flushed(&mut self, handle: Handle, written: usize) {
+    fn flushed(&mut self, handle: Handle, Flushed { written, of_files }: Flushed) {
         let now = self.net.now;
         self.net.statistics.bytes_sent += written as u64;
-        self.net.ready.count_bytes(written);
+        self.net.ready.count_bytes(written - of_files);
+        self.net.ready.count_file_bytes(of_files);
         if written > LIGHT_CALL {
             self.net.set_heavy(handle);
         }
@@ -87,6 +90,8 @@ impl Reactor {
         {
             stream.restart_clocks(now);
             self.net.arm(handle, &self.hosts);
+        } else {
+            self.send_on(handle);
         }
     }
 
@@ -131,7 +136,7 @@ impl Reactor {
         if stream.is_paused(now) {
             return;
         }
-        let (service, session, peer) = (stream.service, stream.session, stream.peer);
+        let (service, session, peer, sent) = (stream.service, stream.session, stream.peer, stream.sent);
         if let Some(room) = stream.room
             && self.rooms.is_full(service, room)
         {
@@ -147,7 +152,7 @@ impl Reactor {
         let mut buffer = std::mem::take(&mut self.buffer);
         let outcome = stream.read(&mut buffer, now);
         let is_drained = !stream.latch.is_readable();
-        let shown = Shown { handle, service, peer, is_kept: false };
+        let shown = Shown { handle, service, peer, sent, is_kept: false };
         match outcome {
             ReadOutcome::Bytes(count) => {
                 self.net.statistics.bytes_received += count as u64;
@@ -206,7 +211,8 @@ impl Reactor {
         F: for<'a, 'b> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
     {
         let Some(stream) = self.net.stream(handle) else { return };
-        let shown = Shown { handle, service: stream.service, peer: stream.peer, is_kept: true };
+        let (service, peer, sent) = (stream.service, stream.peer, stream.sent);
+        let shown = Shown { handle, service, peer, sent, is_kept: true };
         let unread = stream.kept.as_mut().map(|kept| kept.take());
         let bytes = unread.as_ref().map_or(&[][..], Unread::bytes);
         let before = bytes.len();
@@ -226,9 +232,9 @@ impl Reactor {
     where
         F: for<'a> FnOnce(&'a mut Input<'b>) -> Call<'a, 'b>,
     {
-        let Shown { handle, service, peer, is_kept } = shown;
+        let Shown { handle, service, peer, sent, is_kept } = shown;
         let mut input = Input::new(bytes);
-        let about = About::Connection { handle, peer: &peer };
+        let about = About::Connection { handle, peer: &peer, sent };
         let Some(effects) = self.call(service, about, call(&mut input)) else {
             self.close(handle, CloseReason::Panicked);
             return 0;

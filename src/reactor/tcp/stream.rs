@@ -10,14 +10,15 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::kept::Kept;
-use super::outbox::{Excess, Outbox, PIECES_PER_WRITE, Pace};
+use super::outbox::{Excess, Front, Outbox, PIECES_PER_WRITE, Pace};
+use super::sending::{LEAST_SLICE, SLICE};
 use crate::reactor::dispatch::host::SessionKey;
 use crate::reactor::readiness::Latch;
 use crate::reactor::time::timers::{NEVER, SECOND};
-use crate::service::CloseReason;
-use crate::service::effects::Piece;
+use crate::service::effects::{Effect, Piece};
 use crate::service::ids::ServiceId;
 use crate::service::rooms::{Overflow, Room};
+use crate::service::{CloseReason, FileRange};
 use crate::system::{Ended, StreamSocket};
 use crate::wording::counted;
 
@@ -126,6 +127,42 @@ pub(crate) enum ReadOutcome {
     Failed(CloseReason),
 }
 
+/// What the pieces of an answer refer to.
+pub(crate) struct Parts<'a> {
+    pub scratch: &'a [u8],
+    pub input: &'a [u8],
+    pub others: &'a [Effect],
+}
+
+impl<'a> Parts<'a> {
+    #[inline(always)]
+    fn slice(&self, piece: &Piece) -> Option<IoSlice<'a>> {
+        match piece {
+            Piece::Scratch(range) => Some(IoSlice::new(&self.scratch[range.clone()])),
+            Piece::Input(range) => Some(IoSlice::new(&self.input[range.clone()])),
+            Piece::File(_) => None,
+        }
+    }
+
+    fn file(&self, piece: &Piece) -> Option<&'a FileRange> {
+        match piece {
+            Piece::File(at) => match self.others.get(*at) {
+                Some(Effect::SendFile(range)) => Some(range),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// What went out of the unsent output.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Flushed {
+    pub written: usize,
+    /// The part of it that came from files.
+    pub of_files: usize,
+}
+
 /// Writing failed, after some bytes had been written all the same.
 #[derive(Debug)]
 pub(crate) struct Cut {
@@ -227,30 +264,47 @@ impl Stream {
         }
     }
 
-    /// Sends an answer whose parts are in `scratch` and `input`: in one write, and
-    /// without a copy unless the socket refuses some of it.
+    /// Sends an answer: in one write, and without a copy unless the socket refuses some of
+    /// it. Files are only queued: [`Reactor::send_on`](crate::reactor::Reactor::send_on)
+    /// sees to it that they go out.
     #[inline(always)]
-    pub fn answer(&mut self, pieces: &[Piece], scratch: &[u8], input: &[u8], now: u64) -> Result<usize, Cut> {
-        let slice = |piece: &Piece| match piece {
-            Piece::Scratch(range) => IoSlice::new(&scratch[range.clone()]),
-            Piece::Input(range) => IoSlice::new(&input[range.clone()]),
-        };
-        if let ([piece], None) = (pieces, &self.outbox) {
-            return self.write_or_keep(&[slice(piece)], now).map_err(|why| Cut { written: 0, why });
+    pub fn answer(&mut self, pieces: &[Piece], parts: &Parts<'_>, now: u64) -> Result<usize, Cut> {
+        if let ([piece], None) = (pieces, &self.outbox)
+            && let Some(slice) = parts.slice(piece)
+        {
+            return self.write_or_keep(&[slice], now).map_err(|why| Cut { written: 0, why });
         }
         let mut total = 0;
+        for group in pieces.chunk_by(|one, next| !one.is_file() && !next.is_file()) {
+            total += match (group, parts.file(&group[0])) {
+                (_, Some(range)) => {
+                    self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now))).push_file(range);
+                    0
+                }
+                (group, None) => self
+                    .answer_with_bytes(group, parts, now)
+                    .map_err(|cut| Cut { written: total + cut.written, ..cut })?,
+            };
+        }
+        Ok(total)
+    }
+
+    fn answer_with_bytes(&mut self, pieces: &[Piece], parts: &Parts<'_>, now: u64) -> Result<usize, Cut> {
+        let mut total = 0;
         for group in pieces.chunks(PIECES_PER_WRITE) {
-            // If there is an outbox, the socket has refused something, and an event
-            // will come when it takes more.
+            // If there is an outbox, something comes first: what the socket has refused,
+            // or a file.
             if self.outbox.is_none() {
                 let mut slices = [IoSlice::new(&[]); PIECES_PER_WRITE];
-                for (target, piece) in slices.iter_mut().zip(group) {
-                    *target = slice(piece);
+                for (target, slice) in slices.iter_mut().zip(group.iter().filter_map(|it| parts.slice(it))) {
+                    *target = slice;
                 }
                 let written = self.write_or_keep(&slices[..group.len()], now);
                 total += written.map_err(|why| Cut { written: total, why })?;
             } else {
-                group.iter().for_each(|piece| self.keep(Bytes::copy_from_slice(&slice(piece)), false, now));
+                for slice in group.iter().filter_map(|piece| parts.slice(piece)) {
+                    self.keep(Bytes::copy_from_slice(&slice), false, now);
+                }
             }
         }
         Ok(total)
@@ -317,24 +371,61 @@ impl Stream {
         self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now))).push(bytes, begun);
     }
 
-    /// Sends unsent output, as much of it as the socket takes.
-    pub fn flush(&mut self, now: u64) -> Result<usize, Cut> {
-        let Some(mut outbox) = self.outbox.take() else { return Ok(0) };
+    /// Sends unsent output, as much of it as the socket takes, but no more than a slice of
+    /// files.
+    pub fn flush(&mut self, now: u64) -> Result<Flushed, Cut> {
+        let Some(mut outbox) = self.outbox.take() else { return Ok(Flushed::default()) };
         let socket = &mut self.socket;
-        let (written, outcome) = outbox.write(|slices| socket.write_vectored(slices));
-        self.sent += written as u64;
+        let mut flushed = Flushed::default();
+        let mut left = SLICE;
+        let outcome = loop {
+            match outbox.front() {
+                Front::Nothing | Front::ColdFile => break Ok(()),
+                Front::Bytes => {
+                    let (written, outcome) = outbox.write(|slices| socket.write_vectored(slices));
+                    flushed.written += written;
+                    let is_refused = outbox.front() == Front::Bytes;
+                    if outcome.is_err() || is_refused {
+                        self.latch.write_blocked();
+                        break outcome;
+                    }
+                }
+                Front::File if left == 0 => break Ok(()),
+                Front::File => {
+                    let slice =
+                        outbox.send_slice(left, |file, offset, count| socket.send_file(file, offset, count));
+                    flushed.written += slice.taken;
+                    flushed.of_files += slice.taken;
+                    left = left.saturating_sub(slice.taken.max(LEAST_SLICE));
+                    if slice.is_refused {
+                        self.latch.write_blocked();
+                    }
+                    if slice.outcome.is_err() || slice.is_refused {
+                        break slice.outcome;
+                    }
+                }
+            }
+        };
+        self.sent += flushed.written as u64;
         if let Err(error) = outcome {
-            return Err(Cut { written, why: reason(error) });
+            return Err(Cut { written: flushed.written, why: reason(error) });
         }
-        if written > 0 {
+        if flushed.written > 0 {
             outbox.progress = now;
             self.active = now;
         }
         if !outbox.is_empty() {
-            self.latch.write_blocked();
             self.outbox = Some(outbox);
         }
-        Ok(written)
+        Ok(flushed)
+    }
+
+    /// Whether unsent output can go out without an event: the socket has not refused it, and
+    /// it does not wait for a disk.
+    pub fn can_send(&self) -> bool {
+        self.latch.is_writable()
+            && matches!(self.state, State::Open | State::Finishing)
+            && self.outbox.as_ref().is_some_and(|outbox| outbox.front() != Front::ColdFile)
     }
 
     #[inline(always)]
@@ -479,12 +570,13 @@ impl Stream {
     /// last asked.
     pub fn keeps_pace(&mut self, now: u64) -> bool {
         let acknowledged = self.socket.acknowledged(self.sent);
+        let waits_for_us = self.latch.is_writable();
         let Some(excess) = self.outbox.as_mut().and_then(|outbox| outbox.excess.as_mut()) else {
             return true;
         };
         let taken = acknowledged.saturating_sub(excess.acknowledged);
         (excess.since, excess.acknowledged) = (now, acknowledged);
-        taken >= excess.pace.bytes
+        waits_for_us || taken >= excess.pace.bytes
     }
 
     /// Whether its peer has taken anything since it was last asked. The kernel says
@@ -493,6 +585,12 @@ impl Stream {
     pub fn takes_output(&mut self, now: u64) -> bool {
         let acknowledged = self.socket.acknowledged(self.sent);
         let Some(outbox) = &mut self.outbox else { return true };
+        if self.latch.is_writable() {
+            // A file waits for its disk, or for its turn: that is no fault of the peer.
+            outbox.acknowledged = None;
+            outbox.progress = now;
+            return true;
+        }
         let before = outbox.acknowledged.replace(acknowledged);
         let takes = before.is_none_or(|before| acknowledged > before);
         if takes {
@@ -540,6 +638,8 @@ impl Stream {
 fn reason(error: io::Error) -> CloseReason {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+        // Of a file: reading a socket that has ended is no error.
+        io::ErrorKind::UnexpectedEof => CloseReason::FileShrank,
         _ => CloseReason::Failed(error),
     }
 }

@@ -47,6 +47,7 @@ impl Reactor {
         }
         self.net.compact_timers(&self.hosts);
         self.sweep_conversations();
+        self.retry_read_ahead();
     }
 
     fn fire_tick(&mut self, service: ServiceId, at: u64) {

@@ -12,6 +12,7 @@ mod multicast;
 mod options;
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 mod progress;
+mod send_file;
 mod timer;
 
 use std::io;
@@ -28,6 +29,7 @@ pub(super) use datagram::DatagramSocket;
 pub(super) use mmsg::{ReceiveHeaders, SendHeaders};
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 pub(super) use progress::acknowledged;
+pub(super) use send_file::send_file;
 pub(super) use timer::Timer;
 
 use super::poll::{Event, Readiness};

@@ -14,7 +14,6 @@
 //!   wake-up was lost.
 
 mod poll;
-mod rng;
 mod tcp;
 mod udp;
 
@@ -27,8 +26,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::Token;
 
+pub use crate::rng::Rng;
 pub(crate) use poll::Poll;
-pub use rng::Rng;
 pub(crate) use tcp::{End, Listener, Stream};
 pub(crate) use udp::{Datagram, Exchanged};
 
@@ -174,6 +173,8 @@ struct State {
     /// Outbound connections to addresses outside the program under test.
     asked_outside: VecDeque<u32>,
     lanes: Lanes,
+    /// No job begins.
+    holds_jobs: bool,
     /// Jobs that have begun; they run without the lock.
     begun: Vec<Task>,
     answers: VecDeque<Finished>,
@@ -252,6 +253,7 @@ impl World {
             exchanged: BTreeMap::new(),
             asked_outside: VecDeque::new(),
             lanes: Lanes::default(),
+            holds_jobs: false,
             begun: Vec::new(),
             answers: VecDeque::new(),
             stdin: Stdin::default(),
@@ -406,6 +408,13 @@ impl World {
         drop(refused);
     }
 
+    /// Lets no job begin until it is told otherwise, as if each lane had a long one.
+    pub fn hold_jobs(&self, holds: bool) {
+        let mut state = self.state();
+        state.holds_jobs = holds;
+        Lane::ALL.into_iter().for_each(|lane| state.begin_jobs(lane));
+    }
+
     /// Does the jobs that have begun. Without the lock: a job may use the world.
     pub fn do_jobs(&self) {
         let begun = std::mem::take(&mut self.state().begun);
@@ -507,7 +516,9 @@ impl State {
 
     /// Lets the free threads of a lane begin what waits there.
     fn begin_jobs(&mut self, lane: Lane) {
-        while let Some(task) = self.lanes.begin(lane) {
+        while !self.holds_jobs
+            && let Some(task) = self.lanes.begin(lane)
+        {
             self.later(Happening::Begin(task));
         }
     }

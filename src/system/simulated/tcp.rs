@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use mio::Token;
 
 use super::{Happening, Source, State, World};
+use crate::disk;
 use crate::system::poll::Readiness;
 
 /// What a service goes through in one call, at the least: `Context::may_go_on`.
@@ -542,6 +543,18 @@ impl Stream {
 
     pub fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.world.state().write(self.end, slices)
+    }
+
+    /// As sendfile(2), which would wait for what is not in the page cache: the loop must
+    /// never ask for that.
+    pub fn send_file(&self, file: &disk::File, offset: u64, count: usize) -> io::Result<usize> {
+        let mut bytes = vec![0; count];
+        let range = offset..offset + count as u64;
+        assert!(file.is_warm(range), "the loop would wait for the disk, {offset} bytes into a file");
+        match file.read_at(&mut bytes, offset)? {
+            0 => Ok(0),
+            count => self.write(&[IoSlice::new(&bytes[..count])]),
+        }
     }
 
     /// Sends a byte of urgent data. False if the connection is closed, or the mark of

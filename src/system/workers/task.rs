@@ -29,7 +29,18 @@ pub(crate) struct Task {
     pub lane: Lane,
     pub service: ServiceId,
     pub connection: Option<(Handle, Ended)>,
+    pub purpose: Purpose,
     pub job: Job,
+}
+
+/// What a job is done for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its service asked for it.
+    Service,
+    /// The reactor will send a part of a file to this connection. The job is done even if
+    /// the connection has ended: the reactor counts those that run.
+    ReadAhead(Handle),
 }
 
 /// What comes back of a task.
@@ -37,6 +48,7 @@ pub(crate) struct Finished {
     pub lane: Lane,
     pub service: ServiceId,
     pub connection: Option<Handle>,
+    pub purpose: Purpose,
     /// `None` if its connection had ended before it began.
     pub result: Option<Result<Box<dyn Any + Send>, OffloadError>>,
 }
@@ -60,8 +72,9 @@ impl Task {
     }
 
     fn answered(self, result: Option<Result<Box<dyn Any + Send>, OffloadError>>) -> (Job, Finished) {
-        let Task { lane, service, connection, job } = self;
-        (job, Finished { lane, service, connection: connection.map(|(handle, _)| handle), result })
+        let Task { lane, service, connection, purpose, job } = self;
+        let connection = connection.map(|(handle, _)| handle);
+        (job, Finished { lane, service, connection, purpose, result })
     }
 }
 

@@ -1,0 +1,236 @@
+//! A file on its way in: it gets its name when it is whole, checked and on the disk.
+
+use std::fmt;
+use std::io::ErrorKind;
+
+use sha2::{Digest, Sha256};
+
+use super::error::FileError;
+use super::names::Name;
+use super::root::Root;
+use crate::disk::{Directory, File};
+
+/// The numbers that are tried for a name that is taken.
+const NUMBERS_TRIED: usize = 10_000;
+
+/// An upload. Until [`Incoming::finish`] succeeds it is a temporary file that nobody is
+/// shown; dropping it removes that and gives its quota back. Dropping it uses the disk, so
+/// drop it where that may wait.
+pub struct Incoming {
+    root: Root,
+    directory: Directory,
+    file: File,
+    temporary: String,
+    name: Name,
+    expected: Option<u64>,
+    written: u64,
+    /// What it holds of the quotas.
+    reserved: Option<u64>,
+    /// Whether the temporary name is gone.
+    is_named: bool,
+    hasher: Sha256,
+    /// Why it cannot be finished any more.
+    failed: Option<FileError>,
+}
+
+/// A file that was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name, with a number if the one that was asked for was taken.
+    pub name: Name,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The SHA-256 of its contents.
+    pub sha256: [u8; 32],
+}
+
+impl Root {
+    /// Begins an upload, whose length may be known.
+    ///
+    /// # Errors
+    /// A root that is not writable, a quota that is used up, and what the disk refuses.
+    pub fn begin(&self, name: &Name, expected: Option<u64>) -> Result<Incoming, FileError> {
+        if !self.policy.writable {
+            return Err(FileError::ReadOnly);
+        }
+        let directory = self.directory()?;
+        self.make_room(&directory, expected)?;
+        let reserved = expected.unwrap_or(0);
+        let mut state = self.shared.state();
+        state.clean_up(&directory);
+        let created = state.create_temporary(&directory);
+        let (temporary, file) = match created {
+            Ok(created) => created,
+            Err(error) => {
+                state.usage.give_back(reserved);
+                drop(state);
+                // The directory itself is gone.
+                if error.kind() == ErrorKind::NotFound {
+                    return Err(self.shared.lost(&error));
+                }
+                return Err(FileError::storing(error));
+            }
+        };
+        drop(state);
+        Ok(Incoming {
+            root: self.clone(),
+            directory,
+            file,
+            temporary,
+            name: name.clone(),
+            expected,
+            written: 0,
+            reserved: Some(reserved),
+            is_named: false,
+            hasher: Sha256::new(),
+            failed: None,
+        })
+    }
+
+    /// Reserves a file, and its bytes if they are known, under the quotas.
+    fn make_room(&self, directory: &Directory, expected: Option<u64>) -> Result<(), FileError> {
+        if self.shared.state().usage.is_stale() {
+            self.shared.scan(directory)?;
+        }
+        let refusal = match self.shared.state().usage.begin(expected, &self.policy) {
+            Err(refusal @ (FileError::NoRoom(_) | FileError::TooManyFiles(_))) => refusal,
+            outcome => return outcome,
+        };
+        // Somebody may have made room by hand.
+        let modified = directory.modified().ok();
+        if !self.shared.state().usage.may_be_wrong(modified) {
+            return Err(refusal);
+        }
+        self.shared.scan(directory)?;
+        self.shared.state().usage.begin(expected, &self.policy)
+    }
+}
+
+impl Incoming {
+    /// The name that it was given.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// More bytes than were announced or a quota allows, and what the disk refuses. The
+    /// upload cannot be finished then.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        let outcome = self.append(bytes);
+        if let Err(error) = &outcome {
+            self.failed.get_or_insert_with(|| error.clone());
+        }
+        outcome
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let came = self.written + bytes.len() as u64;
+        if let Some(told) = self.expected.filter(|told| came > *told) {
+            return Err(FileError::WrongSize { told, came });
+        }
+        let reserved = self.reserved.unwrap_or(0);
+        if came > reserved {
+            self.root.shared.state().usage.grow(reserved, came - reserved, &self.root.policy)?;
+            self.reserved = Some(came);
+        }
+        self.file.write_at(bytes, self.written).map_err(FileError::storing)?;
+        self.hasher.update(bytes);
+        self.written = came;
+        Ok(())
+    }
+
+    /// Checks the file, waits until it is on the disk, and gives it its name, or the next
+    /// one with a number if that is taken.
+    ///
+    /// # Errors
+    /// A length or sum other than what was announced, and what the disk refuses. Nothing is
+    /// stored then.
+    pub fn finish(mut self, expected_sum: Option<[u8; 32]>) -> Result<Stored, FileError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if let Some(told) = self.expected.filter(|told| *told != self.written) {
+            return Err(FileError::WrongSize { told, came: self.written });
+        }
+        let sha256: [u8; 32] = std::mem::take(&mut self.hasher).finalize().into();
+        if expected_sum.is_some_and(|expected| expected != sha256) {
+            return Err(FileError::WrongSum);
+        }
+        self.file.sync().map_err(FileError::storing)?;
+        let name = self.publish()?;
+        if let Ok(identity) = self.file.identity() {
+            self.root.remember_sum(identity, sha256);
+        }
+        Ok(Stored { name, size: self.written, sha256 })
+    }
+
+    /// Gives the temporary file its name, and waits until the disk knows it.
+    fn publish(&mut self) -> Result<Name, FileError> {
+        let name = self.rename()?;
+        self.is_named = true;
+        // A client that is told of a failure tries again, so the file must not stay. If it
+        // cannot be removed either, the client is told that it is there, which is true.
+        if let Err(error) = self.directory.sync() {
+            if self.directory.remove(name.as_str()).is_ok() {
+                return Err(FileError::storing(error));
+            }
+            log::warn!(
+                "{}: {name:?} is stored, and may be lost if the power fails: {error}",
+                self.root.path().display()
+            );
+        }
+        let mut state = self.root.shared.state();
+        if let Some(reserved) = self.reserved.take() {
+            state.usage.give_back(reserved);
+            state.usage.store(self.written);
+        }
+        drop(state);
+        Ok(name)
+    }
+
+    fn rename(&self) -> Result<Name, FileError> {
+        for number in 1..=NUMBERS_TRIED {
+            let name = if number == 1 { self.name.clone() } else { self.name.numbered(number) };
+            // It would look like the other one, and hide it.
+            if let Some(decomposed) = name.decomposed()
+                && self.directory.contains(&decomposed).map_err(FileError::storing)?
+            {
+                continue;
+            }
+            match self.directory.rename(&self.temporary, name.as_str()) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                renamed => return renamed.map(|()| name).map_err(FileError::storing),
+            }
+        }
+        Err(FileError::Taken)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let mut state = self.root.shared.state();
+        if !self.is_named {
+            state.remove_temporary(&self.directory, std::mem::take(&mut self.temporary));
+        }
+        if let Some(reserved) = self.reserved.take() {
+            state.usage.give_back(reserved);
+        }
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Incoming { name, expected, written, .. } = self;
+        write!(f, "Incoming {{ name: {name:?}, expected: {expected:?}, written: {written} }}")
+    }
+}
