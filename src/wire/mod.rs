@@ -9,8 +9,10 @@
 //! - [`text`]: messages from people and from simple programs, as chunks or
 //!   lines.
 //! - [`json`]: JSON values, one after another.
+//! - [`pickle`]: pictures as numpy arrays.
 //! - [`answers`]: the answers of number and upper, which the clients check too.
 
 pub mod answers;
 pub mod json;
+pub mod pickle;
 pub mod text;
