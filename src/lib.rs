@@ -37,6 +37,7 @@
 //!    effects. `ending` has the states of a connection, drawn.
 //! 5. `system`: what the loop runs on, the kernel or a simulated world.
 //! 6. [`wire`]: finds messages in a byte stream.
+//!    [`media`] makes and converts the pictures of the video services.
 //! 7. [`services`]: one file per service, and the catalog. Begin with
 //!    [`echo`](services::echo).
 //! 8. [`config`]: from a file to the services that it asks for; [`hosting`] gives
@@ -54,6 +55,7 @@ pub mod disk;
 pub mod files;
 pub mod hosting;
 pub mod interfaces;
+pub mod media;
 pub mod reactor;
 #[cfg(feature = "simulated")]
 pub mod rehearsal;
