@@ -6,6 +6,7 @@ mod support;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use bytes::Bytes;
 use onepoll::reactor::{Limits, Membership, Overflow, Reactor, Room};
 use onepoll::service::{Context, Input, Service};
 use support::{Running, connect, eventually, read_exactly};
@@ -100,6 +101,52 @@ fn a_slow_member_that_wants_the_latest_frame_skips_older_ones() {
     }
     assert!(heard.is_sorted() && heard.len() < last as usize, "{heard:?}");
     assert_eq!(running.finish().too_slow, 0);
+}
+
+/// Shows each input as a frame, and newcomers the newest one.
+#[derive(Default)]
+struct Screen {
+    newest: Bytes,
+}
+
+impl Service for Screen {
+    type Session = ();
+
+    fn open(&mut self, _: &mut (), cx: &mut Context<'_>) {
+        cx.join(ROOM, Membership { overflow: Overflow::LatestFrame, lines: false });
+        cx.send(b"welcome\n");
+        cx.send_latest(self.newest.clone());
+    }
+
+    fn receive(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
+        if input.unread().len() < FRAME {
+            return;
+        }
+        self.newest = Bytes::copy_from_slice(&input.unread()[..FRAME]);
+        input.consume(FRAME);
+        assert!(cx.publish_latest(ROOM, self.newest.clone()));
+    }
+}
+
+const FRAME: usize = 60_000;
+
+#[test]
+fn viewers_get_whole_frames_and_a_newcomer_the_newest_at_once() {
+    let limits = Limits { line_length: 1 << 20, ..Limits::default() };
+    let running = Running::start(|reactor| {
+        let screen = reactor.host("screen", Screen::default()).limits(limits);
+        screen.tcp(([127, 0, 0, 1], 0).into()).start().unwrap().1[0].address
+    });
+    let publisher = enter(running.made);
+    let viewers: Vec<TcpStream> = (0..80).map(|_| enter(running.made)).collect();
+    for number in 0..10u8 {
+        (&publisher).write_all(&[number; FRAME]).unwrap();
+        for viewer in &viewers {
+            assert!(read_exactly(viewer, FRAME) == [number; FRAME], "frame {number}");
+        }
+    }
+    let late = enter(running.made);
+    assert!(read_exactly(&late, FRAME) == [9; FRAME]);
 }
 
 /// A publisher that is faster than its room is left unread, so the flood stays

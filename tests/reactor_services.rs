@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
-use onepoll::reactor::{ConnectionId, Reactor};
+use onepoll::reactor::{ConnectionId, Reactor, ServiceReport, Statistics};
 use onepoll::service::{Answer, Context, Input, Lane, Message, OffloadError, Service};
 use support::{PATIENCE, Running, connect, read_exactly, read_to_end};
 
@@ -268,4 +268,58 @@ fn a_service_can_be_added_and_removed_between_turns() {
     }
     assert_eq!(read_exactly(&other, 3), b"two");
     assert_eq!(reactor.statistics().connections, 1);
+}
+
+/// Answers each message with a line about the first service, from its report.
+#[derive(Default)]
+struct Overview {
+    asked_by: Option<ConnectionId>,
+}
+
+impl Service for Overview {
+    type Session = ();
+
+    fn receive(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
+        input.consume_all();
+        self.asked_by = cx.connection();
+        cx.ask_for_reports();
+    }
+
+    fn message(&mut self, message: Message, cx: &mut Context<'_>) {
+        let reports = message.downcast::<Vec<ServiceReport>>().unwrap();
+        let ServiceReport { name, addresses, statistics, .. } = &reports[0];
+        let Statistics { connections, accepted, bytes_received, bytes_sent, .. } = statistics;
+        let sockets = addresses.len();
+        let line =
+            format!("{name} {sockets} {connections} of {accepted}, {bytes_received} in, {bytes_sent} out\n");
+        cx.tell(self.asked_by.unwrap(), line.as_bytes());
+    }
+}
+
+#[test]
+fn a_report_counts_what_open_and_ended_connections_of_each_service_moved() {
+    let running = Running::start(|reactor| {
+        let echo = host(reactor, "echo", Echo);
+        (echo, host(reactor, "overview", Overview::default()))
+    });
+    let (echo, overview) = running.made;
+    let open = connect(echo);
+    (&open).write_all("안녕".as_bytes()).unwrap();
+    assert_eq!(read_exactly(&open, 6), "안녕".as_bytes());
+    let mut ended = connect(echo);
+    ended.write_all(b"bye").unwrap();
+    ended.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&ended), b"bye");
+    drop(ended);
+    let curious = connect(overview);
+    let expected = "echo 1 1 of 2, 9 in, 9 out\n";
+    // The end of the other connection may not have been noticed yet.
+    for asked in 1.. {
+        (&curious).write_all(b"?").unwrap();
+        let answer = read_exactly(&curious, expected.len());
+        if answer == expected.as_bytes() {
+            break;
+        }
+        assert!(asked < 100, "{}", String::from_utf8_lossy(&answer));
+    }
 }

@@ -236,25 +236,32 @@ impl Reactor {
                 );
             }
         }
-        self.count(counter, 1);
+        self.count(service, counter, 1);
     }
 
     /// As [`Reactor::record`], for many at once that have one line.
-    pub(crate) fn record_many(&mut self, reason: &CloseReason, times: u64, line: fmt::Arguments<'_>) {
+    pub(crate) fn record_many(
+        &mut self,
+        service: ServiceId,
+        reason: &CloseReason,
+        times: u64,
+        line: fmt::Arguments<'_>,
+    ) {
         let Ending { notice, counter, .. } = ending(reason);
         if let Some(kind) = notice {
             self.net.notices.say(kind, self.net.now, line);
         }
-        self.count(counter, times);
+        self.count(service, counter, times);
     }
 
-    fn count(&mut self, counter: Option<Counter>, times: u64) {
-        let statistics = &mut self.net.statistics;
-        match counter {
-            Some(Counter::Refused) => statistics.refused += times,
-            Some(Counter::TimedOut) => statistics.timed_out += times,
-            Some(Counter::TooSlow) => statistics.too_slow += times,
-            None => {}
+    fn count(&mut self, service: ServiceId, counter: Option<Counter>, times: u64) {
+        for statistics in [&mut self.net.statistics, &mut self.hosts[service].statistics] {
+            match counter {
+                Some(Counter::Refused) => statistics.refused += times,
+                Some(Counter::TimedOut) => statistics.timed_out += times,
+                Some(Counter::TooSlow) => statistics.too_slow += times,
+                None => {}
+            }
         }
     }
 
@@ -285,6 +292,8 @@ impl Reactor {
             let Some(Entry::Stream(stream)) = self.net.take(handle) else { continue };
             let slot = &mut self.hosts[service];
             slot.connections -= 1;
+            slot.statistics.bytes_received += stream.received;
+            slot.statistics.bytes_sent += stream.sent;
             self.net.statistics.connections -= 1;
             if stream.counted_peer {
                 slot.per_peer.remove(peer.ip());

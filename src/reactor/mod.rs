@@ -45,8 +45,8 @@ use udp::neighbours::Neighbours;
 
 pub use crate::service::{
     Bound, ConnectionId, DEFAULT_UDP_RECEIVE_BUFFER, DEFAULT_UDP_SEND_BUFFER, DatagramPeer, DatagramSpec,
-    Limits, Membership, Multicast, Overflow, Rate, Room, ServiceId, SocketId, SocketOptions, Statistics,
-    TokenBucket, Transport,
+    Limits, Membership, Multicast, Overflow, Rate, Room, ServiceId, ServiceReport, SocketId, SocketOptions,
+    Statistics, TokenBucket, Transport,
 };
 pub use dispatch::host::{BindError, HostBuilder};
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
+
 use super::effects::{Closing, Effect, Effects, Outgoings, Pause};
 use super::file_range::FileRange;
 use super::ids::{ConnectionId, Generations, ServiceId, SocketId};
@@ -255,6 +257,29 @@ impl Context<'_> {
     pub fn publish_to_all(&mut self, room: Room, message: &[u8]) -> bool {
         self.effects.room = Some(room);
         self.rooms.publish(self.service, room, None, message)
+    }
+
+    /// Sends a frame to all members of a room that are connections. It goes out at the
+    /// end of the turn, shared by all of them, and takes the place of an earlier frame
+    /// that has not begun to go out. So that a slow member skips whole frames, join it
+    /// with [`Overflow::LatestFrame`](super::Overflow::LatestFrame). Returns false if the
+    /// frame is larger than 64 MiB, and is dropped.
+    pub fn publish_latest(&mut self, room: Room, frame: Bytes) -> bool {
+        self.rooms.publish_latest(self.service, room, frame)
+    }
+
+    /// Sends a frame to this connection, behind what it has been sent. If a later one
+    /// comes before a byte of it has gone out, it takes its place.
+    pub fn send_latest(&mut self, frame: Bytes) {
+        self.effects.others.push(Effect::SendLatest(frame));
+    }
+
+    /// Asks what every service has done so far. The answer is a
+    /// `Vec<`[`ServiceReport`](super::ServiceReport)`>` that comes in
+    /// [`Service::message`](super::Service::message). It takes a walk over all
+    /// connections, so ask seldom: once per second, not per message.
+    pub fn ask_for_reports(&mut self) {
+        self.effects.others.push(Effect::AskForReports);
     }
 
     /// Sends a message to the service of that name, which gets it in

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::rooms::{DatagramPeer, Room};
 use super::sockets::DatagramSpec;
 use crate::service::ids::{ConnectionId, SocketId};
@@ -59,6 +61,7 @@ pub(crate) type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 pub(crate) enum Effect {
     SendFile(FileRange),
     Tell { to: ConnectionId, bytes: Range<usize> },
+    SendLatest(Bytes),
     CloseOther(ConnectionId),
     Post { service: String, message: Message },
     Offload(Lane, Job),
@@ -67,6 +70,7 @@ pub(crate) enum Effect {
     Connect { to: SocketAddr, local: Option<SocketAddr> },
     Tick(Option<Instant>),
     Report(String),
+    AskForReports,
     ReadKeyboard,
     PauseKeyboard,
     ResumeKeyboard,

@@ -38,7 +38,7 @@ pub use peer_sessions::{Caps, Full, PeerSessions};
 pub use reasons::{CloseReason, Farewell};
 pub use rooms::{DatagramPeer, Membership, Overflow, Room};
 pub use sockets::{Bound, DatagramSpec, LARGEST_DATAGRAM, Multicast, Transport, any_address};
-pub use statistics::Statistics;
+pub use statistics::{ServiceReport, Statistics};
 pub use token_bucket::TokenBucket;
 
 /// What one service does. Every method has a default: implement those that your

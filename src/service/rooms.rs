@@ -223,6 +223,18 @@ impl Rooms {
         true
     }
 
+    /// Takes the place of a frame that has not begun to go out; members on UDP do not
+    /// get it. Returns false if it is too large.
+    pub fn publish_latest(&mut self, service: ServiceId, room: Room, frame: Bytes) -> bool {
+        if frame.len() > ROOM_LIMIT {
+            return false;
+        }
+        if !frame.is_empty() {
+            self.find_or_make(service, room).connections.publish_latest(frame);
+        }
+        true
+    }
+
     /// The id of a UDP peer in a room.
     pub fn peer_id(&self, service: ServiceId, room: Room, peer: &DatagramPeer) -> Option<Generation> {
         self.rooms[self.find(service, room)?].peers.id(peer)

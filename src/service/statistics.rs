@@ -1,5 +1,21 @@
 //! What the reactor counts.
 
+use super::Bound;
+
+/// What one service has done so far, see
+/// [`Context::ask_for_reports`](super::Context::ask_for_reports).
+#[derive(Debug, Clone)]
+pub struct ServiceReport {
+    /// Its name.
+    pub name: String,
+    /// Where it is reached.
+    pub addresses: Vec<Bound>,
+    /// Whether it was stopped, because it failed inside too often.
+    pub is_stopped: bool,
+    /// The part of the counts that is its own; the turns are those of the reactor.
+    pub statistics: Statistics,
+}
+
 /// Counts since the reactor's start. Bytes are payload, without headers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {

@@ -173,7 +173,7 @@ impl Service for Courier {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         self.frames += 1;
-        cx.publish_to_all(FRAMES, format!("#{}\n", self.frames).as_bytes());
+        cx.publish_latest(FRAMES, format!("#{}\n", self.frames).into());
         cx.connect(self.echo);
         cx.set_tick(cx.now() + self.every);
     }

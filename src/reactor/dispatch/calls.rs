@@ -22,7 +22,7 @@ use crate::service::{Answer, CloseReason, Context, Farewell, Message, OffloadErr
 use crate::system::{Finished, Purpose, Task};
 
 /// After this many panics a service is stopped: its shared state is suspect.
-const PANICS_BEFORE_STOP: u32 = 3;
+const PANICS_BEFORE_STOP: u64 = 3;
 /// Finished jobs that are delivered to their services per turn.
 const ANSWERS_PER_TURN: usize = 256;
 
@@ -148,13 +148,13 @@ impl Reactor {
 
     fn panicked(&mut self, service: ServiceId) {
         let slot = &mut self.hosts[service];
-        slot.panics += 1;
+        slot.statistics.panics += 1;
         self.net.statistics.panics += 1;
-        if slot.panics >= PANICS_BEFORE_STOP {
+        if slot.statistics.panics >= PANICS_BEFORE_STOP {
             log::error!(
                 "service {}: failed inside {} times; it is stopped, the others serve on",
                 slot.name,
-                slot.panics
+                slot.statistics.panics
             );
             self.stop_service(service);
             if self.hosts.iter().all(|slot| slot.service.is_none()) {
@@ -302,6 +302,15 @@ impl Reactor {
             // It went out with the answer that refers to it.
             Effect::SendFile(_) => {}
             Effect::Tell { to: ConnectionId(handle), bytes } => self.tell(handle, &scratch[bytes]),
+            Effect::SendLatest(frame) => {
+                if let About::Connection { handle, .. } = about {
+                    self.send_latest(handle, &frame);
+                }
+            }
+            Effect::AskForReports => {
+                let reports = Box::new(self.reports());
+                self.pending.push_back(Pending::Message { service, message: reports });
+            }
             Effect::CloseOther(ConnectionId(handle)) => {
                 self.close_as_asked(handle, CloseReason::ByUs);
             }

@@ -12,12 +12,12 @@ use crate::reactor::per_address::PerAddress;
 use crate::reactor::tcp::listener::Listener;
 use crate::reactor::tcp::stream::{LINGER, Terms, later};
 use crate::reactor::udp::datagram::Datagram;
-use crate::service::AnyService;
 pub(crate) use crate::service::any::{Call, Hosted, SessionKey, drop_guarded};
 use crate::service::ids::{ServiceId, SocketId};
 use crate::service::limits::Limits;
 use crate::service::options::SocketOptions;
 use crate::service::sockets::{Bound, DatagramSpec, Transport};
+use crate::service::{AnyService, Statistics};
 
 /// A service's place in the reactor.
 pub(crate) struct Slot {
@@ -26,8 +26,11 @@ pub(crate) struct Slot {
     pub options: SocketOptions,
     /// `None` once the service was stopped.
     pub service: Option<Box<dyn Hosted>>,
-    pub panics: u32,
     pub connections: usize,
+    /// Its own part of the reactor's counts, without the bytes of the connections that
+    /// are open.
+    pub statistics: Statistics,
+    pub bound: Vec<Bound>,
     /// Counted only if a limit needs it.
     pub per_peer: PerAddress,
     pub tick: Option<u64>,
@@ -263,8 +266,9 @@ impl<'r> HostBuilder<'r> {
             limits,
             options,
             service: Some(service.0),
-            panics: 0,
             connections: 0,
+            statistics: Statistics::default(),
+            bound: bound.clone(),
             per_peer: PerAddress::default(),
             tick: None,
         });

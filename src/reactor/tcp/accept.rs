@@ -99,6 +99,7 @@ impl Reactor {
         let name = self.hosts[service].name.clone();
         let clients = counted(turned_away, "client");
         self.record_many(
+            service,
             &CloseReason::GivenUp(Farewell::Full),
             turned_away as u64,
             format_args!("{name}: turned {clients} away: no descriptor is free ({error})"),
@@ -148,6 +149,7 @@ impl Reactor {
         match self.net.insert(Entry::Stream(stream)) {
             Ok(handle) => {
                 slot.connections += 1;
+                slot.statistics.accepted += 1;
                 if counted_peer {
                     slot.per_peer.add(peer.ip());
                     self.per_peer.add(peer.ip());

@@ -46,6 +46,7 @@ impl Reactor {
         }
         let came: usize = receiver.arrivals.iter().map(Arrival::datagrams).sum();
         self.net.statistics.datagrams_received += came as u64;
+        self.hosts[service].statistics.datagrams_received += came as u64;
         let bytes = receiver.arrivals.iter().map(|arrival| arrival.length).sum();
         self.net.ready.count_messages(came, bytes);
         self.net.memory.datagrams_came();
@@ -101,8 +102,9 @@ impl Reactor {
     /// datagram has nothing to do with what an ICMP message says. The service of a
     /// connected socket is told.
     fn datagram_error(&mut self, handle: Handle, service: ServiceId, error: io::Error) {
-        let (now, name) = (self.net.now, &self.hosts[service].name);
         self.net.statistics.datagram_errors += 1;
+        self.hosts[service].statistics.datagram_errors += 1;
+        let (now, name) = (self.net.now, &self.hosts[service].name);
         log::debug!("{name}: a UDP socket reports: {error}");
         let Some(socket) = self.net.datagram(handle) else { return };
         let (is_connected, tag) = (socket.socket.is_connected(), socket.tag);
@@ -124,6 +126,7 @@ impl Reactor {
             return true;
         }
         self.net.statistics.datagrams_dropped += arrival.datagrams() as u64;
+        self.hosts[service].statistics.datagrams_dropped += arrival.datagrams() as u64;
         let (from, now, name) = (arrival.from, self.net.now, &self.hosts[service].name);
         self.net.notices.say(
             Notice::LoopGuard,
@@ -159,8 +162,12 @@ impl Reactor {
                         error,
                     });
                 }
-                self.net.statistics.datagrams_sent += sent as u64;
-                self.net.statistics.datagrams_dropped += (run.len() - sent) as u64;
+                let (sent, dropped) = (sent as u64, (run.len() - sent) as u64);
+                let service = socket.service;
+                for statistics in [&mut self.net.statistics, &mut self.hosts[service].statistics] {
+                    statistics.datagrams_sent += sent;
+                    statistics.datagrams_dropped += dropped;
+                }
             }
         }
         if std::mem::take(&mut self.sender.met_full_buffer) {
@@ -179,7 +186,7 @@ impl Reactor {
                 // The service chose its peer.
                 return true;
             }
-            let slot = &hosts[socket.service];
+            let slot = &mut hosts[socket.service];
             let limit = slot.limits.datagrams_per_second;
             let admitted = accounts.admit(socket.service, limit, datagram, *now);
             let mut is_reached = || {
@@ -192,9 +199,11 @@ impl Reactor {
                 Err(why) => why,
             };
             let (at, name, address) = (net.now, &slot.name, datagram.to.address.ip());
-            net.statistics.datagrams_dropped += 1;
             net.notices.say(Notice::DatagramLimit, at, format_args!("{name}: {address} {why}"));
-            net.statistics.datagrams_withheld += u64::from(why != Withheld::TooOften);
+            for statistics in [&mut net.statistics, &mut slot.statistics] {
+                statistics.datagrams_dropped += 1;
+                statistics.datagrams_withheld += u64::from(why != Withheld::TooOften);
+            }
             false
         });
     }

@@ -37,6 +37,15 @@ struct Turn {
     served: Option<Generation>,
 }
 
+/// A message that stands for itself: it is shared as it is, and a later one takes its
+/// place.
+#[derive(Debug)]
+struct Frame {
+    bytes: Bytes,
+    /// Its place among the runs.
+    number: u64,
+}
+
 /// The members of one room that are connections.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
@@ -49,6 +58,8 @@ pub(super) struct Connections {
     must_begin: bool,
     /// The ends of the gathered messages that have no line end.
     unterminated: Vec<u32>,
+    /// The newest frame, until it begins to go out.
+    frame: Option<Frame>,
     turn: Option<Turn>,
     /// The members that had not kept up when they were last served. They hold the room
     /// up until each of them has caught up, or is gone.
@@ -76,17 +87,23 @@ impl Connections {
         let run = size_of::<Run>();
         let turn = |turn: &Turn| turn.plain.len() + turn.lines.len() + turn.runs.len() * run;
         let ends = self.unterminated.capacity() * size_of::<u32>();
-        self.gathered.capacity() + self.runs.capacity() * run + ends + self.turn.as_ref().map_or(0, turn)
+        let frame = self.frame.as_ref().map_or(0, |frame| frame.bytes.len());
+        let messages = self.gathered.capacity() + self.runs.capacity() * run + ends;
+        messages + frame + self.turn.as_ref().map_or(0, turn)
     }
 
     /// Whether anything can be delivered now.
     pub fn has_work(&self) -> bool {
-        self.turn.is_some() || !self.gathered.is_empty() && self.behind.is_empty()
+        self.turn.is_some() || self.has_published() && self.behind.is_empty()
+    }
+
+    fn has_published(&self) -> bool {
+        !self.gathered.is_empty() || self.frame.is_some()
     }
 
     /// Whether a connection is a member, and something waits to be delivered.
     pub fn owe(&self, handle: Handle) -> bool {
-        (self.turn.is_some() || !self.gathered.is_empty()) && is_member(&self.members, handle.generation)
+        (self.turn.is_some() || self.has_published()) && is_member(&self.members, handle.generation)
     }
 
     /// Whether a member holds the room up, or did when it was last looked at.
@@ -113,7 +130,28 @@ impl Connections {
         }
     }
 
-    /// Delivers the frozen turn, or else what is gathered. Returns false if the
+    /// The frame takes the place of one that has not begun to go out.
+    pub fn publish_latest(&mut self, bytes: Bytes) {
+        let number = match &self.frame {
+            // Whoever hears the one before hears this one.
+            Some(frame) if !self.must_begin => frame.number,
+            _ => self.number_for_frame(),
+        };
+        self.frame = Some(Frame { bytes, number });
+    }
+
+    /// A number between those of the runs that are gathered and of those to come.
+    fn number_for_frame(&mut self) -> u64 {
+        if let Some(last) = self.runs.last().copied() {
+            // Runs are numbered in a row, so an empty one stands for the frame.
+            self.runs.push(Run { speaker: None, ..last });
+        }
+        self.begun += 1;
+        self.must_begin = false;
+        self.begun - 1
+    }
+
+    /// Delivers the frozen turn, or else the newest frame, or else what is gathered. Returns false if the
     /// budget ran out first.
     ///
     /// It delivers one turn and no more: what its last deliveries bring in must be
@@ -123,8 +161,8 @@ impl Connections {
     pub fn fan_out(&mut self, to: &mut impl Deliver) -> bool {
         let mut turn = match self.turn.take() {
             Some(turn) => turn,
-            None if self.waits_for_a_member(to) || self.gathered.is_empty() => return true,
-            None => self.freeze(),
+            None if self.waits_for_a_member(to) || !self.has_published() => return true,
+            None => self.frame.take().map_or_else(|| self.freeze(), Turn::of_frame),
         };
         let finished = self.deliver(&mut turn, to);
         if finished {
@@ -189,6 +227,18 @@ impl Connections {
 }
 
 impl Turn {
+    fn of_frame(Frame { bytes, number }: Frame) -> Turn {
+        let end = bytes.len() as u32;
+        Turn {
+            lines: bytes.clone(),
+            plain: bytes,
+            runs: vec![Run { end, lines_end: end, speaker: None }],
+            speakers: Vec::new(),
+            first: number,
+            served: None,
+        }
+    }
+
     /// The ranges of this turn that a member gets: all but its own messages and
     /// those before it joined.
     fn select(&self, member: &Member<Handle>, speaks: bool, ranges: &mut Vec<Range<usize>>) {
@@ -202,7 +252,7 @@ impl Turn {
         for (number, run) in (self.first..).zip(&self.runs) {
             let end =
                 if lines && self.lines.len() > self.plain.len() { run.lines_end } else { run.end } as usize;
-            if run.speaker != Some(member.id) && number >= member.since {
+            if run.speaker != Some(member.id) && number >= member.since && start < end {
                 match ranges.last_mut() {
                     Some(last) if last.end == start => last.end = end,
                     _ => ranges.push(start..end),

@@ -106,6 +106,60 @@ fn a_member_hears_only_what_is_published_after_it_joined() {
     assert_eq!(inboxes.of(2), "after ");
 }
 
+fn show(rooms: &mut Rooms, frame: &'static str) {
+    assert!(rooms.publish_latest(CHAT, ROOM, Bytes::from_static(frame.as_bytes())));
+}
+
+#[test]
+fn a_frame_takes_the_place_of_one_that_has_not_gone_out_and_is_shared() {
+    let mut rooms = Rooms::default();
+    (1..=3).for_each(|member| rooms.join(CHAT, ROOM, handle(member), PLAIN));
+    show(&mut rooms, "one ");
+    show(&mut rooms, "two ");
+    let mut inboxes = Inboxes { budget: Some(1), ..Inboxes::default() };
+    rooms.fan_out(&mut inboxes, &mut Vec::new());
+    show(&mut rooms, "three ");
+    show(&mut rooms, "four ");
+    while rooms.has_work() {
+        inboxes.budget = Some(1);
+        rooms.fan_out(&mut inboxes, &mut Vec::new());
+    }
+    for member in 1..=3 {
+        assert_eq!(inboxes.of(member), "two four ", "the frame that had begun is finished first");
+    }
+}
+
+#[test]
+fn a_member_that_joins_between_two_frames_gets_the_later_one_only() {
+    let mut rooms = Rooms::default();
+    rooms.join(CHAT, ROOM, handle(1), PLAIN);
+    show(&mut rooms, "before ");
+    rooms.join(CHAT, ROOM, handle(2), PLAIN);
+    let inboxes = fan_out(&mut rooms);
+    assert_eq!((inboxes.of(1), inboxes.of(2)), ("before ", ""));
+    show(&mut rooms, "unseen ");
+    rooms.join(CHAT, ROOM, handle(3), PLAIN);
+    show(&mut rooms, "after ");
+    let inboxes = fan_out(&mut rooms);
+    assert_eq!([1, 2, 3].map(|member| inboxes.of(member)), ["after "; 3]);
+}
+
+#[test]
+fn frames_and_messages_of_one_room_do_not_mix() {
+    let mut rooms = Rooms::default();
+    rooms.join(CHAT, ROOM, handle(1), PLAIN);
+    rooms.publish(CHAT, ROOM, Some(id(9)), "말 ".as_bytes());
+    show(&mut rooms, "frame ");
+    rooms.join(CHAT, ROOM, handle(2), LINES);
+    rooms.publish(CHAT, ROOM, Some(id(1)), b"later");
+    let mut inboxes = Inboxes::default();
+    while rooms.has_work() {
+        rooms.fan_out(&mut inboxes, &mut Vec::new());
+    }
+    assert_eq!(inboxes.of(1), "frame 말 ");
+    assert_eq!(inboxes.of(2), "later\n", "what came before it joined is not for it");
+}
+
 #[test]
 fn who_leaves_loses_what_is_still_gathered() {
     let mut rooms = Rooms::default();
