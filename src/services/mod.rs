@@ -40,6 +40,7 @@ pub static CATALOG: &[&Description] = &[
     &multicast::DESCRIPTION,
     &discard::DESCRIPTION,
     &quote::DESCRIPTION,
+    &video::DESCRIPTION,
 ];
 
 /// Reads a service's table with these lines, and returns the service or what is wrong.
