@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::frames::{Dark, Form, Frame, Subscribe, Unsubscribe};
 use super::material::{Coded, Material};
 use super::publisher::{Incoming, Peer, Publisher, SILENCE, Session, Tally};
+use super::recording::{Recorder, Written};
 use super::screen::{Screen, Shown};
 use super::source::{self, Played, Player, Upstream};
 use crate::media::{Picture, PictureError};
@@ -34,6 +35,7 @@ pub(super) struct Setup {
     pub frame_size: usize,
     /// The quality of the JPEGs that the service makes.
     pub quality: u8,
+    pub recorder: Option<Recorder>,
 }
 
 /// Where frames come from.
@@ -59,6 +61,7 @@ pub struct Video {
     /// The services that its frames are posted to, each in one form.
     subscribers: Vec<Subscribe>,
     screen: Screen,
+    recorder: Option<Recorder>,
     /// Datagrams that were not taken, since somebody else publishes or nobody may.
     refused: Tally,
     /// Datagrams that were no pieces of a frame.
@@ -76,7 +79,7 @@ struct CodedFrame {
 
 impl Video {
     pub(super) fn new(setup: Setup) -> Video {
-        let Setup { name, encoding, source, frame_size, quality } = setup;
+        let Setup { name, encoding, source, frame_size, quality, recorder } = setup;
         Video {
             name,
             encoding,
@@ -87,6 +90,7 @@ impl Video {
             viewers: 0,
             subscribers: Vec::new(),
             screen: Screen::default(),
+            recorder,
             refused: Tally::default(),
             foreign: Tally::default(),
             tick_at: None,
@@ -99,6 +103,7 @@ impl Video {
 
     fn wants(&self, form: Form) -> bool {
         self.encoding == form && self.viewers > 0
+            || form == Form::Jpeg && self.recorder.is_some()
             || self.subscribers.iter().any(|subscriber| subscriber.form == form)
     }
 
@@ -156,6 +161,9 @@ impl Video {
                 cx.post(&subscriber.to, Box::new(frame.clone()));
             }
         }
+        if let (Some(recorder), Coded::Jpeg(jpeg)) = (&mut self.recorder, coded) {
+            recorder.frame(jpeg.bytes(), published, cx);
+        }
     }
 
     fn frame(&self, coded: &Coded, number: u64, published: Instant) -> Frame {
@@ -163,8 +171,7 @@ impl Video {
         match coded {
             Coded::Jpeg(coded) => {
                 let bytes = coded.bytes();
-                let size = jpeg::dimensions(&bytes[..bytes.len().min(JPEG_HEAD)]);
-                Frame { from, number, published, size, jpeg: Some(bytes), raw: None }
+                Frame { from, number, published, size: size_of(&bytes), jpeg: Some(bytes), raw: None }
             }
             Coded::Raw(raw) => {
                 let size = Some((raw.width(), raw.height()));
@@ -346,6 +353,11 @@ impl Video {
     }
 }
 
+/// The size that a JPEG says it has.
+pub(super) fn size_of(jpeg: &[u8]) -> Option<(u16, u16)> {
+    jpeg::dimensions(&jpeg[..jpeg.len().min(JPEG_HEAD)])
+}
+
 /// The address of the peer that a callback is about.
 fn peer_of(cx: &Context<'_>) -> String {
     cx.peer().map_or_else(|| "a client".into(), |peer| peer.to_string())
@@ -449,11 +461,23 @@ impl Service for Video {
                 if let Source::Auto(player) | Source::Player(player) = &mut self.source {
                     player.gave_up();
                 }
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.gave_up();
+                }
                 return self.follow_demand(cx);
             }
         };
         let answer = match answer.downcast::<CodedFrame>() {
             Ok(coded) => return self.coded(*coded, cx),
+            Err(answer) => answer,
+        };
+        let answer = match answer.downcast::<Written>() {
+            Ok(written) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.written(*written, cx);
+                }
+                return;
+            }
             Err(answer) => answer,
         };
         if let Ok(played) = answer.downcast::<Played>()

@@ -5,22 +5,26 @@
 //! - `screen`: the newest frame in the forms that somebody wants; `material`: how one form
 //!   is made of another.
 //! - `publisher`: who sends frames; `source`: where they come from otherwise.
+//! - `recording`: the frames in MP4 files.
 //! - [`frames`]: what the service and those that show its picture say to each other.
 
 pub mod frames;
 mod hub;
 mod material;
 mod publisher;
+mod recording;
 mod screen;
 mod source;
 
 use crate::config::values::{self, Read, Toml};
-use crate::config::{Description, Key, Plan, Settings, Value};
+use crate::config::{Description, Key, Plan, Settings, Value, files};
+use crate::files::{Name, clean};
 
 use frames::Form;
 pub use hub::Video;
 use hub::{Setup, Source};
 pub use publisher::Session;
+use recording::Recorder;
 use source::{Player, Upstream};
 
 /// What the catalog says about it.
@@ -30,7 +34,20 @@ pub static DESCRIPTION: Description = Description {
     notes: "Whoever connects is a viewer; whoever sends frames, over TCP or UDP, is the publisher.",
     tcp: Some(9505),
     udp: Some(9505),
-    keys: &[SOURCE, ENCODING, FPS, WIDTH, HEIGHT, QUALITY, FRAME_SIZE],
+    keys: &[
+        SOURCE,
+        ENCODING,
+        FPS,
+        WIDTH,
+        HEIGHT,
+        QUALITY,
+        FRAME_SIZE,
+        RECORD,
+        files::ROOT,
+        MAX_FILE_SIZE,
+        files::MAX_TOTAL_SIZE,
+        files::MAX_FILES,
+    ],
     plan,
 };
 
@@ -71,6 +88,19 @@ const FRAME_SIZE: Key = Key {
     value: Value::Default(r#""8 MiB""#),
     about: "The most bytes of a frame, as it is sent and as pixels, of which each takes three bytes. \
             It cannot be turned off.",
+};
+
+const RECORD: Key = Key {
+    name: "record",
+    value: Value::Sample(r#""video.mp4""#),
+    about: "A file below the root to which every frame is recorded, as Motion JPEG. If the name is \
+            taken, a number makes a new one. If unset, nothing is recorded.",
+};
+
+const MAX_FILE_SIZE: Key = Key {
+    about: "A recording goes on in a new file once it is as large as this; 0 means no limit, here and \
+            below.",
+    ..files::MAX_FILE_SIZE
 };
 
 /// A room holds no larger frame than 64 MiB, with what stands around it.
@@ -126,7 +156,18 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
         }
     };
     let name = settings.name.to_owned();
-    settings.listen(Video::new(Setup { name, encoding, source, frame_size, quality }))
+    let root = files::root_to_write(settings);
+    let recorder = settings.get_or(&RECORD, None, record).map(|name| Recorder::new(root, name));
+    settings.listen(Video::new(Setup { name, encoding, source, frame_size, quality, recorder }))
+}
+
+fn record(value: &Toml<'_>) -> Read<Option<Name>> {
+    let text = values::text(value)?;
+    let name = clean(&text).map_err(|why| why.to_string())?;
+    if name.as_str() != text || !text.to_ascii_lowercase().ends_with(".mp4") {
+        return Err(format!("{text:?} is not the name of an MP4 file; write it like \"video.mp4\""));
+    }
+    Ok(Some(name))
 }
 
 fn source(value: &Toml<'_>) -> Read<Written> {

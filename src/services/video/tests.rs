@@ -1,15 +1,19 @@
 //! The video service on stage.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::frames::{Form, Raw};
 use super::hub::{Setup, Source, Video};
+use super::recording::Recorder;
 use super::source::Player;
 use super::{DESCRIPTION, SEND_BUFFER};
-use crate::media::{Picture, jpeg};
+use crate::disk::{Disk, simulated};
+use crate::files::{Policy, Roots, clean};
+use crate::media::{Picture, jpeg, mp4};
 use crate::rehearsal::{Client, Rehearsal, splits};
 use crate::services::{configured, refused};
 use crate::wire::datagram_frames::{self, FRAME_LENGTH, PIECES};
@@ -20,8 +24,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const FRAME_SIZE: usize = 1 << 20;
 
 fn stage(encoding: Form, source: Source) -> Rehearsal<Video> {
+    Rehearsal::new(Video::new(setup(encoding, source)))
+}
+
+fn setup(encoding: Form, source: Source) -> Setup {
     let name = "video".to_owned();
-    Rehearsal::new(Video::new(Setup { name, encoding, source, frame_size: FRAME_SIZE, quality: 80 }))
+    Setup { name, encoding, source, frame_size: FRAME_SIZE, quality: 80, recorder: None }
 }
 
 fn pattern() -> Player {
@@ -347,6 +355,8 @@ fn its_settings_are_checked() {
             ("tcp = 1\nencoding = \"png\"", (3, 12), "neither \"jpeg\" nor \"pickle\""),
             ("tcp = 1\nfps = 0", (3, 7), "whole number from 1 to 120"),
             ("tcp = 1\nwidth = 5000", (3, 9), "whole number from 16 to 4096"),
+            ("tcp = 1\nrecord = \"../a.mp4\"", (3, 10), "not the name of an MP4 file"),
+            ("tcp = 1\nrecord = \"a.avi\"", (3, 10), "not the name of an MP4 file"),
             ("tcp = 1\nquality = 0", (3, 11), "whole number from 1 to 100"),
             ("tcp = 1\nframe_size = 0", (3, 14), "cannot be turned off"),
             ("tcp = 1\nframe_size = \"1 GiB\"", (3, 14), "at most 63 MiB"),
@@ -360,4 +370,73 @@ fn the_kernel_holds_little_of_a_slow_viewers_frames_unless_it_is_told_to() {
     let buffer = |lines: &str| configured(&DESCRIPTION, lines).unwrap().socket.send_buffer;
     assert_eq!(buffer("tcp = 1"), Some(SEND_BUFFER));
     assert_eq!(buffer("tcp = 1\nsend_buffer = \"1 MiB\""), Some(1 << 20));
+}
+
+#[test]
+fn what_is_recorded_is_there_while_it_grows_and_goes_on_in_a_new_file() {
+    let roots = Roots::on(Disk::Simulated(simulated::Disk::new(1)));
+    let frame = jpeg::encode(&Picture::black(64, 48), 80);
+    let fragment = mp4::FRAGMENT_HEAD + frame.len();
+    let head = mp4::head(64, 48).len();
+    // Room for three frames, one of which is not written yet.
+    let max_file_size = (head + 3 * fragment) as u64;
+    let root = roots.root(Path::new("a"), Policy { max_file_size, ..Policy::default() });
+    let recorder = Some(Recorder::new(root.clone(), clean("녹화.mp4").unwrap()));
+    let mut stage = Rehearsal::new(Video::new(Setup { recorder, ..setup(Form::Raw, Source::Publish) }));
+    let publisher = stage.connect();
+    let mut publish = |frame: &[u8]| {
+        stage.send(publisher, &message(frame));
+        stage.pass(Duration::from_millis(40));
+        let names = ["녹화.mp4", "녹화 (2).mp4", "녹화 (3).mp4"].map(|name| clean(name).unwrap());
+        names.map(|name| root.open(&name).map_or(0, |found| found.size as usize))
+    };
+    publish(&frame);
+    assert_eq!(publish(&frame), [head + fragment, 0, 0]);
+    // No JPEG, though it has the ends of one.
+    publish(&numbered(1));
+    assert_eq!(publish(&frame), [head + 2 * fragment, 0, 0]);
+    assert_eq!(publish(&frame), [head + 3 * fragment, 0, 0]);
+    assert_eq!(publish(&frame), [head + 3 * fragment, head + fragment, 0]);
+    // A file has pictures of one size.
+    let other = jpeg::encode(&Picture::black(32, 48), 80);
+    assert_eq!(publish(&other), [head + 3 * fragment, head + 2 * fragment, 0]);
+    assert_ne!(publish(&other)[2], 0);
+}
+
+#[test]
+fn a_disk_that_stands_still_costs_frames_of_the_recording_and_delays_no_viewer() {
+    let roots = Roots::on(Disk::Simulated(simulated::Disk::new(1)));
+    let root = roots.root(Path::new("a"), Policy::default());
+    let recorder = Some(Recorder::new(root.clone(), clean("a.mp4").unwrap()));
+    let mut stage = Rehearsal::new(Video::new(Setup { recorder, ..setup(Form::Jpeg, Source::Publish) }));
+    let (publisher, viewer) = (stage.connect(), stage.connect());
+    let frame = jpeg::encode(&Picture::black(64, 48), 80);
+    stage.hold_jobs();
+    for _ in 0..100 {
+        stage.send(publisher, &message(&frame));
+        assert_eq!(frames(&mut stage, viewer).len(), 1);
+        stage.pass(Duration::from_millis(40));
+    }
+    stage.release_jobs();
+    // The first frame was being written, the newest 25 waited, and the last of them is
+    // written with the next.
+    let size = root.open(&clean("a.mp4").unwrap()).unwrap().size as usize;
+    let fragment = mp4::FRAGMENT_HEAD + frame.len();
+    assert_eq!(size, mp4::head(64, 48).len() + 25 * fragment);
+}
+
+#[test]
+fn a_recording_that_cannot_go_on_is_tried_again_and_leaves_no_empty_files() {
+    let roots = Roots::on(Disk::Simulated(simulated::Disk::new(1)));
+    let frame = jpeg::encode(&Picture::black(64, 48), 80);
+    let root = roots.root(Path::new("a"), Policy { max_total_size: 500, ..Policy::default() });
+    let recorder = Some(Recorder::new(root.clone(), clean("a.mp4").unwrap()));
+    let mut stage = Rehearsal::new(Video::new(Setup { recorder, ..setup(Form::Jpeg, Source::Publish) }));
+    let (publisher, viewer) = (stage.connect(), stage.connect());
+    for _ in 0..200 {
+        stage.send(publisher, &message(&frame));
+        stage.pass(SECOND);
+    }
+    assert_eq!(frames(&mut stage, viewer).len(), 200);
+    assert_eq!(root.list().unwrap().files.len(), 1);
 }
