@@ -13,6 +13,8 @@ mod program;
 mod support;
 #[path = "support/trials.rs"]
 mod trials;
+#[path = "course/video.rs"]
+mod video;
 
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
@@ -44,7 +46,8 @@ fn main() -> ExitCode {
     }
     let obstacle = (!has_python).then(|| "there is no python3".to_owned());
     let trials = tests.into_iter().map(|(name, test)| trial(name, obstacle.clone(), test));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let trials = trials.chain(video::trials()).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 type Test = Box<dyn FnOnce() + Send>;

@@ -3,7 +3,7 @@
 //! list of them, in the order in which help and documents show them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
@@ -125,6 +125,11 @@ impl Settings<'_> {
 
     fn written<T>(&mut self, key: &Key, read: &impl Fn(&Toml<'_>) -> Read<T>) -> Option<T> {
         self.table.and_then(|table| table.get(key.name, read, self.findings))
+    }
+
+    /// Where a path of the file leads: it is relative to the folder of the file.
+    pub fn path(&self, written: &str) -> PathBuf {
+        self.folder.join(written)
     }
 
     /// Notes that settings contradict each other; the error points to `key`.

@@ -60,6 +60,13 @@ pub const MAX_FILES: Key = Key {
     about: "Uploads are refused once there are so many files in the folder.",
 };
 
+/// The root of a service that stores files by itself, whatever clients may do.
+pub fn root_to_write(settings: &mut Settings<'_>) -> Root {
+    let policy = Policy { writable: true, ..limits(settings) };
+    let path = settings.get(&ROOT, folder);
+    settings.roots.root(&settings.folder.join(path), policy)
+}
+
 /// The root of a service, as its keys say; `writable` is [`WRITABLE`] or [`NOT_WRITABLE`].
 /// Nothing is opened yet.
 pub fn root(settings: &mut Settings<'_>, writable: &Key) -> Root {

@@ -87,7 +87,7 @@ impl Root {
     }
 
     /// Reserves a file, and its bytes if they are known, under the quotas.
-    fn make_room(&self, directory: &Directory, expected: Option<u64>) -> Result<(), FileError> {
+    pub(super) fn make_room(&self, directory: &Directory, expected: Option<u64>) -> Result<(), FileError> {
         if self.shared.state().usage.is_stale() {
             self.shared.scan(directory)?;
         }

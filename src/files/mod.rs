@@ -9,12 +9,14 @@
 //! - [`Root::begin`], [`Incoming::write`] and [`Incoming::finish`] take an upload. It goes to
 //!   a temporary file, and gets its name once it is whole, checked and synced. To break it
 //!   off, drop the [`Incoming`].
+//! - [`Root::grow`] and [`Growing::append`] write a file that has its name from the start.
 //! - [`Root::sum`] and [`Summing::step`] compute a SHA-256.
 //!
 //! Files that differ only by case are two files if they are on the disk below. Links are
 //! followed as long as they stay below the root.
 
 mod error;
+mod growing;
 mod incoming;
 mod listing;
 mod names;
@@ -26,6 +28,7 @@ mod tests;
 mod usage;
 
 pub use error::FileError;
+pub use growing::Growing;
 pub use incoming::{Incoming, Stored};
 pub use listing::{Listed, Listing, MOST_LISTED};
 pub use names::{BadName, Name, clean};

@@ -112,6 +112,20 @@ impl Usage {
         self.stored.bytes += bytes;
     }
 
+    /// Makes room for more bytes of a stored file that grows.
+    pub fn append(&mut self, has: u64, more: u64, policy: &Policy) -> Result<(), FileError> {
+        self.grow(has, more, policy)?;
+        self.bytes_in_flight -= more;
+        self.bytes += more;
+        self.stored.bytes += more;
+        Ok(())
+    }
+
+    /// A stored file in which there was nothing is gone.
+    pub fn remove_empty(&mut self) {
+        self.files = self.files.saturating_sub(1);
+    }
+
     /// Files and bytes stored, and files and bytes in flight.
     #[cfg(test)]
     pub fn figures(&self) -> [u64; 4] {

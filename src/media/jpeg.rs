@@ -10,11 +10,19 @@ use super::{Picture, PictureError, bytes};
 /// Makes a JPEG of a picture. `quality` goes from 1 to 100; 80 is usual.
 pub fn encode(picture: &Picture, quality: u8) -> Vec<u8> {
     let mut jpeg = Vec::with_capacity(picture.bgr().len() / 8);
-    let encoder = Encoder::new(&mut jpeg, quality.clamp(1, 100));
-    encoder
-        .encode(picture.bgr(), picture.width(), picture.height(), ColorType::Bgr)
-        .expect("a picture has pixels, and as many bytes as its size says");
+    append(picture.width(), picture.height(), picture.bgr(), quality, &mut jpeg);
     jpeg
+}
+
+/// Appends the JPEG of a picture, given as its blue, green and red bytes, to `out`.
+///
+/// # Panics
+/// If there are not as many bytes as the size asks for, or none.
+pub fn append(width: u16, height: u16, bgr: &[u8], quality: u8, out: &mut Vec<u8>) {
+    let encoder = Encoder::new(out, quality.clamp(1, 100));
+    encoder
+        .encode(bgr, width, height, ColorType::Bgr)
+        .expect("a picture has pixels, and as many bytes as its size says");
 }
 
 /// Decodes a JPEG of at most `max_bytes` as a picture.

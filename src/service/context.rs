@@ -303,6 +303,17 @@ impl Context<'_> {
         self.effects.others.push(Effect::Offload(lane, job));
     }
 
+    /// Like [`Context::offload`], but the job belongs to the service, whatever the callback
+    /// is about: it runs even if the connection ends, and its result is about none.
+    pub fn offload_for_service<T: Any + Send>(
+        &mut self,
+        lane: Lane,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) {
+        let job = Box::new(move || Box::new(job()) as Box<dyn Any + Send>);
+        self.effects.others.push(Effect::OffloadForService(lane, job));
+    }
+
     /// Opens a UDP socket for this service; the answer is
     /// [`Service::socket`](super::Service::socket), with the same tag.
     pub fn open_socket(&mut self, tag: u64, spec: DatagramSpec) {

@@ -65,6 +65,7 @@ pub(crate) enum Effect {
     CloseOther(ConnectionId),
     Post { service: String, message: Message },
     Offload(Lane, Job),
+    OffloadForService(Lane, Job),
     OpenSocket { tag: u64, spec: DatagramSpec },
     CloseSocket(SocketId),
     Connect { to: SocketAddr, local: Option<SocketAddr> },

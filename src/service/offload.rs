@@ -20,17 +20,19 @@ pub enum Lane {
     /// Work for the processor. Keep each job short, and ask for the next from
     /// [`Service::finished`](super::Service::finished): so others get their turn.
     Hash,
+    /// Drawing, coding and decoding pictures, a few milliseconds each.
+    Code,
 }
 
 impl Lane {
     /// Every lane, in the order of the variants.
-    pub const ALL: [Lane; 4] = [Lane::Lookup, Lane::Read, Lane::Write, Lane::Hash];
+    pub const ALL: [Lane; 5] = [Lane::Lookup, Lane::Read, Lane::Write, Lane::Hash, Lane::Code];
 
     /// The most threads that it has. Those that wait for a disk or a name server may be
     /// more than the processors; hashing leaves one to the loop.
     pub const fn threads(self) -> usize {
         match self {
-            Lane::Lookup => 2,
+            Lane::Lookup | Lane::Code => 2,
             Lane::Read | Lane::Write => 4,
             Lane::Hash => 1,
         }
@@ -43,6 +45,7 @@ impl Lane {
             Lane::Read => "read",
             Lane::Write => "write",
             Lane::Hash => "hash",
+            Lane::Code => "code",
         }
     }
 }

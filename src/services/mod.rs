@@ -21,6 +21,7 @@ pub mod time;
 mod transfers;
 pub mod upload;
 pub mod upper;
+pub mod video;
 
 #[cfg(test)]
 use std::path::Path;
@@ -46,6 +47,7 @@ pub static CATALOG: &[&Description] = &[
     &file::DESCRIPTION,
     &upload::DESCRIPTION,
     &tftp::DESCRIPTION,
+    &video::DESCRIPTION,
 ];
 
 /// Reads a service's table with these lines, and returns the service or what is wrong.

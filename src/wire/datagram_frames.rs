@@ -60,6 +60,17 @@ impl fmt::Display for NotAPiece {
 
 impl std::error::Error for NotAPiece {}
 
+/// The number of a piece, and its part of the frame.
+pub fn piece(datagram: &[u8]) -> Result<(usize, &[u8]), NotAPiece> {
+    match datagram.split_first() {
+        Some((number, piece)) if piece.len() == PIECE_LENGTH => match usize::from(*number) {
+            PIECES.. => Err(NotAPiece::Number(*number)),
+            number => Ok((number, piece)),
+        },
+        _ => Err(NotAPiece::Length(datagram.len())),
+    }
+}
+
 /// Puts the frames of one sender together again.
 ///
 /// Call [`receive`](Self::receive) with each datagram. One frame at most is held, and
@@ -81,14 +92,7 @@ impl FrameAssembler {
     /// Takes a datagram that arrived `now`, and returns the frame if it is the last
     /// piece of one that is complete.
     pub fn receive(&mut self, datagram: &[u8], now: Instant) -> Result<Option<Vec<u8>>, NotAPiece> {
-        let (number, piece) = match datagram.split_first() {
-            Some((number, piece)) if piece.len() == PIECE_LENGTH => (*number, piece),
-            _ => return Err(NotAPiece::Length(datagram.len())),
-        };
-        let number = match usize::from(number) {
-            PIECES.. => return Err(NotAPiece::Number(number)),
-            number => number,
-        };
+        let (number, piece) = piece(datagram)?;
         let pause = self.latest.map_or(Duration::ZERO, |latest| now.saturating_duration_since(latest));
         self.latest = Some(now);
         if number < self.next || pause > LONGEST_PAUSE {

@@ -51,9 +51,15 @@ pub struct FrameReader {
     prefix_read: usize,
     /// What has arrived of a frame whose length is known.
     frame: Vec<u8>,
+    keeps_prefixes: bool,
 }
 
 impl FrameReader {
+    /// A reader whose frames begin with their length, as they came: ready to be sent on.
+    pub fn keeping_prefixes() -> FrameReader {
+        FrameReader { keeps_prefixes: true, ..FrameReader::default() }
+    }
+
     /// Takes the next frame from the front of `input` and returns how many bytes of it
     /// are consumed: all of them if there is no frame yet. A frame may be `max_bytes`
     /// long.
@@ -68,7 +74,13 @@ impl FrameReader {
         if announced > max_bytes as u64 {
             return Err(TooLong { announced, limit: max_bytes });
         }
-        let length = announced as usize;
+        let mut length = announced as usize;
+        if self.keeps_prefixes {
+            length += PREFIX;
+            if self.frame.is_empty() {
+                append(&mut self.frame, &self.prefix, length);
+            }
+        }
         let of_frame = (input.len() - of_prefix).min(length - self.frame.len());
         append(&mut self.frame, &input[of_prefix..][..of_frame], length);
         let used = of_prefix + of_frame;
@@ -189,6 +201,17 @@ mod tests {
     fn an_announced_frame_takes_no_memory_until_it_arrives() {
         let (frames, reader) = read(&[&prefix(1 << 20), b"a"], 1 << 20).unwrap();
         assert!(frames.is_empty() && reader.is_in_frame() && reader.held() < 16);
+    }
+
+    #[test]
+    fn a_frame_that_keeps_its_prefix_is_the_message_it_came_in() {
+        let mut reader = FrameReader::keeping_prefixes();
+        let message = [&prefix(2)[..], b"hi"].concat();
+        let stream = [&message[..], &prefix(0), &message[..9]].concat();
+        assert_eq!(reader.next(&stream, 2), Ok((10, Some(message.clone()))));
+        assert_eq!(reader.next(&stream[10..], 2), Ok((8, Some(prefix(0).to_vec()))));
+        assert_eq!(reader.next(&stream[18..], 2), Ok((9, None)));
+        assert_eq!(reader.next(&message[9..], 2), Ok((1, Some(message))));
     }
 
     #[test]

@@ -24,8 +24,13 @@ pub struct Program {
 impl Program {
     /// Runs one of the course's programs.
     pub fn python(name: &str, host: &str, port: u16, more: &[&str]) -> Program {
+        Program::python_of(Path::new("python3"), name, host, port, more)
+    }
+
+    /// Runs one of the course's programs with a Python of its own.
+    pub fn python_of(python: &Path, name: &str, host: &str, port: u16, more: &[&str]) -> Program {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/course/{name}.py"));
-        let mut command = Command::new("python3");
+        let mut command = Command::new(python);
         command.arg(file).args([host, &port.to_string()]).args(more);
         command.env("PYTHONUNBUFFERED", "1").env("PYTHONUTF8", "1");
         Program::spawn(name, command)

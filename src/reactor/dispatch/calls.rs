@@ -327,6 +327,10 @@ impl Reactor {
                     connection.and_then(|handle| Some((handle, self.net.stream(handle)?.job_began())));
                 self.workers.submit(Task { lane, service, connection, purpose: Purpose::Service, job });
             }
+            Effect::OffloadForService(lane, job) => {
+                let purpose = Purpose::Service;
+                self.workers.submit(Task { lane, service, connection: None, purpose, job });
+            }
             Effect::OpenSocket { tag, spec } => {
                 let options = &self.hosts[service].options;
                 self.pending.push_back(match Datagram::open(&self.system, &spec, options, service, tag) {
