@@ -17,6 +17,7 @@ pub mod number;
 pub mod quote;
 pub mod time;
 pub mod upper;
+pub mod video;
 
 #[cfg(test)]
 use std::path::Path;

@@ -155,8 +155,14 @@ const LENGTH_AT: usize = 36;
 /// What [`write`] writes behind the data: a tuple of three, the call, the end.
 const TAIL: &[u8; 3] = b"\x87R.";
 
+/// How many bytes [`write`] writes in front of the data.
+pub const HEAD_LENGTH: usize = HEAD.len();
+
+/// How many bytes [`write`] writes behind the data.
+pub const TAIL_LENGTH: usize = TAIL.len();
+
 /// How many bytes [`write`] writes besides the data.
-pub const OVERHEAD: usize = HEAD.len() + TAIL.len();
+pub const OVERHEAD: usize = HEAD_LENGTH + TAIL_LENGTH;
 
 /// Appends the pickle of an array of `height` × `width` × 3 bytes in row-major order.
 /// `numpy.ndarray` is called on a `bytearray`, so whoever loads it may write to it.

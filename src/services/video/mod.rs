@@ -1,0 +1,3 @@
+//! video: shows the frames of one publisher to every viewer.
+
+pub mod frames;
