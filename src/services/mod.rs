@@ -18,6 +18,7 @@ pub mod quote;
 pub mod time;
 pub mod upper;
 pub mod video;
+pub mod web;
 
 #[cfg(test)]
 use std::path::Path;
@@ -40,6 +41,7 @@ pub static CATALOG: &[&Description] = &[
     &multicast::DESCRIPTION,
     &discard::DESCRIPTION,
     &quote::DESCRIPTION,
+    &web::DESCRIPTION,
 ];
 
 /// Reads a service's table with these lines, and returns the service or what is wrong.
