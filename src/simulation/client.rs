@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
 use super::courier;
+use super::web::Asked;
 use crate::system::simulated::{Rng, Stream};
 
 /// Which service a client talks to, and by which rules.
@@ -23,11 +24,12 @@ pub(super) enum Role {
     /// In line mode.
     Chat,
     Courier,
+    Web,
     /// Random bytes to any service; only the loop must survive them.
     Noise,
 }
 
-pub(super) const ROLES: [Role; 10] = [
+pub(super) const ROLES: [Role; 11] = [
     Role::Echo,
     Role::Upper,
     Role::Number,
@@ -37,6 +39,7 @@ pub(super) const ROLES: [Role; 10] = [
     Role::Discard,
     Role::Chat,
     Role::Courier,
+    Role::Web,
     Role::Noise,
 ];
 
@@ -53,6 +56,7 @@ impl Role {
             Role::Discard => "discard",
             Role::Chat => "chat",
             Role::Courier => courier::NAME,
+            Role::Web => "web",
         }
     }
 }
@@ -102,6 +106,8 @@ pub(super) struct Client {
     answers: BTreeMap<String, u32>,
     /// How many bytes of long answers must come back between those lines.
     dots: usize,
+    /// Pages that it asked for.
+    asked: Asked,
     /// How many of the jobs it asked for fail.
     doomed: u32,
     said: u32,
@@ -157,6 +163,7 @@ impl Client {
             expected: Vec::new(),
             answers: BTreeMap::new(),
             dots: 0,
+            asked: Asked::default(),
             doomed: 0,
             said: 0,
             sent: 0,
@@ -334,6 +341,7 @@ impl Client {
                     _ => words.extend_from_slice(format!("job {number}\n").as_bytes()),
                 }
             }
+            Role::Web => Asked::compose(rng, words),
             Role::Time | Role::Quote | Role::Discard | Role::Noise => {
                 let length = *rng.pick(&[1, 3, 100, 5_000]);
                 words.extend((0..length).map(|_| *rng.pick(b"\n\r[{\"1,x\xEA\xB0\x80/\0 ")));
@@ -391,6 +399,7 @@ impl Client {
                     }
                 }
             }
+            Role::Web => self.asked.sent(words),
             Role::Time | Role::Quote | Role::Discard | Role::Noise => {}
         }
         self.sent += words.len();
@@ -411,6 +420,9 @@ impl Client {
                 {
                     return Err(self.complain(&format!("byte {common} of the answers is wrong")));
                 }
+            }
+            Role::Web => {
+                self.asked.check(&self.received, false).map_err(|what| self.complain(&what))?;
             }
             Role::Discard if !self.received.is_empty() => {
                 return Err(self.complain("discard has answered"));
@@ -450,6 +462,9 @@ impl Client {
                     Err(self
                         .complain(&format!("{came} of {due} bytes were answered, and it ended: {end_of:?}")))
                 }
+            }
+            (_, Role::Web) if self.is_accepted() || self.ended.is_some() => {
+                self.asked.check(&self.received, true).map_err(|what| self.complain(&what))
             }
             (_, Role::Courier) if self.is_accepted() || self.ended.is_some() => self.check_answers(),
             _ => Ok(()),

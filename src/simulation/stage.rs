@@ -12,6 +12,7 @@ use super::configuration::{CROWDS, Crowd, NOISY_CHAT, configuration};
 use super::courier::{self, Complaints, Courier, Unrest};
 use super::peer::Peer;
 use crate::config::{Config, Description, Overrides};
+use crate::disk::{self, Disk};
 use crate::hosting;
 use crate::reactor::Reactor;
 use crate::reactor::audit::Auditor;
@@ -92,7 +93,9 @@ impl Stage {
         let mut reactor = Reactor::simulated(&world).map_err(|error| error.to_string())?;
         reactor.watch_daemon_signals().map_err(|error| error.to_string())?;
         let (text, drain_timeout, throttled) = configuration(catalog, &mut rng, crowd);
-        let config = Config::parse(catalog, &text, Path::new("simulated.toml"), &Overrides::default())
+        let disk = Disk::Simulated(disk::simulated::Disk::new(seed));
+        let overrides = Overrides { disk, ..Overrides::default() };
+        let config = Config::parse(catalog, &text, Path::new("simulated.toml"), &overrides)
             .map_err(|error| format!("{error}\n{text}"))?;
         reactor.set_max_connections(config.limits.connections);
         let memory = *rng.pick(&[0, 0, 1_000_000, 30_000_000]);

@@ -18,7 +18,7 @@ use crate::wire::http::multipart;
 use crate::wire::http::request::{Method, Request};
 
 /// How long a request for one frame waits for it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 const ROOM: Room = Room(2);
 const HOW: Membership = Membership { overflow: Overflow::LatestFrame, lines: false };
