@@ -225,6 +225,12 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.settle();
     }
 
+    /// Another service [posts](crate::service::Context::post) a message.
+    pub fn post(&mut self, message: crate::service::Message) {
+        self.reactor.post_to(self.id, message);
+        self.settle();
+    }
+
     /// Lets no job of [`Context::offload`](crate::service::Context::offload) begin before
     /// [`Rehearsal::release_jobs`], as on a disk that stands still.
     pub fn hold_jobs(&mut self) {

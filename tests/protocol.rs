@@ -62,6 +62,7 @@ fn an_exchange_that_differs_fails_with_its_line() {
         ("echo", "A connects\nA> \"one\"", 2, "\"one\" came besides"),
         ("echo", "A connects\nA> \"/end\"\nA< \"/end\"\nA< \"x\"", 6, "ended"),
         ("number", "A connects\nA> \"1\"\nA< \"one\" after 1 s", 5, "too early"),
+        ("web", "A connects\nA> \"x\\r\\n\\r\\n\"\nA< a head with \"HTTP/1.1 200 OK\"", 5, "has no"),
         ("hello", "D binds\nD> \"x\"", 2, "\"Hello UDP Client\" came besides"),
         ("hello", "D binds\nD> \"x\"\nD< \"Hello\"", 5, "instead of \"Hello\""),
         ("hello", "D binds\nD> \"x\"\nD< \"Hello UDP Client\" from 127.0.0.9", 5, "from 127.0.0.1"),
@@ -212,6 +213,9 @@ impl Peer {
                 }
             }
             (Action::HearTime { like }, _) => self.hear_time(like),
+            (Action::HearHead { lines }, Peer::Stream { socket, received, .. }) => {
+                hear_head(socket, received, lines)
+            }
             (Action::HearEnd, Peer::Stream { socket, received, ended }) => {
                 *ended = true;
                 let rest = socket.read_to_end(received);
@@ -305,6 +309,30 @@ impl Peer {
             }
         };
         heard.map_or(Ok(()), |heard| Err(format!("{heard} came besides")))
+    }
+}
+
+/// Takes everything up to the next empty line, which must begin with the first of these
+/// lines and have the others.
+fn hear_head(socket: &mut TcpStream, received: &mut Vec<u8>, lines: &[Vec<u8>]) -> Result<(), String> {
+    let end = loop {
+        match received.windows(4).position(|window| window == b"\r\n\r\n") {
+            Some(end) => break end + 4,
+            None => {
+                read_more(socket, received).map_err(|what| format!("{what} after {}", text_of(received)))?
+            }
+        }
+    };
+    let head: Vec<u8> = received.drain(..end).collect();
+    let heard: Vec<&[u8]> = head.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end()).collect();
+    let is_first = lines.first().is_some_and(|first| heard[0] == *first);
+    match lines.iter().find(|line| !heard.contains(&line.as_slice())) {
+        None if is_first => Ok(()),
+        missing => Err(format!(
+            "{} has no {}",
+            text_of(&head),
+            text_of(missing.or(lines.first()).map_or(b"", |it| it))
+        )),
     }
 }
 

@@ -75,6 +75,12 @@ pub fn root(settings: &mut Settings<'_>, writable: &Key) -> Root {
     settings.roots.root(&settings.folder.join(path), policy)
 }
 
+/// The root of a service that only hands files out: of the keys it has [`ROOT`] alone.
+pub fn read_only_root(settings: &mut Settings<'_>) -> Root {
+    let path = settings.get(&ROOT, folder);
+    settings.roots.root(&settings.folder.join(path), Policy { writable: false, ..Policy::default() })
+}
+
 fn limits(settings: &mut Settings<'_>) -> Policy {
     let or_none = |limit: usize| if limit == 0 { u64::MAX } else { limit as u64 };
     Policy {

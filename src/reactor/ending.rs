@@ -193,8 +193,8 @@ impl Reactor {
         let now = self.net.now;
         let is_open = |stream: &&mut Stream| stream.state == State::Open;
         let Some(stream) = self.net.stream(handle).filter(is_open) else { return Ok(()) };
-        let service = stream.service;
-        let words = self.farewell_of(service, *farewell);
+        let (service, session) = (stream.service, stream.session);
+        let words = self.farewell_of(service, Some(session), *farewell);
         // Asking for the words may have stopped the service, by a panic.
         if let Some(stream) = self.net.stream(handle).filter(is_open)
             && !words.is_empty()

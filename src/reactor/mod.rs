@@ -380,6 +380,12 @@ impl Reactor {
         self.hosts[of].service.as_mut()?.as_any().downcast_mut()
     }
 
+    /// A message for a service, as another one would post it.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn post_to(&mut self, service: ServiceId, message: crate::service::Message) {
+        self.pending.push_back(dispatch::calls::Pending::Message { service, message });
+    }
+
     /// Whether something is left to do that no event will announce.
     fn has_work(&self) -> bool {
         !self.net.ready.is_empty()

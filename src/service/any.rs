@@ -64,7 +64,8 @@ pub(crate) trait Hosted {
     fn new_session(&mut self) -> SessionKey;
     fn drop_session(&mut self, session: SessionKey);
     fn call(&mut self, call: Call<'_, '_>, cx: &mut Context<'_>);
-    fn farewell(&self, why: Farewell) -> String;
+    /// The words for a client that has this session, or none yet.
+    fn farewell(&self, session: Option<SessionKey>, why: Farewell) -> String;
     fn footprint(&self, session: SessionKey) -> usize;
     fn tables(&self) -> usize;
     /// The service itself, for a stage that knows its type.
@@ -128,8 +129,11 @@ impl<S: Service + 'static> Hosted for Host<S> {
         }
     }
 
-    fn farewell(&self, why: Farewell) -> String {
-        self.service.farewell(why)
+    fn farewell(&self, session: Option<SessionKey>, why: Farewell) -> String {
+        match session.and_then(|SessionKey(session)| self.sessions.get(session as usize)) {
+            Some(session) => self.service.farewell_in(session, why),
+            None => self.service.farewell(why),
+        }
     }
 
     fn footprint(&self, SessionKey(session): SessionKey) -> usize {

@@ -413,6 +413,12 @@ impl Context<'_> {
         self.effects.others.push(Effect::CloseOther(connection));
     }
 
+    /// Ends a pause of another connection, as [`Context::resume`] does for this one: for
+    /// what it left unread because the answer was not known yet.
+    pub fn resume_other(&mut self, connection: ConnectionId) {
+        self.effects.others.push(Effect::ResumeOther(connection));
+    }
+
     /// Logs a line about a limit that was hit or a client that was dropped, at info
     /// and with the service's name. A flood of such lines is cut short.
     pub fn report(&mut self, line: impl Into<String>) {

@@ -63,6 +63,7 @@ pub(crate) enum Effect {
     Tell { to: ConnectionId, bytes: Range<usize> },
     SendLatest(Bytes),
     CloseOther(ConnectionId),
+    ResumeOther(ConnectionId),
     Post { service: String, message: Message },
     Offload(Lane, Job),
     OffloadForService(Lane, Job),

@@ -138,6 +138,12 @@ pub trait Service {
     fn farewell(&self, _why: Farewell) -> String {
         String::new()
     }
+
+    /// What to say to a client that is given up, if that depends on its session: words in
+    /// the middle of a file would be taken for a part of it.
+    fn farewell_in(&self, _session: &Self::Session, why: Farewell) -> String {
+        self.farewell(why)
+    }
 }
 
 /// Something that one service sends to another.

@@ -22,6 +22,7 @@ mod transfers;
 pub mod upload;
 pub mod upper;
 pub mod video;
+pub mod web;
 
 #[cfg(test)]
 use std::path::Path;
@@ -48,6 +49,7 @@ pub static CATALOG: &[&Description] = &[
     &upload::DESCRIPTION,
     &tftp::DESCRIPTION,
     &video::DESCRIPTION,
+    &web::DESCRIPTION,
 ];
 
 /// Reads a service's table with these lines, and returns the service or what is wrong.

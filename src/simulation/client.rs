@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::courier;
 use super::files::{READY, Requests, Sent};
+use super::web::Asked;
 use crate::system::simulated::{Rng, Stream};
 
 /// Which service a client talks to, and by which rules.
@@ -27,11 +28,12 @@ pub(super) enum Role {
     /// In framed mode.
     File,
     Upload,
+    Web,
     /// Random bytes to any service; only the loop must survive them.
     Noise,
 }
 
-pub(super) const ROLES: [Role; 12] = [
+pub(super) const ROLES: [Role; 13] = [
     Role::Echo,
     Role::Upper,
     Role::Number,
@@ -43,6 +45,7 @@ pub(super) const ROLES: [Role; 12] = [
     Role::Courier,
     Role::File,
     Role::Upload,
+    Role::Web,
     Role::Noise,
 ];
 
@@ -61,6 +64,7 @@ impl Role {
             Role::Courier => courier::NAME,
             Role::File => "file",
             Role::Upload => "upload",
+            Role::Web => "web",
         }
     }
 }
@@ -110,6 +114,8 @@ pub(super) struct Client {
     answers: BTreeMap<String, u32>,
     /// How many bytes of long answers must come back between those lines.
     dots: usize,
+    /// Pages that it asked for.
+    asked: Asked,
     /// How many of the jobs it asked for fail.
     doomed: u32,
     said: u32,
@@ -167,6 +173,7 @@ impl Client {
             expected: Vec::new(),
             answers: BTreeMap::new(),
             dots: 0,
+            asked: Asked::default(),
             doomed: 0,
             said: 0,
             sent: 0,
@@ -354,6 +361,7 @@ impl Client {
             }
             Role::File => self.requests.compose(self.number, rng, words),
             Role::Upload => self.upload.compose(self.number, rng, words),
+            Role::Web => Asked::compose(rng, words),
             Role::Time | Role::Quote | Role::Discard | Role::Noise => {
                 let length = *rng.pick(&[1, 3, 100, 5_000]);
                 words.extend((0..length).map(|_| *rng.pick(b"\n\r[{\"1,x\xEA\xB0\x80/\0 ")));
@@ -412,6 +420,7 @@ impl Client {
                 }
             }
             Role::Upload => self.upload.add(words),
+            Role::Web => self.asked.sent(words),
             Role::File | Role::Time | Role::Quote | Role::Discard | Role::Noise => {}
         }
         self.sent += words.len();
@@ -440,6 +449,9 @@ impl Client {
                     && !is_farewell(self.received.strip_prefix(READY).unwrap_or(&self.received)) =>
             {
                 return Err(self.complain("upload said something else"));
+            }
+            Role::Web => {
+                self.asked.check(&self.received, false).map_err(|what| self.complain(&what))?;
             }
             Role::Discard if !self.received.is_empty() => {
                 return Err(self.complain("discard has answered"));
@@ -484,6 +496,9 @@ impl Client {
                 if (self.is_accepted() || self.ended.is_some()) && !self.requests.is_answered() =>
             {
                 Err(self.complain("requests are unanswered"))
+            }
+            (_, Role::Web) if self.is_accepted() || self.ended.is_some() => {
+                self.asked.check(&self.received, true).map_err(|what| self.complain(&what))
             }
             (_, Role::Courier) if self.is_accepted() || self.ended.is_some() => self.check_answers(),
             _ => Ok(()),

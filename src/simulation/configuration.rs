@@ -53,6 +53,8 @@ pub(super) fn configuration(
         }
         text += match kind.name {
             "echo" => "end_command = \"\"\n",
+            // A client may send just when its connection has been kept for long enough.
+            "web" => "keep_alive = 0\n",
             "upper" => "keep_open = true\n",
             "chat" if rng.chance(333) => "members = \"none\"\n",
             "chat" => "members = \"any\"\n",

@@ -33,6 +33,7 @@ mod scenarios;
 #[cfg(test)]
 mod scene;
 mod stage;
+mod web;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

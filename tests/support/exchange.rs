@@ -35,6 +35,7 @@ pub enum Action {
     Send { bytes: Vec<u8>, to: Option<IpAddr> },
     Hear { bytes: Vec<u8>, from: Option<IpAddr>, after: Duration },
     HearTime { like: Vec<u8> },
+    HearHead { lines: Vec<Vec<u8>> },
     HearEnd,
     HearNothing,
 }
@@ -113,6 +114,15 @@ fn hear(text: &str) -> Option<Action> {
     if let Some(sample) = text.strip_prefix("a time like ") {
         let (like, rest) = bytes(sample)?;
         return rest.is_empty().then_some(Action::HearTime { like });
+    }
+    if let Some(mut list) = text.strip_prefix("a head with ") {
+        let mut lines = Vec::new();
+        while !list.is_empty() {
+            let (line, rest) = bytes(list)?;
+            lines.push(line);
+            list = rest.strip_prefix(", ").unwrap_or(rest);
+        }
+        return Some(Action::HearHead { lines });
     }
     let (bytes, rest) = bytes(text)?;
     let (mut from, mut after) = (None, Duration::ZERO);

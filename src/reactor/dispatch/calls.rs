@@ -139,10 +139,16 @@ impl Reactor {
         });
     }
 
-    /// The protocol's words for why a client is turned away or given up.
-    pub(crate) fn farewell_of(&mut self, service: ServiceId, why: Farewell) -> String {
-        let words =
-            |reactor: &mut Self| reactor.hosts[service].service.as_ref().map(|called| called.farewell(why));
+    /// The protocol's words for why a client is turned away, or given up in a session.
+    pub(crate) fn farewell_of(
+        &mut self,
+        service: ServiceId,
+        session: Option<SessionKey>,
+        why: Farewell,
+    ) -> String {
+        let words = |reactor: &mut Self| {
+            reactor.hosts[service].service.as_ref().map(|called| called.farewell(session, why))
+        };
         self.guarded(service, words).flatten().unwrap_or_default()
     }
 
@@ -313,6 +319,13 @@ impl Reactor {
             }
             Effect::CloseOther(ConnectionId(handle)) => {
                 self.close_as_asked(handle, CloseReason::ByUs);
+            }
+            Effect::ResumeOther(ConnectionId(handle)) => {
+                // A connection of another service is none of its business.
+                if self.net.stream(handle).is_some_and(|stream| stream.service == service) {
+                    self.net.resume(handle);
+                    self.net.arm(handle, &self.hosts);
+                }
             }
             Effect::Post { service: to, message } => match self.hosts.running(&to) {
                 Some(service) => self.pending.push_back(Pending::Message { service, message }),

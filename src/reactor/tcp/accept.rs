@@ -80,7 +80,7 @@ impl Reactor {
     fn accept_without_descriptors(&mut self, handle: Handle, error: &io::Error) {
         let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
         let (service, mut turned_away) = (listener.service, 0);
-        let words = self.farewell_of(service, Farewell::Full);
+        let words = self.farewell_of(service, None, Farewell::Full);
         self.spare.restore(&self.system);
         while turned_away < ACCEPTS_PER_TURN {
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
@@ -186,7 +186,7 @@ impl Reactor {
     }
 
     fn refuse(&mut self, service: ServiceId, socket: StreamSocket, peer: SocketAddr, why: Farewell) {
-        let words = self.farewell_of(service, why);
+        let words = self.farewell_of(service, None, why);
         listener::turn_away(socket, &words);
         log::debug!("{}: {peer} ended: refused, {why}", self.hosts[service].name);
         self.record(&CloseReason::GivenUp(why), service, peer, 0);

@@ -2,7 +2,7 @@
 //! 127.0.0.1 and then read what a server on this machine answers (DNS rebinding). The
 //! `Host` header gives it away, since it carries that name.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Whether a host names this server: an IP address, `localhost` or a name under it, or
 /// one of the `configured` names. The port does not matter, and neither does case.
@@ -11,11 +11,15 @@ pub fn is_ours(host: &str, configured: &[String]) -> bool {
     if let Some(address) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
         return address.parse::<Ipv6Addr>().is_ok();
     }
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4())
-        || configured.iter().any(|ours| ours.eq_ignore_ascii_case(&name))
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let ends_in = |end: &str| {
+        let start = name.len().checked_sub(end.len()).and_then(|start| name.get(start..));
+        start.is_some_and(|last| last.eq_ignore_ascii_case(end))
+    };
+    name.parse::<Ipv4Addr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || ends_in(".localhost")
+        || configured.iter().any(|ours| ours.eq_ignore_ascii_case(name))
 }
 
 /// Whether a text is a host and, perhaps, a port. An empty host is none.
