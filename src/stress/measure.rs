@@ -3,13 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::link::InFlight;
 use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{COUNTS, Kind};
+use super::window::InFlight;
 
 /// Longer times are recorded as this, one hour.
 const LONGEST: u64 = 3600 * 1_000_000_000;
+
+/// A generator that did not run for so long stood still, and must read what came
+/// meanwhile before it calls anything overdue.
+const STANDSTILL: Duration = Duration::from_millis(200);
 
 /// How many bytes of a wrong answer are kept: one more than is shown.
 pub const WRONG_ANSWER_KEPT: usize = 201;
@@ -24,17 +31,17 @@ pub fn record(histogram: &mut Histogram<u64>, time: Duration) {
     histogram.saturating_record((time.as_nanos() as u64).clamp(1, LONGEST));
 }
 
-/// What has been counted since the start of a run.
+/// What has been counted since the start of a run; [`COUNTS`] has a row for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages sent.
     pub sent: u64,
-    /// Messages whose correct answer came back.
+    /// Messages whose correct answer came back in time.
     pub answered: u64,
     /// Payload bytes sent and received.
     pub bytes_sent: u64,
     pub bytes_received: u64,
-    /// Messages that never came back.
+    /// Messages that never came back, although later ones did.
     pub lost: u64,
     /// Messages that came back more than once.
     pub duplicated: u64,
@@ -44,7 +51,20 @@ pub struct Counts {
     pub corrupted: u64,
     /// Messages without an answer within the timeout.
     pub timeouts: u64,
-    /// Messages that came back after they had been counted as lost.
+    /// Messages that were due and not sent.
+    pub unsent: u64,
+    /// Connections that ended with messages unanswered.
+    pub closed: u64,
+    /// Connections that could not be made.
+    pub not_connected: u64,
+    /// Messages that were in flight on a connection when it ended: part of that
+    /// fault, and none of their own.
+    pub unanswered: u64,
+    /// Connections that the server closed between two answers.
+    pub reconnected: u64,
+    /// Messages sent again on a new connection.
+    pub retried: u64,
+    /// Answers that came after the timeout.
     pub late_answers: u64,
     /// Lines from the server itself.
     pub other_lines: u64,
@@ -53,24 +73,14 @@ pub struct Counts {
 impl Counts {
     /// What was counted since `before`.
     pub fn since(&self, before: &Counts) -> Counts {
-        Counts {
-            sent: self.sent - before.sent,
-            answered: self.answered - before.answered,
-            bytes_sent: self.bytes_sent - before.bytes_sent,
-            bytes_received: self.bytes_received - before.bytes_received,
-            lost: self.lost - before.lost,
-            duplicated: self.duplicated - before.duplicated,
-            reordered: self.reordered - before.reordered,
-            corrupted: self.corrupted - before.corrupted,
-            timeouts: self.timeouts - before.timeouts,
-            late_answers: self.late_answers - before.late_answers,
-            other_lines: self.other_lines - before.other_lines,
-        }
+        let mut counts = *self;
+        COUNTS.iter().for_each(|row| *row.of_mut(&mut counts) -= row.of(before));
+        counts
     }
 
-    /// How many messages met with a fault.
+    /// How often something went wrong.
     pub fn faults(&self) -> u64 {
-        self.lost + self.duplicated + self.reordered + self.corrupted + self.timeouts
+        COUNTS.iter().filter(|row| row.kind == Kind::Fault).map(|row| row.of(self)).sum()
     }
 }
 
@@ -121,6 +131,9 @@ impl Latencies {
 #[derive(Debug, Default)]
 pub struct Tally {
     pub counts: Counts,
+    /// The part of them that concerns messages from before the measurement; until
+    /// then it is meaningless.
+    pub before: Counts,
     /// The timings since the last report.
     pub latencies: Latencies,
     /// Nothing that ends before this is timed; in an open loop, nothing that was
@@ -128,8 +141,10 @@ pub struct Tally {
     pub measured_from: Option<Instant>,
     /// Whether requests are due at fixed times of their own.
     pub is_open_loop: bool,
-    /// The least time recorded for a request without a correct answer.
-    pub timeout: Duration,
+    pub patience: Patience,
+    /// Whether a message whose answer comes too late counts as lost, as over UDP
+    /// and in a chat.
+    pub late_is_lost: bool,
     /// Requests waiting for their answer.
     pub under_way: u64,
     /// When the last answer came.
@@ -140,25 +155,90 @@ pub struct Tally {
     pub wrong_answer: Option<Vec<u8>>,
 }
 
+/// Until when an answer is waited for.
+#[derive(Debug, Default)]
+pub struct Patience {
+    pub timeout: Duration,
+    /// The last moment at which the generator is known to have run.
+    seen: Option<Instant>,
+    /// When it last stood still: until when, and for how long. Nobody else is to
+    /// blame for that time.
+    stall: Option<(Instant, Duration)>,
+}
+
+impl Patience {
+    pub fn new(timeout: Duration) -> Patience {
+        Patience { timeout, ..Patience::default() }
+    }
+
+    /// Notes that the generator runs.
+    pub fn see(&mut self, now: Instant) {
+        if let Some(seen) = self.seen.replace(now) {
+            let stood_still = between(seen, now);
+            if stood_still >= STANDSTILL {
+                self.stall = Some((now, stood_still));
+            }
+        }
+    }
+
+    /// When a message that was sent then is overdue.
+    pub fn deadline(&self, sent: Instant) -> Instant {
+        match self.stall {
+            Some((end, length)) if sent < end => sent + self.timeout + length,
+            _ => sent + self.timeout,
+        }
+    }
+
+    /// Whether an answer to a message that was sent then comes too late.
+    #[inline]
+    fn is_late(&mut self, sent: Instant, now: Instant) -> bool {
+        between(sent, now) > self.timeout && {
+            self.see(now);
+            now > self.deadline(sent)
+        }
+    }
+}
+
 impl Tally {
-    /// Counts and times an answer.
+    /// Counts something that concerns a message, as part of the phase in which that
+    /// was due.
+    #[inline]
+    pub fn count(&mut self, message: &InFlight, count: impl Fn(&mut Counts)) {
+        count(&mut self.counts);
+        if self.measured_from.is_some_and(|from| message.due < from) {
+            count(&mut self.before);
+        }
+    }
+
+    /// Counts and times a right answer.
     pub fn answered(&mut self, message: &InFlight, now: Instant) {
-        self.counts.answered += 1;
         self.under_way -= 1;
-        self.last_answer = Some(now);
+        self.delivered(message, now);
+    }
+
+    /// The same for one of several answers to a message.
+    pub fn delivered(&mut self, message: &InFlight, now: Instant) {
+        if self.patience.is_late(message.sent, now) {
+            self.came_late(message);
+        } else {
+            self.count(message, |counts| counts.answered += 1);
+            self.last_answer = Some(now);
+        }
         self.time(message, now);
     }
 
-    /// Counts and times a line that reached one of several members.
-    pub fn delivered(&mut self, line: &InFlight, now: Instant) {
-        self.counts.answered += 1;
-        self.last_answer = Some(now);
-        self.time(line, now);
+    /// Counts an answer that came after the timeout.
+    pub fn came_late(&mut self, message: &InFlight) {
+        let is_lost = self.late_is_lost;
+        self.count(message, |counts| {
+            *(if is_lost { &mut counts.lost } else { &mut counts.timeouts }) += 1;
+            counts.late_answers += 1;
+        });
     }
 
-    /// Counts a request whose answer did not come in time.
-    pub fn timed_out(&mut self, message: &InFlight, now: Instant) {
-        self.counts.timeouts += 1;
+    /// Counts and times a request that will have no right answer.
+    pub fn missed(&mut self, message: &InFlight, now: Instant, count: impl Fn(&mut Counts)) {
+        self.count(message, count);
         self.under_way -= 1;
         self.given_up(message, now);
     }
@@ -167,12 +247,13 @@ impl Tally {
     /// time it has taken so far. Otherwise a server would look faster the sooner
     /// it drops what it cannot serve.
     pub fn given_up(&mut self, message: &InFlight, now: Instant) {
-        self.record(message.due, Some(message.sent), now, self.timeout);
+        self.record(message.due, Some(message.sent), now, self.patience.timeout);
     }
 
     /// The same for a request that fell due and could not be sent.
     pub fn never_sent(&mut self, due: Instant, now: Instant) {
-        self.record(due, None, now, self.timeout);
+        self.count(&InFlight { number: 0, due, sent: due }, |counts| counts.unsent += 1);
+        self.record(due, None, now, self.patience.timeout);
     }
 
     /// Times a request that nobody waits for any longer, through no fault of the
@@ -186,9 +267,8 @@ impl Tally {
         self.record(due, None, now, Duration::ZERO);
     }
 
-    /// Counts a wrong answer, given in two parts, and keeps the first one.
-    pub fn wrong(&mut self, parts: [&[u8]; 2]) {
-        self.counts.corrupted += 1;
+    /// Keeps the first wrong answer, given in two parts.
+    pub fn keep_wrong(&mut self, parts: [&[u8]; 2]) {
         self.wrong_answer
             .get_or_insert_with(|| parts.into_iter().flatten().copied().take(WRONG_ANSWER_KEPT).collect());
     }
@@ -228,12 +308,27 @@ pub struct Interval {
     pub phase: &'static str,
     /// What was counted during it.
     pub counts: Counts,
-    pub errors: u64,
-    /// Requests that were due and will never be sent.
-    pub unsent: u64,
     pub connections: usize,
     /// p50, p99 and max of the latency that counts, if anything was timed.
     pub latency: Option<[Duration; 3]>,
+}
+
+/// A time without any connection to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    /// Seconds since the first connection.
+    pub from_s: f64,
+    /// `None` if it lasted until the end.
+    pub to_s: Option<f64>,
+    /// Messages that fell due in it.
+    pub due: u64,
+}
+
+/// What was counted in one part of a run, and the errors of connections by kind.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    pub counts: Counts,
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// The result of a run.
@@ -242,13 +337,14 @@ pub struct Outcome {
     /// How long the measurement lasted.
     pub elapsed: Duration,
     /// What was counted during that time.
-    pub measured: Counts,
-    /// What was counted from start to end, mainly for the faults.
-    pub total: Counts,
+    pub window: Counts,
+    /// What became of the messages from before the measurement.
+    pub warmup: Part,
+    /// What became of those that were measured, and all that came to light since.
+    pub measured: Part,
     pub latencies: Latencies,
     pub intervals: Vec<Interval>,
-    /// Errors by kind.
-    pub errors: BTreeMap<String, u64>,
+    pub outages: Vec<Outage>,
     /// Processor time of the generator itself during the measurement.
     pub processor: ProcessorTime,
     /// Connections that were asked for, and opened.
@@ -256,8 +352,8 @@ pub struct Outcome {
     pub opened: u64,
     /// Connections that were open when the measurement ended.
     pub held: u64,
-    /// Requests that fell due and were not sent by the end.
-    pub unsent: u64,
+    /// The share of connections that were made later than planned.
+    pub connects_late: f64,
     /// Whether it ended early.
     pub interrupted: bool,
     /// Requests that were in flight when it ended early.
@@ -281,9 +377,28 @@ impl Outcome {
         self.processor.waited.map(|waited| ratio(waited.as_secs_f64(), self.elapsed.as_secs_f64()))
     }
 
+    /// What was counted from start to end.
+    #[cfg(test)]
+    pub fn total(&self) -> Counts {
+        let mut total = self.warmup.counts;
+        COUNTS.iter().for_each(|row| *row.of_mut(&mut total) += row.of(&self.measured.counts));
+        total
+    }
+
+    /// The errors of connections from start to end.
+    #[cfg(test)]
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        let mut errors = self.warmup.errors.clone();
+        self.measured
+            .errors
+            .iter()
+            .for_each(|(kind, count)| *errors.entry(kind.clone()).or_default() += count);
+        errors
+    }
+
     /// Whether nothing happened that a table could show.
     pub fn counted_nothing(&self) -> bool {
-        self.errors.is_empty() && self.total.faults() == 0 && self.total.answered == 0
+        [&self.warmup, &self.measured].iter().all(|part| part.counts.faults() + part.counts.answered == 0)
     }
 
     /// A count per second.

@@ -11,7 +11,7 @@ use super::place::Place;
 use super::writer::Writer;
 
 /// The options that name the files to write.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Files {
     /// Write the summary to this file as JSON (docs/stress.md describes its
     /// fields); one of these four files may be -, for standard output

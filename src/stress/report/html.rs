@@ -8,7 +8,7 @@ use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-use super::summary::{Measured, Summary};
+use super::summary::Summary;
 use super::table::{grouped, millis_text, table, title};
 use crate::stress::measure::{Interval, Outcome, ratio};
 
@@ -53,22 +53,21 @@ struct Curve {
 ///
 /// # Errors
 /// A sentence for the user.
-pub fn page(summary: &Summary, outcomes: &[Outcome]) -> Result<String, String> {
-    draw(summary, outcomes).map_err(|error| format!("the report cannot be drawn: {error}"))
+pub fn page(summary: &Summary, outcomes: &[Outcome], verdict: Option<&str>) -> Result<String, String> {
+    draw(summary, outcomes, verdict).map_err(|error| format!("the report cannot be drawn: {error}"))
 }
 
-fn draw(summary: &Summary, outcomes: &[Outcome]) -> Result<String, Box<dyn Error>> {
+fn draw(summary: &Summary, outcomes: &[Outcome], verdict: Option<&str>) -> Result<String, Box<dyn Error>> {
     let title = escape(&title(&summary.settings));
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>onepoll stress: {title}</title>\n<style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
     );
-    let errors: u64 = summary.runs.iter().map(Measured::all_errors).sum();
-    match errors {
-        0 if summary.runs.iter().any(|run| run.interrupted) => page += "<p>Ended early.</p>\n",
-        0 => page += "<p class=\"good\">No errors.</p>\n",
-        _ => writeln!(page, "<p class=\"bad\">{errors} errors: see below.</p>")?,
+    match verdict {
+        Some(sentence) => writeln!(page, "<p class=\"bad\">{}</p>", escape(sentence))?,
+        None if summary.runs.iter().any(|run| run.interrupted) => page += "<p>Ended early.</p>\n",
+        None => page += "<p class=\"good\">Nothing went wrong, and no --fail-if condition holds.</p>\n",
     }
     let latencies = latency_curves(outcomes);
     if !latencies.is_empty() {
@@ -364,8 +363,6 @@ mod tests {
             length: Duration::from_secs(1),
             phase,
             counts: Counts { answered: 100, ..Counts::default() },
-            errors: 0,
-            unsent: 0,
             connections: 1,
             latency: None,
         };
@@ -425,8 +422,6 @@ mod tests {
             length: Duration::from_millis(length),
             phase,
             counts: Counts { answered: length, ..Counts::default() },
-            errors: 0,
-            unsent: 0,
             connections: 1,
             latency: None,
         };
