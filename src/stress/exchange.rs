@@ -109,7 +109,7 @@ impl Conversation for Exchange {
     #[inline]
     fn hear(&mut self, link: usize, bytes: &[u8], now: Instant, tally: &mut Tally) -> Verdict {
         let Link { key, window, answer } = &mut self.links[link];
-        match &self.script {
+        match &mut self.script {
             Script::Echo(payload) if self.is_udp => {
                 window.hear_datagram(Known { payload, key: *key }, bytes, now, tally);
             }

@@ -210,6 +210,13 @@ impl Tally {
         }
     }
 
+    /// Counts a message that is sent and waited for.
+    #[inline]
+    pub fn sent(&mut self, due: Instant) {
+        self.under_way += 1;
+        self.count(&InFlight { number: 0, due, sent: due }, |counts| counts.sent += 1);
+    }
+
     /// Counts and times a right answer.
     pub fn answered(&mut self, message: &InFlight, now: Instant) {
         self.under_way -= 1;

@@ -151,8 +151,7 @@ impl Scenario for RequestArgs {
     }
 
     fn conversation(&self, plan: &Plan) -> Exchange {
-        let request =
-            Request { message: self.send.clone(), expected: self.expected(), framing: self.framing() };
+        let request = Request::new(self.send.clone(), self.expected(), self.framing());
         Exchange::new(Script::Request(request), plan.connections, self.udp, !self.per_connection)
     }
 }
@@ -165,6 +164,9 @@ pub struct Request {
     /// Where an answer ends in a stream, if that is known apart from what is
     /// expected.
     pub framing: Option<Framing>,
+    /// The last answer that matched a pattern: the same one need not be matched
+    /// again.
+    matched: Vec<u8>,
 }
 
 #[derive(Debug, Clone)]
@@ -177,21 +179,31 @@ pub enum Expected {
     Anything,
 }
 
-impl Expected {
-    fn is_met_by(&self, answer: &[u8]) -> bool {
-        match self {
+impl Request {
+    pub fn new(message: Vec<u8>, expected: Expected, framing: Option<Framing>) -> Request {
+        Request { message, expected, framing, matched: Vec::new() }
+    }
+
+    fn is_right(&mut self, answer: &[u8]) -> bool {
+        match &self.expected {
             Expected::Text(text) => answer == text,
-            Expected::Pattern(pattern) => pattern.is_match(&String::from_utf8_lossy(answer)),
             Expected::Anything => true,
+            Expected::Pattern(_) if !answer.is_empty() && answer == self.matched => true,
+            Expected::Pattern(pattern) => {
+                let is_match = pattern.is_match(&String::from_utf8_lossy(answer));
+                if is_match && self.framing.is_some() {
+                    self.matched.clear();
+                    self.matched.extend_from_slice(answer);
+                }
+                is_match
+            }
         }
     }
-}
 
-impl Request {
     /// Takes bytes from a stream. `answer` holds what has come of an incomplete
     /// answer.
     pub fn hear(
-        &self,
+        &mut self,
         window: &mut Window,
         answer: &mut Vec<u8>,
         bytes: &[u8],
@@ -199,11 +211,11 @@ impl Request {
         tally: &mut Tally,
     ) {
         match (&self.framing, &self.expected) {
-            (Some(framing), _) => self.hear_framed(framing, window, answer, bytes, now, tally),
+            (Some(_), _) => self.hear_framed(window, answer, bytes, now, tally),
             (None, Expected::Text(text)) => hear_text(text, window, answer, bytes, now, tally),
             (None, Expected::Pattern(_)) => {
                 answer.extend_from_slice(bytes);
-                if self.expected.is_met_by(answer) {
+                if self.is_right(answer) {
                     answer.clear();
                     right(window, now, tally);
                 } else if answer.len() > LONGEST_ANSWER {
@@ -218,8 +230,7 @@ impl Request {
     /// Goes through answers whose end is known, each of which is judged once and
     /// as a whole.
     fn hear_framed(
-        &self,
-        framing: &Framing,
+        &mut self,
         window: &mut Window,
         answer: &mut Vec<u8>,
         bytes: &[u8],
@@ -236,7 +247,7 @@ impl Request {
             }
         };
         loop {
-            match framing.first(rest, searched) {
+            match self.framing.as_ref().map_or(Ok(None), |framing| framing.first(rest, searched)) {
                 Ok(Some(length)) => {
                     let (first, others) = rest.split_at(length);
                     self.judge(window, first, now, tally);
@@ -257,8 +268,8 @@ impl Request {
         }
     }
 
-    fn judge(&self, window: &mut Window, answer: &[u8], now: Instant, tally: &mut Tally) {
-        if self.expected.is_met_by(answer) {
+    fn judge(&mut self, window: &mut Window, answer: &[u8], now: Instant, tally: &mut Tally) {
+        if self.is_right(answer) {
             right(window, now, tally);
         } else {
             wrong(window, [answer, &[]], now, tally);
@@ -266,7 +277,7 @@ impl Request {
     }
 
     /// Takes a datagram, which is a whole answer.
-    pub fn hear_datagram(&self, window: &mut Window, datagram: &[u8], now: Instant, tally: &mut Tally) {
+    pub fn hear_datagram(&mut self, window: &mut Window, datagram: &[u8], now: Instant, tally: &mut Tally) {
         self.judge(window, datagram, now, tally);
     }
 
@@ -360,7 +371,7 @@ mod tests {
     use crate::stress::measure::{Patience, WRONG_ANSWER_KEPT};
 
     fn talk(expected: Expected, requests: usize, reads: &[&str]) -> (u64, u64, u64) {
-        let request = Request { message: Vec::new(), expected, framing: None };
+        let mut request = Request::new(Vec::new(), expected, None);
         let (mut window, mut answer, now) = (Window::default(), Vec::new(), Instant::now());
         let mut tally = Tally {
             under_way: requests as u64,
@@ -393,7 +404,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_late_is_no_duplicate() {
-        let request = Request { message: Vec::new(), expected: Expected::Anything, framing: None };
+        let mut request = Request::new(Vec::new(), Expected::Anything, None);
         let (mut window, now) = (Window::default(), Instant::now());
         let mut tally =
             Tally { under_way: 1, patience: Patience::new(Duration::from_secs(60)), ..Tally::default() };
@@ -406,8 +417,7 @@ mod tests {
 
     #[test]
     fn the_first_wrong_answer_is_kept_from_its_beginning() {
-        let request =
-            Request { message: Vec::new(), expected: Expected::Text(b"seven".to_vec()), framing: None };
+        let mut request = Request::new(Vec::new(), Expected::Text(b"seven".to_vec()), None);
         let (mut window, mut answer, now) = (Window::default(), Vec::new(), Instant::now());
         let mut tally =
             Tally { under_way: 2, patience: Patience::new(Duration::from_secs(60)), ..Tally::default() };
@@ -428,8 +438,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_too_long_is_shown_from_its_beginning() {
-        let request =
-            Request { message: Vec::new(), expected: Expected::Text(b"pong".to_vec()), framing: None };
+        let mut request = Request::new(Vec::new(), Expected::Text(b"pong".to_vec()), None);
         for (requests, reads, shown) in
             [(1, &["pong\n"][..], "pong\n"), (1, &["po", "ng\n"], "pong\n"), (2, &["pongdong"], "dong")]
         {

@@ -55,8 +55,7 @@ impl<C: Conversation> Talk<C> {
                 Style::Churn { .. } => self.converse(number, due, now, cx),
                 _ => {
                     self.conversation.record(number, due, now);
-                    self.run.tally.under_way += 1;
-                    self.run.tally.counts.sent += 1;
+                    self.run.tally.sent(due);
                     self.put(number, self.conversation.in_flight(number) - 1, cx);
                 }
             }
