@@ -333,8 +333,8 @@ fn every_report_is_written_and_says_the_same() {
     assert_eq!(text(&log).matches("MaxValueDivisor").count(), 1, "{}", text(&log));
 
     let page = fs::read_to_string(&page).unwrap();
-    assert_eq!(page.matches("<svg").count(), 2);
-    assert_eq!(page.matches("</svg>").count(), 2);
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("</svg>").count(), 3);
     assert!(page.ends_with("</body></html>\n"));
     let outside = page.matches("http").count() - page.matches("http://www.w3.org/2000/svg").count();
     assert_eq!(outside, 0, "the page needs nothing from elsewhere");

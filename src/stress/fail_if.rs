@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use onepoll::config::parse_duration;
 
+use super::measure::ratio;
 use super::metrics::{Metric, Unit};
 use super::report::summary::Measured;
 
@@ -16,6 +17,8 @@ pub struct Condition {
     compare: Compare,
     /// In milliseconds if the metric is a time.
     bound: f64,
+    /// Whether the bound is a share of the messages that were sent.
+    is_share: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +33,16 @@ impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Condition, String> {
-        Condition::read(text, |metric, bound| match metric.unit {
+        let is_share = text.trim_end().ends_with('%');
+        let condition = Condition::read(text, |metric, bound| match metric.unit {
             Unit::Time => millis(bound),
+            Unit::Number if is_share => {
+                let percent = bound.strip_suffix('%').and_then(|percent| number(percent.trim_end()));
+                percent.map(|percent| percent / 100.0).ok_or_else(|| explain(text))
+            }
             _ => number(bound).ok_or_else(|| explain(text)),
-        })
+        });
+        condition.map(|condition| Condition { is_share, ..condition })
     }
 }
 
@@ -57,7 +66,8 @@ fn millis(text: &str) -> Result<f64, String> {
 
 fn explain(text: &str) -> String {
     format!(
-        "{text:?} is no condition; write it like 'p99>20ms', 'connect.max>=1s', 'errors>0' or 'rate<1000' ({})",
+        "{text:?} is no condition; write it like 'p99>20ms', 'connect.max>=1s', 'errors>0', 'lost>=0.1%' or \
+         'rate<1000' ({})",
         Metric::names()
     )
 }
@@ -87,13 +97,21 @@ impl Condition {
                 .ok_or_else(|| explain(text))?;
         let metric = Metric::named(name.trim()).ok_or_else(|| explain(text))?;
         let bound = read_bound(&metric, bound.trim())?;
-        Ok(Condition { text: text.to_owned(), metric, compare, bound })
+        Ok(Condition { text: text.to_owned(), metric, compare, bound, is_share: false })
     }
 
     /// The sentence to show if the condition holds for a run. A time that was
     /// never measured is above every bound.
     pub fn holds(&self, run: &Measured) -> Option<String> {
         let value = self.metric.value(run);
+        if self.is_share {
+            // Both counts are of the same messages.
+            let sent = run.phases.as_ref().map_or(run.counts.sent, |phases| phases.measure.counts.sent);
+            let share = ratio(value.unwrap_or(0.0), sent as f64);
+            return self
+                .is_met_by(Some(share))
+                .then(|| format!("--fail-if '{self}' holds: it is {:.3} % of {sent} sent", share * 100.0));
+        }
         let shown = || value.map_or("not measured".into(), |value| self.metric.show(value));
         self.is_met_by(value).then(|| format!("--fail-if '{self}' holds: it is {}", shown()))
     }
@@ -137,7 +155,8 @@ mod tests {
         run.service = Some(times(8.0));
         run.due = Some(times(21.0));
         run.rate = 1000.0;
-        run.counts.lost = 2;
+        (run.counts.lost, run.phases) = (2, None);
+        run.counts.sent = 400;
         run
     }
 
@@ -156,6 +175,8 @@ mod tests {
             ("connect.max>1h", true),
             ("errors>0", true),
             ("errors>2", false),
+            ("lost>=0.5%", true),
+            ("errors > 0.5 %", false),
             ("corrupted>0", false),
             ("rate<1000", false),
             ("rate<=1000", true),
@@ -174,6 +195,8 @@ mod tests {
             "p98>1ms",
             "p99>1",
             "errors>many",
+            "p99>1%",
+            "errors>%",
             "p99>-1ms",
             "p99>infs",
             "p99>1e999ms",

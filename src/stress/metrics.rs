@@ -200,6 +200,19 @@ impl Metric {
         matches!(self.source, Source::Count(place) if COUNTS[place].kind == Kind::Fault)
     }
 
+    /// Whether the page of a run lists it: times and sums stand elsewhere.
+    pub fn is_listed(&self) -> bool {
+        !matches!(self.source, Source::Time(..) | Source::Errors)
+    }
+
+    /// Its name for people.
+    pub fn label(&self) -> &str {
+        match self.source {
+            Source::Count(place) => COUNTS[place].label,
+            _ => &self.name,
+        }
+    }
+
     /// Its value in a run, if there is one.
     pub fn value(&self, run: &Measured) -> Option<f64> {
         match self.source {

@@ -100,10 +100,8 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     if let Some(Phases { warmup, .. }) = run.phases.as_ref().filter(|_| run.early_faults() > 0) {
         row("before that", errors(settings, &warmup.counts, &warmup.errors));
     }
-    for Outage { from_s, to_s, due } in &run.outages {
-        let end = to_s.map_or("to the end".into(), |to| format!("to {to:.2} s"));
-        let due = if settings.rate.is_some() { format!(": {due} messages were due") } else { String::new() };
-        row("outage", format!("no connection from {from_s:.2} s {end}{due}"));
+    for outage in &run.outages {
+        row("outage", outage_text(outage));
     }
     if let Some(answer) = &run.wrong_answer {
         row("first wrong", answer.clone());
@@ -118,23 +116,8 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     let waited =
         waited.map_or(String::new(), |share| format!(", waiting for one {:.0} % of the time", share * 100.0));
     row("generator", format!("{:.0} % of a core{waited}", run.cpu * 100.0));
-    if run.cpu > BUSY {
-        row("", "WARNING: the generator used up its core; it may be the bottleneck, not the server.".into());
-    } else if run.cpu + run.cpu_wait.unwrap_or(0.0) > BUSY {
-        row("", "WARNING: the generator had to share its core; give it one of its own (taskset).".into());
-    }
-    if run.late.is_some_and(|late| is_late(&late)) || run.connects_late > 0.01 {
-        row("", "WARNING: the generator itself was late; it may be the bottleneck, not the server.".into());
-    }
-    // In a chat each message has many answers, so the messages sent are what
-    // counts.
-    let reached = if settings.senders.is_some() { counts.sent } else { counts.answered };
-    if let Some(wanted) = settings.rate
-        && ratio(reached as f64, run.elapsed_s) < 0.98 * wanted
-        && settings.depth > 0
-        && !run.interrupted
-    {
-        row("", format!("WARNING: the requested rate of {} per second was not reached.", grouped(wanted)));
+    for warning in warnings(settings, run) {
+        row("", format!("WARNING: {warning}"));
     }
     if run.interrupted {
         let waiting = match run.waiting {
@@ -144,6 +127,37 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
         row("", format!("The run ended early; messages in flight: {}{waiting}.", run.under_way));
     }
     text
+}
+
+/// A time without connections, as a sentence.
+pub fn outage_text(Outage { from_s, to_s, due }: &Outage) -> String {
+    let end = to_s.map_or("to the end".into(), |to| format!("to {to:.2} s"));
+    let due = if *due > 0 { format!("; {due} messages were due") } else { String::new() };
+    format!("no connection from {from_s:.2} s {end}{due}")
+}
+
+/// What else than the server may have set the figures.
+pub fn warnings(settings: &Settings, run: &Measured) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    if run.cpu > BUSY {
+        warnings.push("the generator used up its core; it may be the bottleneck, not the server.".into());
+    } else if run.cpu + run.cpu_wait.unwrap_or(0.0) > BUSY {
+        warnings.push("the generator had to share its core; give it one of its own (taskset).".into());
+    }
+    if run.late.is_some_and(|late| is_late(&late)) || run.connects_late > 0.01 {
+        warnings.push("the generator itself was late; it may be the bottleneck, not the server.".into());
+    }
+    // In a chat each message has many answers, so the messages sent are what
+    // counts.
+    let reached = if settings.senders.is_some() { run.counts.sent } else { run.counts.answered };
+    if let Some(wanted) = settings.rate
+        && ratio(reached as f64, run.elapsed_s) < 0.98 * wanted
+        && settings.depth > 0
+        && !run.interrupted
+    {
+        warnings.push(format!("the requested rate of {} per second was not reached.", grouped(wanted)));
+    }
+    warnings
 }
 
 /// Whether more messages were sent late than chance explains: 1 %, or 10 % of a
