@@ -276,7 +276,7 @@ fn files_that_cannot_be_written_are_refused_before_anything_is_measured() {
 fn a_descriptor_is_written_whatever_it_was_redirected_to() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
-    for (name, is_stdout) in [("/dev/stderr", false), ("/dev/fd/2", false), ("/dev/fd/1", true)] {
+    for (name, is_stdout) in [("/dev/stderr", false), ("/dev/fd/2", false), ("/dev/stdout", true)] {
         let [out, aside] = ["out", "aside"].map(free);
         let status = command(&["echo", &address, "--connections", "1", "--messages", "5", "--warmup", "0s"])
             .args(["--json", name])
