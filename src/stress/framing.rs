@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use memchr::memmem;
+
 /// The largest answer that a length prefix may announce: a server that speaks
 /// something else would announce any size.
 pub const LONGEST: usize = 64 * 1024 * 1024;
@@ -35,7 +37,7 @@ impl Framing {
         match self {
             Framing::Until(end) => {
                 let from = (searched + 1).saturating_sub(end.len());
-                let found = find(&bytes[from.min(bytes.len())..], end);
+                let found = memmem::find(&bytes[from.min(bytes.len())..], end);
                 Ok(found.map(|place| from + place + end.len()))
             }
             Framing::Length(length) => Ok((bytes.len() >= *length).then_some(*length)),
@@ -57,19 +59,6 @@ impl Framing {
             }
         }
     }
-}
-
-/// Where `part` is first found.
-fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
-    let (first, rest) = part.split_first()?;
-    let mut from = 0;
-    while let Some(place) = bytes[from..].iter().position(|byte| byte == first) {
-        from += place + 1;
-        if bytes[from..].starts_with(rest) {
-            return Some(from - 1);
-        }
-    }
-    None
 }
 
 impl fmt::Display for Prefix {

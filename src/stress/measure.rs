@@ -189,13 +189,12 @@ impl Patience {
         }
     }
 
-    /// Whether an answer to a message that was sent then comes too late.
-    #[inline]
+    /// Whether an answer that took longer than the timeout is late, and not the
+    /// generator.
+    #[cold]
     fn is_late(&mut self, sent: Instant, now: Instant) -> bool {
-        between(sent, now) > self.timeout && {
-            self.see(now);
-            now > self.deadline(sent)
-        }
+        self.see(now);
+        now > self.deadline(sent)
     }
 }
 
@@ -225,13 +224,14 @@ impl Tally {
 
     /// The same for one of several answers to a message.
     pub fn delivered(&mut self, message: &InFlight, now: Instant) {
-        if self.patience.is_late(message.sent, now) {
+        let service = between(message.sent, now);
+        if service > self.patience.timeout && self.patience.is_late(message.sent, now) {
             self.came_late(message);
         } else {
             self.count(message, |counts| counts.answered += 1);
             self.last_answer = Some(now);
         }
-        self.time(message, now);
+        self.record(message.due, Some(service), now, Duration::ZERO);
     }
 
     /// Counts an answer that came after the timeout.
@@ -254,7 +254,7 @@ impl Tally {
     /// time it has taken so far. Otherwise a server would look faster the sooner
     /// it drops what it cannot serve.
     pub fn given_up(&mut self, message: &InFlight, now: Instant) {
-        self.record(message.due, Some(message.sent), now, self.patience.timeout);
+        self.record(message.due, Some(between(message.sent, now)), now, self.patience.timeout);
     }
 
     /// The same for a request that fell due and could not be sent.
@@ -266,7 +266,7 @@ impl Tally {
     /// Times a request that nobody waits for any longer, through no fault of the
     /// server's, with the time it has taken so far.
     pub fn cut_off(&mut self, message: &InFlight, now: Instant) {
-        self.time(message, now);
+        self.record(message.due, Some(between(message.sent, now)), now, Duration::ZERO);
     }
 
     /// The same for a request that fell due and had not been sent yet.
@@ -287,18 +287,14 @@ impl Tally {
         }
     }
 
-    fn time(&mut self, message: &InFlight, now: Instant) {
-        self.record(message.due, Some(message.sent), now, Duration::ZERO);
-    }
-
-    fn record(&mut self, due: Instant, sent: Option<Instant>, now: Instant, at_least: Duration) {
+    fn record(&mut self, due: Instant, service: Option<Duration>, now: Instant, at_least: Duration) {
         // A closed loop has no other times than those of the requests it waits
         // for: a stall that began before the measurement is one of them.
         if self.measured_from.is_none_or(|from| self.is_open_loop && due < from) {
             return;
         }
-        if let Some(sent) = sent {
-            record(&mut self.latencies.service, between(sent, now).max(at_least));
+        if let Some(service) = service {
+            record(&mut self.latencies.service, service.max(at_least));
         }
         if self.is_open_loop {
             record(&mut self.latencies.due, between(due, now).max(at_least));

@@ -22,6 +22,16 @@ const LATE_CONNECT: Duration = Duration::from_millis(1);
 /// A shorter time without a connection is no outage.
 const OUTAGE: Duration = Duration::from_millis(100);
 
+/// A time without any connection.
+#[derive(Debug)]
+pub(super) struct Gap {
+    from: Instant,
+    to: Option<Instant>,
+    /// Messages that had been due by its beginning, and that fell due in it.
+    due_before: u64,
+    due: u64,
+}
+
 impl Run {
     /// Looks the server up, or begins if its address is known. Returns whether to
     /// [open](Run::next_link) links now.
@@ -116,7 +126,7 @@ impl Run {
         self.opening -= 1;
         self.opened += 1;
         self.open_now += 1;
-        self.end_outage(now);
+        self.end_gap(now);
         self.time_connect(asked, now);
         if self.phase == Phase::Reaching {
             // The time spent looking up and reaching the server is not part of
@@ -170,33 +180,43 @@ impl Run {
     pub fn closed(&mut self, now: Instant) {
         self.open_now -= 1;
         if self.open_now == 0 && self.reconnects == Reconnects::AfterFailure && self.sends() {
-            self.due_before_outage = self.schedule.as_ref().map_or(0, Schedule::given_out);
-            let from_s = between(self.began, now).as_secs_f64();
-            self.outages.push(Outage { from_s, to_s: None, due: 0 });
-        }
-    }
-
-    /// Notes that there is a connection again, or that the run is over.
-    fn end_outage(&mut self, now: Instant) {
-        self.deserted_since = None;
-        let due = self.schedule.as_ref().map_or(0, Schedule::given_out);
-        if let Some(outage) = self.outages.last_mut().filter(|outage| outage.to_s.is_none()) {
-            let to_s = between(self.began, now).as_secs_f64();
-            (outage.to_s, outage.due) = (Some(to_s), due - self.due_before_outage);
-            if to_s - outage.from_s < OUTAGE.as_secs_f64() {
-                self.outages.pop();
+            let heard = self.tally.last_heard;
+            match self.gaps.last_mut() {
+                // Nothing has come since: the server is not back yet.
+                Some(gap) if heard.is_none_or(|heard| heard <= gap.from) => gap.to = None,
+                _ => self.gaps.push(Gap { from: now, to: None, due_before: self.due_so_far(), due: 0 }),
             }
         }
     }
 
-    /// The times without a connection; the last one may last still.
-    pub(super) fn take_outages(&mut self) -> Vec<Outage> {
-        let due = self.schedule.as_ref().map_or(0, Schedule::given_out);
-        let mut outages = std::mem::take(&mut self.outages);
-        if let Some(outage) = outages.last_mut().filter(|outage| outage.to_s.is_none()) {
-            outage.due = due - self.due_before_outage;
+    fn due_so_far(&self) -> u64 {
+        self.schedule.as_ref().map_or(0, Schedule::given_out)
+    }
+
+    /// Ends a time without connections.
+    fn end_gap(&mut self, now: Instant) {
+        self.deserted_since = None;
+        let due = self.due_so_far();
+        if let Some(gap) = self.gaps.last_mut().filter(|gap| gap.to.is_none()) {
+            (gap.to, gap.due) = (Some(now), due - gap.due_before);
         }
-        outages
+    }
+
+    /// Whether the server is gone, and has not just closed.
+    pub(super) fn is_out(&self, now: Instant) -> bool {
+        self.gaps.last().is_some_and(|gap| gap.to.is_none() && between(gap.from, now) >= OUTAGE)
+    }
+
+    /// The times without connections that are long enough to tell of.
+    pub(super) fn outages(&self) -> Vec<Outage> {
+        let seconds = |at: Instant| between(self.began, at).as_secs_f64();
+        let is_long = |gap: &&Gap| gap.to.is_none_or(|to| between(gap.from, to) >= OUTAGE);
+        let outage = |gap: &Gap| Outage {
+            from_s: seconds(gap.from),
+            to_s: gap.to.map(seconds),
+            due: gap.to.map_or(self.due_so_far() - gap.due_before, |_| gap.due),
+        };
+        self.gaps.iter().filter(is_long).map(outage).collect()
     }
 
     /// Counts the end of a connection that was not in order.

@@ -10,6 +10,7 @@ mod due;
 mod hopeless;
 mod reporting;
 
+use connecting::Gap;
 pub use due::Share;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,9 +20,7 @@ use std::time::{Duration, Instant};
 use onepoll::service::Context;
 
 use crate::client::target::Route;
-use crate::stress::measure::{
-    Counts, Interval, Latencies, Outage, Outcome, Patience, ProcessorTime, Tally, between,
-};
+use crate::stress::measure::{Counts, Interval, Latencies, Outcome, Patience, ProcessorTime, Tally, between};
 use crate::stress::plan::{Length, Load, Plan, Schedule};
 use crate::stress::report::Reporter;
 
@@ -101,10 +100,7 @@ pub struct Run {
     open_now: usize,
     /// Since when no connection has been open.
     deserted_since: Option<Instant>,
-    /// The times without any connection, and how many messages were due by their
-    /// beginning.
-    outages: Vec<Outage>,
-    due_before_outage: u64,
+    gaps: Vec<Gap>,
     /// Connections that were made later than the ramp says.
     connects_late: u64,
     errors: BTreeMap<String, u64>,
@@ -175,8 +171,7 @@ impl Run {
             opened: 0,
             open_now: 0,
             deserted_since: None,
-            outages: Vec::new(),
-            due_before_outage: 0,
+            gaps: Vec::new(),
             connects_late: 0,
             errors: BTreeMap::new(),
             errors_before: BTreeMap::new(),
@@ -262,7 +257,7 @@ impl Run {
             self.end_warmup(now);
         }
         if self.phase == Phase::Measure && self.is_measured(now) {
-            if self.reconnects == Reconnects::AfterFailure && self.deserted_since.is_some() {
+            if self.is_out(now) {
                 self.fail_for_lack_of_service();
             }
             self.end_measuring(now);

@@ -106,7 +106,7 @@ impl Run {
             warmup: Part { counts: before, errors: errors_before },
             latencies: std::mem::take(&mut self.total),
             intervals: std::mem::take(&mut self.intervals),
-            outages: self.take_outages(),
+            outages: self.outages(),
             connects_late: ratio(self.connects_late as f64, self.connections_asked as f64),
             processor,
             asked: self.connections_asked,

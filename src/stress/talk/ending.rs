@@ -56,8 +56,12 @@ impl<C: Conversation> Talk<C> {
             End::ByUs => self.conversation.lose(number, now, tally),
         }
         self.run.closed(now);
-        if !matches!(self.style, Style::Churn { .. }) && !self.links[number].is_retrying {
-            self.run.drop_waiting(&mut self.links[number].share, now);
+        let link = &mut self.links[number];
+        if link.is_retrying || how == End::InOrder && is_used {
+            // What is due meanwhile waits for the next connection.
+            link.way = Way::Opening;
+        } else if !matches!(self.style, Style::Churn { .. }) {
+            self.run.drop_waiting(&mut link.share, now);
         }
         match (self.run.reconnects, how) {
             (Reconnects::Never, _) => {}
