@@ -81,8 +81,8 @@ impl Conversation for Exchange {
     }
 
     #[inline]
-    fn record(&mut self, link: usize, due: Instant, now: Instant) {
-        self.links[link].window.send(due, now);
+    fn record(&mut self, link: usize, due: Instant, now: Instant) -> u64 {
+        self.links[link].window.send(due, now)
     }
 
     #[inline]
@@ -90,12 +90,15 @@ impl Conversation for Exchange {
         self.links[link].window.in_flight.len()
     }
 
+    fn number(&self, link: usize, place: usize) -> u64 {
+        self.links[link].window.in_flight[place].number
+    }
+
     #[inline]
-    fn write(&self, link: usize, place: usize, mut put: impl FnMut(&[u8])) -> usize {
-        let link = &self.links[link];
+    fn write(&self, link: usize, number: u64, mut put: impl FnMut(&[u8])) -> usize {
         match &self.script {
             Script::Echo(payload) => {
-                payload.write(link.key, link.window.in_flight[place].number, put);
+                payload.write(self.links[link].key, number, put);
                 payload.size()
             }
             Script::Request(request) => {

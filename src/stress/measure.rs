@@ -217,12 +217,14 @@ impl Tally {
     }
 
     /// Counts and times a right answer.
+    #[inline]
     pub fn answered(&mut self, message: &InFlight, now: Instant) {
         self.under_way -= 1;
         self.delivered(message, now);
     }
 
     /// The same for one of several answers to a message.
+    #[inline]
     pub fn delivered(&mut self, message: &InFlight, now: Instant) {
         let service = between(message.sent, now);
         if service > self.patience.timeout && self.patience.is_late(message.sent, now) {
@@ -235,6 +237,7 @@ impl Tally {
     }
 
     /// Counts an answer that came after the timeout.
+    #[cold]
     pub fn came_late(&mut self, message: &InFlight) {
         let is_lost = self.late_is_lost;
         self.count(message, |counts| {

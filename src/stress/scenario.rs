@@ -94,15 +94,17 @@ pub trait Conversation: 'static {
     /// Whether a link has a slot for another message.
     fn is_free(&self, link: usize, depth: usize) -> bool;
 
-    /// Records a message that is sent now.
-    fn record(&mut self, link: usize, due: Instant, now: Instant);
+    /// Records a message that is sent now, and returns its number.
+    fn record(&mut self, link: usize, due: Instant, now: Instant) -> u64;
 
-    /// How many recorded messages a link waits for, each of which
-    /// [`write`](Conversation::write) can write.
+    /// How many recorded messages a link waits for.
     fn in_flight(&self, link: usize) -> usize;
 
-    /// Writes one of the messages in flight, and returns its length.
-    fn write(&self, link: usize, place: usize, put: impl FnMut(&[u8])) -> usize;
+    /// The number of one of them.
+    fn number(&self, link: usize, place: usize) -> u64;
+
+    /// Writes a message, and returns its length.
+    fn write(&self, link: usize, number: u64, put: impl FnMut(&[u8])) -> usize;
 
     /// Takes what came for a link: bytes of a stream, or one datagram.
     fn hear(&mut self, link: usize, bytes: &[u8], now: Instant, tally: &mut Tally) -> Verdict;

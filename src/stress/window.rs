@@ -72,6 +72,7 @@ impl Window {
     }
 
     /// Takes bytes from a stream.
+    #[inline]
     pub fn hear(&mut self, known: Known<'_>, mut bytes: &[u8], now: Instant, tally: &mut Tally) {
         let Known { payload, key } = known;
         while !bytes.is_empty() {
@@ -94,19 +95,34 @@ impl Window {
                     }
                     continue;
                 }
-                self.recall(known);
             }
-            let full = if self.suspect.len() < payload.size() { payload.size() } else { self.most(payload) };
-            let count = (full - self.suspect.len()).min(bytes.len());
-            self.suspect.extend_from_slice(&bytes[..count]);
-            bytes = &bytes[count..];
-            if let Some(used) = self.judge_suspect(known, now, tally) {
-                // What follows begins a message, as far as can be told.
-                let suspect = std::mem::take(&mut self.suspect);
-                self.searched = 0;
-                self.hear(known, &suspect[used..], now, tally);
-            }
+            bytes = self.suspect_more(known, bytes, now, tally);
         }
+    }
+
+    /// Takes bytes that are not those of the expected message, and returns the rest.
+    #[cold]
+    fn suspect_more<'b>(
+        &mut self,
+        known: Known<'_>,
+        bytes: &'b [u8],
+        now: Instant,
+        tally: &mut Tally,
+    ) -> &'b [u8] {
+        if self.suspect.is_empty() {
+            self.recall(known);
+        }
+        let (size, most) = (known.payload.size(), self.most(known.payload));
+        let full = if self.suspect.len() < size { size } else { most };
+        let (first, rest) = bytes.split_at((full - self.suspect.len()).min(bytes.len()));
+        self.suspect.extend_from_slice(first);
+        if let Some(used) = self.judge_suspect(known, now, tally) {
+            // What follows begins a message, as far as can be told.
+            let suspect = std::mem::take(&mut self.suspect);
+            self.searched = 0;
+            self.hear(known, &suspect[used..], now, tally);
+        }
+        rest
     }
 
     /// How many bytes are kept to find the next message in.
@@ -203,6 +219,7 @@ impl Window {
         }
     }
 
+    #[inline]
     fn came_right(&mut self, message: &InFlight, now: Instant, tally: &mut Tally) {
         self.corrupted_in_a_row = 0;
         self.is_astray = false;

@@ -23,7 +23,7 @@ pub struct Files {
     /// Write an HdrHistogram interval log to this file
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
-    /// Write a page with the latency curve and the rate over time to this file
+    /// Write a page with the verdict, charts and all figures to this file
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Overwrite these files if they exist

@@ -114,7 +114,9 @@ impl<C: Conversation> Talk<C> {
             cx.abort();
             return self.ended(number, End::ByUs, now, cx);
         }
-        link.is_retrying &= self.conversation.in_flight(number) > 0;
+        if link.is_retrying {
+            link.is_retrying = self.conversation.in_flight(number) > 0;
+        }
         match self.style {
             Style::Churn { reset } if self.conversation.in_flight(number) == 0 => {
                 if reset {

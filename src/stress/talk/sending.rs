@@ -34,29 +34,34 @@ impl<C: Conversation> Talk<C> {
 
     /// Whether a link has a slot for another request.
     fn is_free(&self, number: usize) -> bool {
-        let way = self.links[number].way;
-        let may_begin = match self.style {
-            Style::Churn { .. } => way == Way::Down,
-            _ => matches!(way, Way::Connection(_) | Way::Socket(_)),
-        };
-        may_begin && self.conversation.is_free(number, self.run.plan.load.depth())
+        self.is_ready(number) && self.conversation.is_free(number, self.run.plan.load.depth())
+    }
+
+    /// Whether a link has a connection to send on, or may have one made.
+    #[inline]
+    fn is_ready(&self, number: usize) -> bool {
+        match (self.style, self.links[number].way) {
+            (Style::Churn { .. }, way) => way == Way::Down,
+            (_, way) => matches!(way, Way::Connection(_) | Way::Socket(_)),
+        }
     }
 
     /// Sends everything that a link may send now.
     pub(super) fn fill(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) {
-        if number >= self.senders {
+        if number >= self.senders || !self.is_ready(number) {
             return;
         }
         self.out.clear();
-        while self.is_free(number)
+        let depth = self.run.plan.load.depth();
+        while self.conversation.is_free(number, depth)
             && let Some(due) = self.run.take_next(&mut self.links[number].share, now)
         {
             match self.style {
-                Style::Churn { .. } => self.converse(number, due, now, cx),
+                Style::Churn { .. } => return self.converse(number, due, now, cx),
                 _ => {
-                    self.conversation.record(number, due, now);
+                    let message = self.conversation.record(number, due, now);
                     self.run.tally.sent(due);
-                    self.put(number, self.conversation.in_flight(number) - 1, cx);
+                    self.put(number, message, cx);
                 }
             }
         }
@@ -72,7 +77,7 @@ impl<C: Conversation> Talk<C> {
             return;
         }
         self.out.clear();
-        (0..count).for_each(|place| self.put(number, place, cx));
+        (0..count).for_each(|place| self.put(number, self.conversation.number(number, place), cx));
         self.flush(number, cx);
         let counts = &mut self.run.tally.counts;
         *(if self.links[number].is_retrying { &mut counts.retried } else { &mut counts.sent }) +=
@@ -82,15 +87,15 @@ impl<C: Conversation> Talk<C> {
     }
 
     /// Sends one message.
-    fn put(&mut self, number: usize, place: usize, cx: &mut Context<'_>) {
+    fn put(&mut self, number: usize, message: u64, cx: &mut Context<'_>) {
         let Link { way, .. } = self.links[number];
         let is_ours = matches!(way, Way::Connection(id) if cx.connection() == Some(id));
         let before = self.out.len();
         let out = &mut self.out;
         let length = if is_ours {
-            self.conversation.write(number, place, |part| cx.send(part))
+            self.conversation.write(number, message, |part| cx.send(part))
         } else {
-            self.conversation.write(number, place, |part| out.extend_from_slice(part))
+            self.conversation.write(number, message, |part| out.extend_from_slice(part))
         };
         if let (Way::Socket(socket), Some(server)) = (way, self.run.server()) {
             cx.send_to(socket, server, &self.out[before..]);

@@ -135,15 +135,25 @@ fn put_hex(number: u64, digits: &mut [u8]) {
     }
 }
 
+/// What each byte is worth as a hexadecimal digit; 16 if it is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [16; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
+
 fn hex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(digit))
-    })
+    let (mut number, mut all) = (0, 0);
+    for byte in digits {
+        let digit = DIGITS[usize::from(*byte)];
+        all |= digit;
+        number = number << 4 | u64::from(digit);
+    }
+    (all < 16).then_some(number)
 }
 
 #[cfg(test)]

@@ -276,17 +276,21 @@ impl Conversation for Chat {
         self.present > usize::from(!self.echo_to_sender) && speaker.expected < depth
     }
 
-    fn record(&mut self, link: usize, due: Instant, now: Instant) {
+    fn record(&mut self, link: usize, due: Instant, now: Instant) -> u64 {
         self.has_begun = true;
-        self.senders[link].speak(due, now, self.present - usize::from(!self.echo_to_sender));
+        self.senders[link].speak(due, now, self.present - usize::from(!self.echo_to_sender))
     }
 
     fn in_flight(&self, link: usize) -> usize {
         self.senders.get(link).map_or(0, |speaker| speaker.under_way.len())
     }
 
-    fn write(&self, link: usize, place: usize, put: impl FnMut(&[u8])) -> usize {
-        self.lines.write(link, self.senders[link].under_way[place].line.number, put);
+    fn number(&self, link: usize, place: usize) -> u64 {
+        self.senders[link].under_way[place].line.number
+    }
+
+    fn write(&self, link: usize, number: u64, put: impl FnMut(&[u8])) -> usize {
+        self.lines.write(link, number, put);
         self.lines.size()
     }
 

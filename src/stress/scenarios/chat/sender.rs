@@ -43,12 +43,13 @@ impl Sender {
         Sender { next: 0, under_way: VecDeque::new(), expected: 0, is_known: false }
     }
 
-    /// Records a line that is sent now.
-    pub fn speak(&mut self, due: Instant, now: Instant, listeners: usize) {
+    /// Records a line that is sent now, and returns its number.
+    pub fn speak(&mut self, due: Instant, now: Instant, listeners: usize) -> u64 {
         let line = InFlight { number: self.next, due, sent: now };
         self.next += 1;
         self.expected += 1;
         self.under_way.push_back(Spoken { line, left: listeners, overtaken: 0, is_overdue: false });
+        line.number
     }
 
     /// When the next line is overdue; one that is already has the same time again.
@@ -121,7 +122,7 @@ mod tests {
             let mut sender = Sender::new();
             for (event, number) in events {
                 match event {
-                    0 => sender.speak(now, now, 2),
+                    0 => assert_eq!(sender.speak(now, now, 2) + 1, sender.next),
                     1 => drop(sender.change(number, |spoken| {
                         spoken.overtaken = spoken.left.min(spoken.overtaken + 1);
                     })),
