@@ -7,7 +7,7 @@ use super::measure::Tally;
 use super::payload::Payload;
 use super::scenario::{Conversation, Verdict};
 use super::scenarios::request::Request;
-use super::window::{Known, Window};
+use super::window::{InFlight, Known, Window};
 
 /// How many corrupted messages in a row show that a stream is out of step, so
 /// that what comes on it means nothing any more.
@@ -90,8 +90,8 @@ impl Conversation for Exchange {
         self.links[link].window.in_flight.len()
     }
 
-    fn number(&self, link: usize, place: usize) -> u64 {
-        self.links[link].window.in_flight[place].number
+    fn message(&self, link: usize, place: usize) -> InFlight {
+        self.links[link].window.in_flight[place]
     }
 
     #[inline]
@@ -161,7 +161,7 @@ impl Conversation for Exchange {
 
     fn withdraw(&mut self, link: usize, now: Instant, tally: &mut Tally) {
         if let Some(message) = self.links[link].window.in_flight.pop_back() {
-            tally.under_way -= 1;
+            tally.settle(&message);
             tally.given_up(&message, now);
         }
     }

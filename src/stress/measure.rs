@@ -145,8 +145,10 @@ pub struct Tally {
     /// Whether a message whose answer comes too late counts as lost, as over UDP
     /// and in a chat.
     pub late_is_lost: bool,
-    /// Requests waiting for their answer.
+    /// Requests waiting for their answer, and those of them that are from before the
+    /// measurement.
     pub under_way: u64,
+    pub old_under_way: u64,
     /// When the last answer came.
     pub last_answer: Option<Instant>,
     /// When anything last came.
@@ -204,8 +206,30 @@ impl Tally {
     #[inline]
     pub fn count(&mut self, message: &InFlight, count: impl Fn(&mut Counts)) {
         count(&mut self.counts);
-        if self.measured_from.is_some_and(|from| message.due < from) {
+        if self.is_old(message) {
             count(&mut self.before);
+        }
+    }
+
+    /// Whether a message is from before the measurement.
+    #[inline]
+    fn is_old(&self, message: &InFlight) -> bool {
+        self.old_under_way > 0 && self.measured_from.is_some_and(|from| message.due < from)
+    }
+
+    /// Begins the measurement.
+    pub fn start_measuring(&mut self, now: Instant) {
+        self.measured_from = Some(now);
+        self.before = self.counts;
+        self.old_under_way = self.under_way;
+    }
+
+    /// Waits for a message no longer.
+    #[inline]
+    pub fn settle(&mut self, message: &InFlight) {
+        self.under_way -= 1;
+        if self.is_old(message) {
+            self.old_under_way -= 1;
         }
     }
 
@@ -213,14 +237,18 @@ impl Tally {
     #[inline]
     pub fn sent(&mut self, due: Instant) {
         self.under_way += 1;
-        self.count(&InFlight { number: 0, due, sent: due }, |counts| counts.sent += 1);
+        self.counts.sent += 1;
+        if self.is_open_loop && self.measured_from.is_some_and(|from| due < from) {
+            self.before.sent += 1;
+            self.old_under_way += 1;
+        }
     }
 
     /// Counts and times a right answer.
     #[inline]
     pub fn answered(&mut self, message: &InFlight, now: Instant) {
-        self.under_way -= 1;
         self.delivered(message, now);
+        self.settle(message);
     }
 
     /// The same for one of several answers to a message.
@@ -249,7 +277,7 @@ impl Tally {
     /// Counts and times a request that will have no right answer.
     pub fn missed(&mut self, message: &InFlight, now: Instant, count: impl Fn(&mut Counts)) {
         self.count(message, count);
-        self.under_way -= 1;
+        self.settle(message);
         self.given_up(message, now);
     }
 
@@ -262,7 +290,8 @@ impl Tally {
 
     /// The same for a request that fell due and could not be sent.
     pub fn never_sent(&mut self, due: Instant, now: Instant) {
-        self.count(&InFlight { number: 0, due, sent: due }, |counts| counts.unsent += 1);
+        self.counts.unsent += 1;
+        self.before.unsent += u64::from(self.measured_from.is_some_and(|from| due < from));
         self.record(due, None, now, self.patience.timeout);
     }
 

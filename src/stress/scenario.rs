@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::measure::Tally;
 use super::plan::Plan;
 use super::report::summary::Settings;
+use super::window::InFlight;
 
 /// What a scenario needs to be told apart from the others.
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +101,8 @@ pub trait Conversation: 'static {
     /// How many recorded messages a link waits for.
     fn in_flight(&self, link: usize) -> usize;
 
-    /// The number of one of them.
-    fn number(&self, link: usize, place: usize) -> u64;
+    /// One of them.
+    fn message(&self, link: usize, place: usize) -> InFlight;
 
     /// Writes a message, and returns its length.
     fn write(&self, link: usize, number: u64, put: impl FnMut(&[u8])) -> usize;

@@ -229,8 +229,8 @@ impl Window {
         self.heard = self.heard.max(message.number + 1);
         if message.number < self.overdue {
             // It was timed when its time was over.
-            tally.under_way -= 1;
             tally.came_late(message);
+            tally.settle(message);
         } else {
             tally.answered(message, now);
         }
@@ -275,8 +275,8 @@ impl Window {
         count: impl Fn(&mut super::measure::Counts),
     ) {
         if message.number < self.overdue {
-            tally.under_way -= 1;
             tally.count(message, count);
+            tally.settle(message);
         } else {
             tally.missed(message, now, count);
         }

@@ -346,8 +346,7 @@ impl Run {
     fn start_measuring(&mut self, now: Instant) {
         self.end_interval(now);
         self.enter(Phase::Measure, now);
-        self.tally.measured_from = Some(now);
-        self.tally.before = self.tally.counts;
+        self.tally.start_measuring(now);
         self.errors_before = self.errors.clone();
         self.measured = Some(Span {
             start: now,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use onepoll::service::Context;
 
 use super::{Link, Style, Talk, Way};
+use crate::stress::measure::Counts;
 use crate::stress::scenario::Conversation;
 
 /// How many links begin their load in one tick: few, since what is sent together
@@ -77,11 +78,16 @@ impl<C: Conversation> Talk<C> {
             return;
         }
         self.out.clear();
-        (0..count).for_each(|place| self.put(number, self.conversation.number(number, place), cx));
+        let is_retrying = self.links[number].is_retrying;
+        for place in 0..count {
+            let message = self.conversation.message(number, place);
+            let count = |counts: &mut Counts| {
+                *(if is_retrying { &mut counts.retried } else { &mut counts.sent }) += 1;
+            };
+            self.run.tally.count(&message, count);
+            self.put(number, message.number, cx);
+        }
         self.flush(number, cx);
-        let counts = &mut self.run.tally.counts;
-        *(if self.links[number].is_retrying { &mut counts.retried } else { &mut counts.sent }) +=
-            count as u64;
         self.run.note(now);
         self.time(number);
     }

@@ -20,7 +20,7 @@ use crate::stress::measure::Tally;
 use crate::stress::plan::Plan;
 use crate::stress::report::summary::Settings;
 use crate::stress::scenario::{Conversation, Labels, Scenario, Shape, Style, Verdict};
-use crate::stress::window::REMEMBERED;
+use crate::stress::window::{InFlight, REMEMBERED};
 
 /// A chat line must have room for its identity.
 const SHORTEST_LINE: usize = HEADER + 1;
@@ -252,9 +252,9 @@ impl Chat {
     /// Removes the lines that all members have received.
     fn finish_lines(&mut self, sender: usize, tally: &mut Tally) {
         let speaker = &mut self.senders[sender];
-        while speaker.take_if(|spoken| spoken.left == 0).is_some() {
+        while let Some(spoken) = speaker.take_if(|spoken| spoken.left == 0) {
             speaker.is_known = true;
-            tally.under_way -= 1;
+            tally.settle(&spoken.line);
         }
         self.freed.push(sender);
     }
@@ -285,8 +285,8 @@ impl Conversation for Chat {
         self.senders.get(link).map_or(0, |speaker| speaker.under_way.len())
     }
 
-    fn number(&self, link: usize, place: usize) -> u64 {
-        self.senders[link].under_way[place].line.number
+    fn message(&self, link: usize, place: usize) -> InFlight {
+        self.senders[link].under_way[place].line
     }
 
     fn write(&self, link: usize, number: u64, put: impl FnMut(&[u8])) -> usize {
@@ -370,7 +370,7 @@ impl Conversation for Chat {
         let Some(speaker) = self.senders.get_mut(link) else { return };
         while let Some(spoken) = speaker.take_if(|_| true) {
             tally.count(&spoken.line, |counts| counts.lost += spoken.left as u64);
-            tally.under_way -= 1;
+            tally.settle(&spoken.line);
             if !spoken.is_overdue {
                 (0..spoken.left).for_each(|_| tally.given_up(&spoken.line, now));
             }

@@ -84,7 +84,7 @@ impl Sender {
         };
         while let Some(spoken) = self.take_if(|spoken| is_over(spoken, tally)) {
             tally.count(&spoken.line, |counts| counts.lost += spoken.left as u64);
-            tally.under_way -= 1;
+            tally.settle(&spoken.line);
         }
     }
 
