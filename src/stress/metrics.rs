@@ -186,10 +186,13 @@ impl Metric {
     }
 
     /// Whether `compare` sets two runs side by side in it: speeds only, each
-    /// latency under its own name.
+    /// latency under its own name. The more there are, the more often chance makes
+    /// one of them worse.
     pub fn is_compared(&self) -> bool {
         match self.source {
-            Source::Time(latency, _) => latency != Latency::Judged,
+            Source::Time(Latency::Judged, _) => false,
+            Source::Time(Latency::Connect, place) => STATISTICS[place].name == "p50",
+            Source::Time(_, place) => !matches!(STATISTICS[place].name, "stddev" | "p95"),
             Source::Rate => true,
             _ => false,
         }

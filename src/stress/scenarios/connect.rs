@@ -44,13 +44,7 @@ impl Scenario for ConnectArgs {
     type Conversation = Exchange;
 
     fn shape(&self) -> Shape {
-        Shape {
-            name: "connect",
-            is_udp: false,
-            style: Style::Churn { reset: self.reset },
-            may_overlap: false,
-            settle: Duration::ZERO,
-        }
+        Shape { style: Style::Churn { reset: self.reset }, ..Shape::kept("connect") }
     }
 
     fn check(&self, plan: &Plan) -> Result<(), String> {

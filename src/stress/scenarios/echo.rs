@@ -1,7 +1,5 @@
 //! `echo`: messages that must come back unchanged.
 
-use std::time::Duration;
-
 use clap::Args;
 use onepoll::config::parse_size;
 use onepoll::service::LARGEST_DATAGRAM;
@@ -11,7 +9,7 @@ use crate::stress::exchange::{Exchange, Script};
 use crate::stress::payload::Payload;
 use crate::stress::plan::Plan;
 use crate::stress::report::summary::Settings;
-use crate::stress::scenario::{Scenario, Shape, Style};
+use crate::stress::scenario::{Scenario, Shape};
 
 /// The largest message, which bounds what one connection can have in flight.
 pub const LARGEST: usize = 16 * 1024 * 1024;
@@ -35,13 +33,7 @@ impl Scenario for EchoArgs {
     type Conversation = Exchange;
 
     fn shape(&self) -> Shape {
-        Shape {
-            name: "echo",
-            is_udp: self.udp,
-            style: Style::Kept,
-            may_overlap: true,
-            settle: Duration::ZERO,
-        }
+        Shape { is_udp: self.udp, ..Shape::kept("echo") }
     }
 
     fn check(&self, plan: &Plan) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! `request`: sends a given message and checks the answer.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use onepoll::config::parse_size;
@@ -101,13 +101,12 @@ impl Scenario for RequestArgs {
 
     fn shape(&self) -> Shape {
         Shape {
-            name: "request",
             is_udp: self.udp,
             style: if self.per_connection { Style::Churn { reset: false } } else { Style::Kept },
             // The answer to a request does not say which request it is for, so after
             // a lost datagram the next answer would be taken for the missing one.
             may_overlap: self.answers_have_an_end() && !self.udp,
-            settle: Duration::ZERO,
+            ..Shape::kept("request")
         }
     }
 
@@ -368,6 +367,8 @@ fn wrong(window: &mut Window, parts: [&[u8]; 2], now: Instant, tally: &mut Tally
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::stress::measure::{Patience, WRONG_ANSWER_KEPT};
 
     fn talk(expected: Expected, requests: usize, reads: &[&str]) -> (u64, u64, u64) {

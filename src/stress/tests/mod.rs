@@ -49,15 +49,14 @@ fn run(plan: Plan) -> (Run, Results) {
 fn talk(run: Run, script: Script, style: Style) -> Talk<Exchange> {
     let links = run.plan.connections;
     let is_kept = style == Style::Kept;
-    let shape = Shape { name: "echo", is_udp: false, style, may_overlap: true, settle: Duration::ZERO };
+    let shape = Shape { style, ..Shape::kept("echo") };
     Talk::new(run, Exchange::new(script, links, false, is_kept), shape)
 }
 
 /// A room with one sender.
 fn room(run: Run) -> Talk<Chat> {
     let chat = Chat::new(SIZE, run.plan.seed, run.plan.connections, 1, false);
-    let shape =
-        Shape { name: "chat", is_udp: false, style: Style::Held, may_overlap: true, settle: run.plan.settle };
+    let shape = Shape { style: Style::Held, ..Shape::kept("chat") };
     Talk::new(run, chat, shape)
 }
 

@@ -55,7 +55,7 @@ impl Scenario for ChatArgs {
     type Conversation = Chat;
 
     fn shape(&self) -> Shape {
-        Shape { name: "chat", is_udp: false, style: Style::Held, may_overlap: true, settle: self.settle }
+        Shape { style: Style::Held, settle: self.settle, ..Shape::kept("chat") }
     }
 
     fn check(&self, plan: &Plan) -> Result<(), String> {
