@@ -74,7 +74,7 @@ impl Exchange {
 }
 
 impl Conversation for Exchange {
-    #[inline]
+    #[inline(always)]
     fn is_free(&self, link: usize, depth: usize) -> bool {
         let window = &self.links[link].window;
         window.expected() < depth && window.in_flight.len() < self.most_under_way
@@ -109,7 +109,7 @@ impl Conversation for Exchange {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn hear(&mut self, link: usize, bytes: &[u8], now: Instant, tally: &mut Tally) -> Verdict {
         let Link { key, window, answer } = &mut self.links[link];
         match &mut self.script {

@@ -245,14 +245,14 @@ impl Tally {
     }
 
     /// Counts and times a right answer.
-    #[inline]
+    #[inline(always)]
     pub fn answered(&mut self, message: &InFlight, now: Instant) {
         self.delivered(message, now);
         self.settle(message);
     }
 
     /// The same for one of several answers to a message.
-    #[inline]
+    #[inline(always)]
     pub fn delivered(&mut self, message: &InFlight, now: Instant) {
         let service = between(message.sent, now);
         if service > self.patience.timeout && self.patience.is_late(message.sent, now) {
@@ -413,7 +413,6 @@ impl Outcome {
     }
 
     /// What was counted from start to end.
-    #[cfg(test)]
     pub fn total(&self) -> Counts {
         let mut total = self.warmup.counts;
         COUNTS.iter().for_each(|row| *row.of_mut(&mut total) += row.of(&self.measured.counts));
@@ -433,7 +432,7 @@ impl Outcome {
 
     /// Whether nothing happened that a table could show.
     pub fn counted_nothing(&self) -> bool {
-        [&self.warmup, &self.measured].iter().all(|part| part.counts.faults() + part.counts.answered == 0)
+        self.total().faults() + self.total().answered == 0
     }
 
     /// A count per second.

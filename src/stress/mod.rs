@@ -3,9 +3,10 @@
 //!
 //! A run is a [`Service`] that connects, hosted on the same reactor as the
 //! daemon's own services. Reading order: [`plan`] (what the load is), [`run`]
-//! (how a run proceeds), [`talk`] and [`chat`] (the two kinds of scenario),
-//! [`payload`] and [`link`] (how a message is recognised, and what became of it),
-//! [`measure`], [`report`].
+//! (how a run proceeds), [`scenario`] (the seam to the [`scenarios`]), [`talk`] (the
+//! life of connections, whatever is said on them), [`window`] and [`payload`] (what
+//! became of a message, and how it is recognised), [`metrics`] (the one table of
+//! figures), [`measure`], [`report`].
 
 mod arguments;
 mod compare;
@@ -42,7 +43,7 @@ use onepoll::service::Service;
 use arguments::Order;
 pub use arguments::StressCommand;
 use fail_if::Condition;
-use measure::{Counts, Outcome};
+use measure::Outcome;
 use report::Reporter;
 use report::files::Outputs;
 use report::place::Place;
@@ -191,11 +192,8 @@ fn judge(
     let errors = summary.runs.iter().map(Measured::all_faults).sum::<u64>();
     let why = if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.clone()) {
         Some(why)
-    } else if outcomes.iter().any(|run| {
-        let [sent, answered] = [|counts: &Counts| counts.sent, |counts: &Counts| counts.answered]
-            .map(|count: fn(&Counts) -> u64| count(&run.warmup.counts) + count(&run.measured.counts));
-        run.interrupted && sent > 0 && answered == 0
-    }) {
+    } else if outcomes.iter().any(|run| run.interrupted && run.total().sent > 0 && run.total().answered == 0)
+    {
         // Without a single answer, an absence of errors proves nothing.
         Some("nothing was answered before the run ended: is the server working?".to_owned())
     } else {

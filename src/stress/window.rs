@@ -72,7 +72,7 @@ impl Window {
     }
 
     /// Takes bytes from a stream.
-    #[inline]
+    #[inline(always)]
     pub fn hear(&mut self, known: Known<'_>, mut bytes: &[u8], now: Instant, tally: &mut Tally) {
         let Known { payload, key } = known;
         while !bytes.is_empty() {
@@ -219,7 +219,7 @@ impl Window {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn came_right(&mut self, message: &InFlight, now: Instant, tally: &mut Tally) {
         self.corrupted_in_a_row = 0;
         self.is_astray = false;
