@@ -482,3 +482,23 @@ impl ProcessorTime {
 pub fn between(start: Instant, end: Instant) -> Duration {
     end.saturating_duration_since(start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_which_the_generator_stood_still_is_held_against_nobody() {
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        let mut patience = Patience::new(second);
+        patience.see(start);
+        assert_eq!(patience.deadline(start), start + second);
+        (0..110).for_each(|tick| patience.see(start + tick * Duration::from_millis(10)));
+        assert!(patience.is_late(start, start + Duration::from_millis(1100)), "it ran all the time");
+        let mut patience = Patience::new(second);
+        patience.see(start);
+        assert!(!patience.is_late(start, start + 3 * second), "what came meanwhile is read only now");
+        assert_eq!(patience.deadline(start), start + 4 * second);
+        assert_eq!(patience.deadline(start + 3 * second), start + 4 * second);
+    }
+}

@@ -409,6 +409,8 @@ impl Window {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::super::measure::{Counts, Patience};
     use super::*;
 
@@ -481,6 +483,30 @@ mod tests {
                 assert_eq!(stream.faults(), faults, "{order:?} of {size} B in a stream");
                 assert_eq!(datagrams.faults(), faults, "{order:?} of {size} B in datagrams");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_fault_counts_once_however_the_stream_is_cut(
+            kind in 0..6,
+            at in 0usize..39,
+            place in 0usize..32,
+            byte in 1u8..=255,
+            piece in 1usize..100,
+        ) {
+            let mut stream = line(32, 40);
+            let mut sent = stream.sent.clone();
+            let faults = match kind {
+                0 => { sent.remove(at); [1, 0, 0, 0] }
+                1 => { sent.insert(at, sent[at].clone()); [0, 1, 0, 0] }
+                2 => { sent.swap(at, at + 1); [0, 0, 1, 0] }
+                3 => { sent[at][place] ^= byte; [0, 0, 0, 1] }
+                4 => { sent[at].remove(place); [0, 0, 0, 1] }
+                _ => { sent[at].insert(place, byte); [0, 0, 0, 1] }
+            };
+            sent.concat().chunks(piece).for_each(|piece| stream.hear(piece));
+            prop_assert_eq!(stream.faults(), faults);
         }
     }
 
