@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use super::measure::Tally;
 use super::payload::Payload;
 use super::scenario::{Conversation, Verdict};
 use super::scenarios::request::Request;
+use super::tally::Tally;
 use super::window::{InFlight, Known, Window};
 
 /// How many corrupted messages in a row show that a stream is out of step, so

@@ -6,7 +6,7 @@
 //! (how a run proceeds), [`scenario`] (the seam to the [`scenarios`]), [`talk`] (the
 //! life of connections, whatever is said on them), [`window`] and [`payload`] (what
 //! became of a message, and how it is recognised), [`metrics`] (the one table of
-//! figures), [`measure`], [`report`].
+//! figures), [`tally`] and [`measure`], [`report`].
 
 mod arguments;
 mod compare;
@@ -23,6 +23,7 @@ mod run;
 mod scenario;
 mod scenarios;
 mod talk;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::measure::Tally;
 use super::plan::Plan;
 use super::report::summary::Settings;
+use super::tally::Tally;
 use super::window::InFlight;
 
 /// What a scenario needs to be told apart from the others.

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::measure::Tally;
 use super::payload::Payload;
+use super::tally::Tally;
 
 /// How many messages given up as lost are remembered, in case they come after
 /// all.
@@ -411,7 +411,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::measure::{Counts, Patience};
+    use super::super::measure::Counts;
+    use super::super::tally::Patience;
     use super::*;
 
     struct Line {

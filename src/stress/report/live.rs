@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::termios::tcgetwinsize;
 
 use super::table::time;
-use crate::stress::measure::{Interval, Tally};
+use crate::stress::measure::Interval;
+use crate::stress::tally::Tally;
 
 /// The time between two updates.
 const REFRESH: Duration = Duration::from_millis(250);

@@ -21,7 +21,8 @@ use serde::Serialize;
 use summary::moment;
 use writer::Writer;
 
-use super::measure::{Counts, Interval, Tally};
+use super::measure::{Counts, Interval};
+use super::tally::Tally;
 
 /// The log gives the largest value of an interval in milliseconds, like other
 /// writers of the format.

@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use onepoll::service::Context;
 
 use crate::client::target::Route;
-use crate::stress::measure::{Counts, Interval, Latencies, Outcome, Patience, ProcessorTime, Tally, between};
+use crate::stress::measure::{Counts, Interval, Latencies, Outcome, ProcessorTime, between};
 use crate::stress::plan::{Length, Load, Plan, Schedule};
 use crate::stress::report::Reporter;
+use crate::stress::tally::{Patience, Tally};
 
 /// The time between two ticks.
 pub const TICK: Duration = Duration::from_millis(10);

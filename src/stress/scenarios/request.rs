@@ -11,10 +11,10 @@ use super::echo::LARGEST;
 use crate::stress::arguments::{Common, LoadArgs};
 use crate::stress::exchange::{Exchange, Script};
 use crate::stress::framing::{Framing, LONGEST, Prefix};
-use crate::stress::measure::Tally;
 use crate::stress::plan::Plan;
 use crate::stress::report::summary::Settings;
 use crate::stress::scenario::{Labels, Scenario, Shape, Style};
+use crate::stress::tally::Tally;
 use crate::stress::text::{escape, unescape};
 use crate::stress::window::Window;
 
@@ -369,7 +369,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::stress::measure::{Patience, WRONG_ANSWER_KEPT};
+    use crate::stress::measure::WRONG_ANSWER_KEPT;
+    use crate::stress::tally::Patience;
 
     fn talk(expected: Expected, requests: usize, reads: &[&str]) -> (u64, u64, u64) {
         let mut request = Request::new(Vec::new(), expected, None);

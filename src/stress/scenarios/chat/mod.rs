@@ -16,10 +16,10 @@ use lines::{HEADER, Heard, Lines};
 use sender::{Sender, Spoken};
 
 use crate::stress::arguments::{Common, LoadArgs, at_least};
-use crate::stress::measure::Tally;
 use crate::stress::plan::Plan;
 use crate::stress::report::summary::Settings;
 use crate::stress::scenario::{Conversation, Labels, Scenario, Shape, Style, Verdict};
+use crate::stress::tally::Tally;
 use crate::stress::window::{InFlight, REMEMBERED};
 
 /// A chat line must have room for its identity.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::stress::measure::Tally;
+use crate::stress::tally::Tally;
 use crate::stress::window::InFlight;
 
 #[derive(Debug)]
