@@ -423,14 +423,14 @@ fn errors_are_drawn_over_time() {
 fn a_comparison_refuses_what_is_worse() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let good = daemon.tcp("echo").to_string();
-    // It answers after 20 ms, and alters one message of each connection.
+    // It answers after 50 ms, and alters one message of each connection.
     let slow = server(|mut stream| {
         let mut message = [0; 64];
         for number in 0.. {
             if stream.read_exact(&mut message).is_err() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(std::time::Duration::from_millis(50));
             message[20] ^= u8::from(number == 1);
             let _ = stream.write_all(&message);
         }
@@ -438,13 +438,13 @@ fn a_comparison_refuses_what_is_worse() {
     .to_string();
     let [a, b] = ["good.json", "slow.json"].map(free);
     for (file, address) in [(&a, &good), (&b, &slow)] {
-        let load = ["echo", address, "--connections", "2", "--duration", "150ms", "--warmup", "0s"];
+        let load = ["echo", address, "--connections", "2", "--duration", "400ms", "--warmup", "0s"];
         stress(&[&load[..], &["--repeat", "3", "--json", file]].concat());
     }
     let worse = stress(&["compare", &a, &b]);
     let (table, error) = (text(&worse.stdout), text(&worse.stderr));
     assert_eq!(worse.status.code(), Some(1), "{table}{error}");
-    assert!(error.contains("rate is worse") && error.contains("corrupted is 6, and was 0"), "{error}");
+    assert!(error.contains("service.p50 is worse") && error.contains("corrupted is 6, and was 0"), "{error}");
     for part in [&format!("A is {a}: echo over tcp to {good}"), &format!("B is {b}: "), ", on ", ", run 20"] {
         assert!(table.contains(part), "{part} is missing: {table}");
     }
