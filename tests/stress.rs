@@ -174,7 +174,7 @@ fn a_server_that_comes_back_is_connected_to_again() {
     ]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
     let run = &json(&file)["runs"][0];
-    assert_eq!((&run["answered"], &run["lost"]), (&21.into(), &9.into()));
+    assert_eq!([&run["answered"], &run["closed"], &run["unanswered"], &run["lost"]], [21, 9, 9, 0]);
     assert_eq!(run["connections_opened"], 31);
 }
 
@@ -296,7 +296,7 @@ fn every_report_is_written_and_says_the_same() {
     }
 
     let value = json(&summary);
-    assert_eq!(value["format"], "onepoll-stress-1");
+    assert_eq!(value["format"], "onepoll-stress-2");
     assert_eq!(value["settings"]["rate"], 500.0);
     let runs = value["runs"].as_array().unwrap();
     assert_eq!(runs.len(), 2);
@@ -333,8 +333,8 @@ fn every_report_is_written_and_says_the_same() {
     assert_eq!(text(&log).matches("MaxValueDivisor").count(), 1, "{}", text(&log));
 
     let page = fs::read_to_string(&page).unwrap();
-    assert_eq!(page.matches("<svg").count(), 2);
-    assert_eq!(page.matches("</svg>").count(), 2);
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert_eq!(page.matches("</svg>").count(), 3);
     assert!(page.ends_with("</body></html>\n"));
     let outside = page.matches("http").count() - page.matches("http://www.w3.org/2000/svg").count();
     assert_eq!(outside, 0, "the page needs nothing from elsewhere");

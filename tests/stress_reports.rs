@@ -183,14 +183,14 @@ fn one_file_can_be_standard_output_which_holds_nothing_else() {
 }
 
 #[test]
-fn a_short_run_has_both_charts() {
+fn a_short_run_has_its_charts() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
     let [page, summary] = ["short.html", "short.json"].map(free);
     let load = ["--connections", "1", "--duration", "200ms", "--warmup", "100ms"];
     let output = stress(&[&["echo", &*address, "--report", &page, "--json", &summary][..], &load].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(fs::read_to_string(&page).unwrap().matches("<svg").count(), 2);
+    assert_eq!(fs::read_to_string(&page).unwrap().matches("<svg").count(), 3);
     assert_eq!(json(&summary)["settings"]["interval_s"], 0.02);
 }
 
@@ -276,7 +276,7 @@ fn files_that_cannot_be_written_are_refused_before_anything_is_measured() {
 fn a_descriptor_is_written_whatever_it_was_redirected_to() {
     let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
     let address = daemon.tcp("echo").to_string();
-    for (name, is_stdout) in [("/dev/stderr", false), ("/dev/fd/2", false), ("/dev/fd/1", true)] {
+    for (name, is_stdout) in [("/dev/stderr", false), ("/dev/fd/2", false), ("/dev/stdout", true)] {
         let [out, aside] = ["out", "aside"].map(free);
         let status = command(&["echo", &address, "--connections", "1", "--messages", "5", "--warmup", "0s"])
             .args(["--json", name])
@@ -370,4 +370,88 @@ fn a_datagram_that_is_refused_is_counted_once() {
     let missing = ["lost", "unsent"].map(|fault| run[fault].as_u64().unwrap());
     assert_eq!((&run["answered"], missing.iter().sum()), (&5.into(), 5), "{run}");
     assert_eq!(run["errors"], serde_json::json!({"refused (is the server running?)": 1}));
+}
+
+#[test]
+fn a_page_says_what_was_run_and_what_is_wrong() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let address = daemon.tcp("echo").to_string();
+    let [page, summary] = ["verdict.html", "verdict.json"].map(free);
+    let load = ["echo", &*address, "--duration", "200ms", "--warmup", "0s", "--fail-if", "p99>0ms"];
+    let output = stress(&[&load[..], &["--report", &page, "--json", &summary]].concat());
+    assert_eq!(output.status.code(), Some(3));
+    let page = fs::read_to_string(&page).unwrap();
+    assert!(!page.contains("No errors."), "{page}");
+    let host = json(&summary)["host"].as_str().unwrap().to_owned();
+    let started = json(&summary)["runs"][0]["started"].as_str().unwrap().to_owned();
+    for part in [
+        "--fail-if 'p99&gt;0ms' holds: it is ",
+        "stress echo 127.0.0.1",
+        &host,
+        &started,
+        env!("CARGO_PKG_VERSION"),
+        "Latency over time",
+        "width=device-width",
+    ] {
+        assert!(page.contains(part), "{part} is missing:\n{page}");
+    }
+    assert!(!page.contains("<pre"), "nothing is wider than a small screen");
+    let fine = free("fine.html");
+    let output = stress(&[&load[..6], &["--fail-if", "lost>1%", "--report", &fine]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(fs::read_to_string(&fine).unwrap().contains("No errors."));
+}
+
+#[test]
+fn errors_are_drawn_over_time() {
+    let address = server(|mut stream| {
+        let mut message = [0; 64];
+        while stream.read_exact(&mut message).is_ok() {
+            message[20] ^= 1;
+            let _ = stream.write_all(&message);
+        }
+    });
+    let page = free("errors.html");
+    let address = address.to_string();
+    let output = stress(&["echo", &address, "--duration", "300ms", "--warmup", "0s", "--report", &page]);
+    assert_eq!(output.status.code(), Some(1));
+    let page = fs::read_to_string(&page).unwrap();
+    assert!(page.contains("Errors over time") && page.contains(" errors: see the table"), "{page}");
+}
+
+#[test]
+fn a_comparison_refuses_what_is_worse() {
+    let daemon = Daemon::start(&["--only", "echo", "--port", "echo=0"]);
+    let good = daemon.tcp("echo").to_string();
+    // It answers after 50 ms, and alters one message of each connection.
+    let slow = server(|mut stream| {
+        let mut message = [0; 64];
+        for number in 0.. {
+            if stream.read_exact(&mut message).is_err() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            message[20] ^= u8::from(number == 1);
+            let _ = stream.write_all(&message);
+        }
+    })
+    .to_string();
+    let [a, b] = ["good.json", "slow.json"].map(free);
+    for (file, address) in [(&a, &good), (&b, &slow)] {
+        let load = ["echo", address, "--connections", "2", "--duration", "400ms", "--warmup", "0s"];
+        stress(&[&load[..], &["--repeat", "3", "--json", file]].concat());
+    }
+    let worse = stress(&["compare", &a, &b]);
+    let (table, error) = (text(&worse.stdout), text(&worse.stderr));
+    assert_eq!(worse.status.code(), Some(1), "{table}{error}");
+    assert!(error.contains("service.p50 is worse") && error.contains("corrupted is 6, and was 0"), "{error}");
+    for part in [&format!("A is {a}: echo over tcp to {good}"), &format!("B is {b}: "), ", on ", ", run 20"] {
+        assert!(table.contains(part), "{part} is missing: {table}");
+    }
+    let better = stress(&["compare", &b, &a]);
+    assert_eq!(better.status.code(), Some(0), "{}", text(&better.stderr));
+    let condition = stress(&["compare", &b, &a, "--fail-if", "rate>1.5", "--fail-if", "service.p50>2"]);
+    assert_eq!(condition.status.code(), Some(3));
+    let error = text(&condition.stderr);
+    assert!(error.contains("'rate>1.5' holds: B/A is ") && !error.contains("p50"), "{error}");
 }

@@ -1,19 +1,27 @@
 //! The command line of `onepoll stress`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use onepoll::config::{format_duration, parse_duration, parse_size};
-use regex_lite::Regex;
+use onepoll::config::{format_duration, parse_duration};
 
-use super::checks::check;
 use super::fail_if::Condition;
+use super::host;
+use super::metrics::Metric;
 use super::payload::mix;
 use super::plan::{Length, Load, Plan, SHORTEST_INTERVAL, Sources};
 use super::report::files::Files;
 use super::report::summary::Settings;
-use super::request::{Expected, escape, unescape};
+use super::run::Run;
+use super::scenario::{Scenario, Shape, Style};
+use super::scenarios::chat::ChatArgs;
+use super::scenarios::connect::ConnectArgs;
+use super::scenarios::echo::EchoArgs;
+use super::scenarios::idle::IdleArgs;
+use super::scenarios::request::RequestArgs;
+use super::talk::Talk;
 use crate::client::target::{Route, Target};
 
 /// Requests per second that one core could conceivably send.
@@ -21,6 +29,10 @@ const FASTEST: f64 = 10_000_000.0;
 /// Requests in flight per connection in an open loop, unless the user says
 /// otherwise.
 const OPEN_DEPTH: usize = 64;
+const GIB: u64 = 1024 * 1024 * 1024;
+/// How much the connections may have to hold of messages that the server does not
+/// read.
+const MOST_HELD: u64 = 4 * GIB;
 
 /// Put a server under load, check every answer, and measure
 #[derive(Debug, Subcommand)]
@@ -39,22 +51,27 @@ pub enum StressCommand {
     /// Compare two summaries written by --json
     ///
     /// Only a difference beyond the spread of both sides counts, so use --repeat
-    /// 5.
+    /// 5. The exit status is 1 if the second is worse, or has faults that the first
+    /// has not.
     Compare {
         /// The summary to compare with
         a: PathBuf,
         /// The summary to judge
         b: PathBuf,
+        /// Exit with status 3 if this holds for the ratio of the second to the first,
+        /// as in 'p99>1.2'
+        #[arg(long, value_name = "CONDITION", value_parser = Condition::on_ratio)]
+        fail_if: Vec<Condition>,
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Common {
     /// The server; put an IPv6 address in brackets, as in [::1]:3333
     #[arg(value_name = "HOST:PORT")]
     pub target: Target,
     /// How many connections to hold at once
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = at_least::<usize>)]
     pub connections: usize,
     /// Open the connections evenly over this time; load starts when all are open
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
@@ -79,145 +96,37 @@ pub struct Common {
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
     /// Repeat the whole run this many times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<usize>)]
     pub repeat: usize,
-    /// Exit with status 3 if this holds for any run, as in 'p99>20ms' or
-    /// 'errors>0'
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", help = fail_if_help())]
     pub fail_if: Vec<Condition>,
     #[command(flatten)]
     pub files: Files,
 }
 
-#[derive(Debug, Args)]
+fn fail_if_help() -> String {
+    format!(
+        "Exit with status 3 if this holds for any run, as in 'p99>20ms' or 'errors>0': {}",
+        Metric::names()
+    )
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct LoadArgs {
     /// How long to put the server under load before measuring
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    warmup: Duration,
+    pub warmup: Duration,
     /// Measure this many messages instead of a period of time
-    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
-    messages: Option<u64>,
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = at_least::<u64>)]
+    pub messages: Option<u64>,
     /// Messages in flight per connection; the next one is sent when one comes
     /// back [default: 1, or 64 with --rate if answers can be told apart]
-    #[arg(long, value_name = "D", value_parser = at_least_one)]
-    depth: Option<usize>,
+    #[arg(long, value_name = "D", value_parser = at_least::<usize>)]
+    pub depth: Option<usize>,
     /// Send this many messages per second over all connections, on an even
     /// schedule, whether or not earlier ones have come back
     #[arg(long, value_name = "R", value_parser = rate)]
-    rate: Option<f64>,
-}
-
-#[derive(Debug, Args)]
-pub struct EchoArgs {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    load: LoadArgs,
-    /// Use UDP instead of TCP: one socket per connection; a message without an
-    /// answer within --timeout is lost
-    #[arg(long)]
-    udp: bool,
-    /// Size of a message in bytes
-    #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
-    size: usize,
-}
-
-#[derive(Debug, Args)]
-pub struct RequestArgs {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    load: LoadArgs,
-    /// Use UDP instead of TCP: one socket per connection; a message without an
-    /// answer within --timeout is lost
-    #[arg(long)]
-    udp: bool,
-    /// The message to send; \n, \r, \t, \0, \\ and \xHH have their meaning in C
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    send: String,
-    /// The expected answer, byte for byte
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "expect_regex")]
-    expect: Option<String>,
-    /// A pattern that the answer must match; over TCP, the answer is complete as
-    /// soon as it does. The pattern may match any part of the answer: anchor it
-    /// (^...$) to match all of it
-    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
-    expect_regex: Option<Regex>,
-    /// Open a new connection for each message, for servers that close after one
-    #[arg(long, conflicts_with = "udp")]
-    per_connection: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct ChatArgs {
-    #[command(flatten)]
-    common: Common,
-    #[command(flatten)]
-    load: LoadArgs,
-    /// Size of a line in bytes, including its line end
-    #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
-    size: usize,
-    /// How many members send
-    #[arg(long, value_name = "K", default_value_t = 1, value_parser = at_least_one)]
-    senders: usize,
-    /// Expect the server to send each line to its sender too
-    #[arg(long)]
-    echo_to_sender: bool,
-    /// How long to stay silent once all are connected, so that the server can
-    /// make all of them members
-    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_duration)]
-    settle: Duration,
-}
-
-#[derive(Debug, Args)]
-pub struct ConnectArgs {
-    #[command(flatten)]
-    common: Common,
-    /// How long to put the server under load before measuring
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
-    warmup: Duration,
-    /// Measure this many conversations instead of a period of time
-    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
-    messages: Option<u64>,
-    /// Start this many conversations per second, on an even schedule
-    #[arg(long, value_name = "R", value_parser = rate)]
-    rate: Option<f64>,
-    /// Size of the message in bytes
-    #[arg(long, value_name = "B", default_value = "64", value_parser = parse_size)]
-    size: usize,
-    /// Close with a reset, which leaves no port in TIME_WAIT
-    #[arg(long)]
-    reset: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct IdleArgs {
-    #[command(flatten)]
-    common: Common,
-}
-
-/// What a scenario sends and expects, apart from the load.
-#[derive(Debug)]
-pub enum Words {
-    Echo { size: usize },
-    Request { send: Vec<u8>, expected: Expected, per_connection: bool },
-    Chat { size: usize, senders: usize, echo_to_sender: bool },
-    Connect { size: usize, reset: bool },
-    Silence,
-}
-
-impl Words {
-    /// Whether several messages may be in flight unless the user says otherwise.
-    /// The answer to a request does not say which request it is for, so after a
-    /// lost datagram the next answer would be taken for the missing one.
-    fn may_overlap(&self, udp: bool) -> bool {
-        self.answers_have_an_end(udp) && !(udp && matches!(self, Words::Request { .. }))
-    }
-
-    /// Whether one can tell where an answer ends and the next one begins.
-    pub fn answers_have_an_end(&self, udp: bool) -> bool {
-        udp || !matches!(self, Words::Request { expected: Expected::Pattern(_) | Expected::Anything, .. })
-    }
+    pub rate: Option<f64>,
 }
 
 /// A different seed each time, so that two runs in one room can be told apart.
@@ -227,12 +136,13 @@ fn any_seed() -> u64 {
 }
 
 /// A command line that has been checked.
-#[derive(Debug)]
 pub struct Order {
     pub common: Common,
-    pub words: Words,
-    pub udp: bool,
     pub plan: Plan,
+    pub shape: Shape,
+    pub settings: Settings,
+    /// Hosts the scenario's conversation until the run is over.
+    pub host: Box<dyn Fn(Run) -> Result<(), String>>,
 }
 
 impl StressCommand {
@@ -241,50 +151,21 @@ impl StressCommand {
     /// # Errors
     /// A sentence for the user.
     pub fn order(self) -> Result<Order, String> {
-        let none = LoadArgs { warmup: Duration::ZERO, messages: None, depth: None, rate: None };
-        let (common, load, udp, words) = match self {
-            StressCommand::Echo(EchoArgs { common, load, udp, size }) => {
-                (common, load, udp, Words::Echo { size })
-            }
-            StressCommand::Request(RequestArgs {
-                common,
-                load,
-                udp,
-                send,
-                expect,
-                expect_regex,
-                per_connection,
-            }) => {
-                let expected = match (expect, expect_regex) {
-                    (Some(text), _) => {
-                        Expected::Text(unescape(&text).map_err(|why| format!("--expect: {why}"))?)
-                    }
-                    (None, Some(pattern)) => Expected::Pattern(pattern),
-                    (None, None) => Expected::Anything,
-                };
-                let send = unescape(&send).map_err(|why| format!("--send: {why}"))?;
-                (common, load, udp, Words::Request { send, expected, per_connection })
-            }
-            StressCommand::Chat(ChatArgs { common, load, size, senders, echo_to_sender, settle }) => {
-                let words = Words::Chat { size, senders, echo_to_sender };
-                let mut order = Order::new(common, load, false, words)?;
-                order.plan.settle = settle;
-                return Ok(order);
-            }
-            StressCommand::Connect(ConnectArgs { common, warmup, messages, rate, size, reset }) => {
-                let load = LoadArgs { warmup, messages, depth: Some(1), rate };
-                (common, load, false, Words::Connect { size, reset })
-            }
-            StressCommand::Idle(IdleArgs { common }) => (common, none, false, Words::Silence),
-            StressCommand::Compare { .. } => return Err("compare runs nothing".into()),
-        };
-        Order::new(common, load, udp, words)
+        match self {
+            StressCommand::Echo(args) => Order::new(args.common.clone(), Some(args.load.clone()), args),
+            StressCommand::Request(args) => Order::new(args.common.clone(), Some(args.load.clone()), args),
+            StressCommand::Chat(args) => Order::new(args.common.clone(), Some(args.load.clone()), args),
+            StressCommand::Connect(args) => Order::new(args.common.clone(), Some(args.load()), args),
+            StressCommand::Idle(args) => Order::new(args.common.clone(), None, args),
+            StressCommand::Compare { .. } => Err("compare runs nothing".into()),
+        }
     }
 }
 
 impl Order {
-    fn new(common: Common, load: LoadArgs, udp: bool, words: Words) -> Result<Order, String> {
-        let LoadArgs { warmup, messages, depth, rate } = load;
+    /// `load` is what is sent, if anything is.
+    fn new<S: Scenario>(common: Common, load: Option<LoadArgs>, scenario: S) -> Result<Order, String> {
+        let shape = scenario.shape();
         if let (Some(sources), Some(to)) = (&common.source, Route::new(common.target.clone()).current())
             && !sources.fits(to)
         {
@@ -292,28 +173,27 @@ impl Order {
                 "{to} cannot be reached from --source {sources}: one is IPv4, the other IPv6"
             ));
         }
-        let per_connection =
-            matches!(words, Words::Request { per_connection: true, .. } | Words::Connect { .. });
+        let is_silent = load.is_none();
+        let none = LoadArgs { warmup: Duration::ZERO, messages: None, depth: None, rate: None };
+        let LoadArgs { warmup, messages, depth, rate } = load.unwrap_or(none);
+        let is_churn = matches!(shape.style, Style::Churn { .. });
         let depth = match depth {
-            Some(depth) if per_connection && depth > 1 => {
+            Some(depth) if is_churn && depth > 1 => {
                 return Err("--per-connection allows only one message at a time: --depth must be 1".into());
             }
-            _ if per_connection => 1,
+            _ if is_churn => 1,
+            _ if is_silent => 0,
             Some(depth) => depth,
-            None if rate.is_some() && words.may_overlap(udp) => OPEN_DEPTH,
+            None if rate.is_some() && shape.may_overlap => OPEN_DEPTH,
             None => 1,
         };
-        let load = match (&words, rate) {
-            (Words::Silence, _) => Load::Closed { depth: 0 },
-            (_, Some(rate)) => Load::Open { rate, depth },
-            (_, None) => Load::Closed { depth },
-        };
+        let load = rate.map_or(Load::Closed { depth }, |rate| Load::Open { rate, depth });
         let length = messages.map_or(Length::For(common.duration), Length::Messages);
         let plan = Plan {
             connections: common.connections,
             load,
             ramp: common.ramp,
-            settle: Duration::ZERO,
+            settle: shape.settle,
             warmup,
             length,
             timeout: common.timeout,
@@ -321,71 +201,71 @@ impl Order {
             seed: common.seed.unwrap_or_else(any_seed),
             sources: common.source.clone(),
         };
-        check(&words, &plan, udp)?;
-        Ok(Order { common, words, udp, plan })
-    }
-
-    pub fn settings(&self) -> Settings {
-        let plan = &self.plan;
-        let (duration_s, messages) = match plan.length {
-            Length::For(time) => (Some(time.as_secs_f64()), None),
-            Length::Messages(count) => (None, Some(count)),
-        };
-        let mut settings = Settings {
-            transport: if self.udp { "udp" } else { "tcp" }.into(),
-            target: self.common.target.to_string(),
-            connections: plan.connections,
-            depth: plan.load.depth(),
-            rate: match plan.load {
-                Load::Open { rate, .. } => Some(rate),
-                Load::Closed { .. } => None,
-            },
-            ramp_s: plan.ramp.as_secs_f64(),
-            warmup_s: plan.warmup.as_secs_f64(),
-            duration_s,
-            messages,
-            timeout_s: plan.timeout.as_secs_f64(),
-            seed: plan.seed,
-            source: plan.sources.as_ref().map(Sources::to_string),
-            interval_s: Some(plan.interval.as_secs_f64()),
-            ..Settings::default()
-        };
-        let (scenario, size) = match &self.words {
-            Words::Echo { size } => ("echo", Some(*size)),
-            Words::Request { send, expected, per_connection } => {
-                settings.send = Some(escape(send));
-                settings.per_connection = Some(*per_connection);
-                match expected {
-                    Expected::Text(text) => settings.expect = Some(escape(text)),
-                    Expected::Pattern(pattern) => settings.expect_regex = Some(pattern.to_string()),
-                    Expected::Anything => {}
-                }
-                ("request", Some(send.len()))
-            }
-            Words::Chat { size, senders, echo_to_sender } => {
-                settings.senders = Some(*senders);
-                settings.echo_to_sender = Some(*echo_to_sender);
-                settings.settle_s = Some(plan.settle.as_secs_f64());
-                ("chat", Some(*size))
-            }
-            Words::Connect { size, reset } => {
-                settings.reset = Some(*reset);
-                ("connect", Some(*size))
-            }
-            Words::Silence => ("idle", None),
-        };
-        Settings { scenario: scenario.into(), size, ..settings }
+        scenario.check(&plan)?;
+        check_memory(scenario.held(&plan), &plan, &shape)?;
+        let mut settings = settings(&common, &plan, &shape);
+        scenario.describe(&mut settings);
+        let timeout = plan.timeout;
+        let for_host = plan.clone();
+        let host =
+            Box::new(move |run| host(Talk::new(run, scenario.conversation(&for_host), shape), timeout));
+        Ok(Order { common, plan, shape, settings, host })
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+/// Checks what the connections may have to hold of messages that the server does not
+/// read; over UDP nothing is held.
+fn check_memory((size, holders): (usize, usize), plan: &Plan, shape: &Shape) -> Result<(), String> {
+    let depth = plan.load.depth();
+    let held = [size, holders, depth].iter().fold(1u64, |held, part| held.saturating_mul(*part as u64));
+    if shape.is_udp || held <= MOST_HELD {
+        return Ok(());
+    }
+    let sending = if holders < plan.connections { "senders" } else { "connections" };
+    Err(format!(
+        "--depth {depth} on each of {holders} {sending}, in messages of {size} B, is {:.1} GiB, all of which must \
+         be held in memory if the server does not read, and the limit is 4 GiB: use a smaller --depth, fewer \
+         {sending} or shorter messages",
+        held as f64 / GIB as f64
+    ))
+}
+
+/// The settings that all scenarios have.
+fn settings(common: &Common, plan: &Plan, shape: &Shape) -> Settings {
+    let (duration_s, messages) = match plan.length {
+        Length::For(time) => (Some(time.as_secs_f64()), None),
+        Length::Messages(count) => (None, Some(count)),
+    };
+    Settings {
+        scenario: shape.name.into(),
+        transport: if shape.is_udp { "udp" } else { "tcp" }.into(),
+        target: common.target.to_string(),
+        connections: plan.connections,
+        depth: plan.load.depth(),
+        rate: match plan.load {
+            Load::Open { rate, .. } => Some(rate),
+            Load::Closed { .. } => None,
+        },
+        ramp_s: plan.ramp.as_secs_f64(),
+        warmup_s: plan.warmup.as_secs_f64(),
+        duration_s,
+        messages,
+        timeout_s: plan.timeout.as_secs_f64(),
+        seed: plan.seed,
+        source: plan.sources.as_ref().map(Sources::to_string),
+        interval_s: Some(plan.interval.as_secs_f64()),
+        ..Settings::default()
+    }
+}
+
+pub fn at_least<N: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<N, String> {
     match text.parse() {
-        Ok(number) if number > 0 => Ok(number),
+        Ok(number) if number >= N::from(1) => Ok(number),
         _ => Err("it must be a whole number, at least 1".into()),
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub fn rate(text: &str) -> Result<f64, String> {
     match text.trim_end_matches("/s").parse::<f64>() {
         Ok(rate) if (0.001..=FASTEST).contains(&rate) => Ok(rate),
         _ => Err("it must be a number of messages per second, from 0.001 to 10000000".into()),

@@ -6,31 +6,11 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::report::summary::{FORMAT, Measured, Summary};
-use super::report::table::{grouped, millis_text};
+use super::fail_if::Condition;
+use super::metrics::Metric;
+use super::report::summary::{FORMAT, Measured, OLD_FORMAT, Summary};
+use super::report::table::title;
 
-/// What is compared: its name, its value, how it is written, and whether more is
-/// better.
-type Metric = (&'static str, fn(&Measured) -> Option<f64>, fn(f64) -> String, bool);
-
-/// Service time is compared with service time and due-time with due-time, since
-/// only due-time includes waiting.
-const METRICS: [Metric; 14] = [
-    ("rate", |run| Some(run.rate), |rate| format!("{}/s", grouped(rate)), true),
-    ("service mean", |run| run.service.map(|times| times.mean_ms), millis_text, false),
-    ("service p50", |run| run.service.map(|times| times.p50_ms), millis_text, false),
-    ("service p90", |run| run.service.map(|times| times.p90_ms), millis_text, false),
-    ("service p99", |run| run.service.map(|times| times.p99_ms), millis_text, false),
-    ("service p99.9", |run| run.service.map(|times| times.p999_ms), millis_text, false),
-    ("service max", |run| run.service.map(|times| times.max_ms), millis_text, false),
-    ("due mean", |run| run.due.map(|times| times.mean_ms), millis_text, false),
-    ("due p50", |run| run.due.map(|times| times.p50_ms), millis_text, false),
-    ("due p90", |run| run.due.map(|times| times.p90_ms), millis_text, false),
-    ("due p99", |run| run.due.map(|times| times.p99_ms), millis_text, false),
-    ("due p99.9", |run| run.due.map(|times| times.p999_ms), millis_text, false),
-    ("due max", |run| run.due.map(|times| times.max_ms), millis_text, false),
-    ("connect p50", |run| run.connect.map(|times| times.p50_ms), millis_text, false),
-];
 /// Settings that may differ between comparable summaries: the target, which bytes
 /// were sent, and how often the run reported.
 const NO_MATTER: [&str; 3] = ["target", "seed", "interval_s"];
@@ -48,8 +28,8 @@ struct Side {
 }
 
 impl Side {
-    fn of(runs: &[&Measured], value: fn(&Measured) -> Option<f64>) -> Option<Side> {
-        let mut values: Vec<f64> = runs.iter().filter_map(|run| value(run)).collect();
+    fn of(runs: &[&Measured], metric: &Metric) -> Option<Side> {
+        let mut values: Vec<f64> = runs.iter().filter_map(|run| metric.value(run)).collect();
         values.sort_by(f64::total_cmp);
         let (low, high) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
@@ -102,10 +82,10 @@ pub fn spread(summary: &Summary) -> String {
     let mut text = String::new();
     if runs.len() > 1 {
         let _ = writeln!(text, "{:<17}{:>12}{:>10}", format!("{} runs", runs.len()), "median", "spread");
-        for (name, value, write, _) in METRICS {
-            if let Some(side) = Side::of(&runs, value) {
-                let median = write(side.median);
-                let _ = writeln!(text, "  {name:<15}{median:>12}{:>10}", side.spread());
+        for metric in Metric::all().iter().filter(|metric| metric.is_compared()) {
+            if let Some(side) = Side::of(&runs, metric) {
+                let median = metric.show(side.median);
+                let _ = writeln!(text, "  {:<15}{median:>12}{:>10}", metric.name, side.spread());
             }
         }
     }
@@ -120,19 +100,42 @@ struct Read {
     settings: Map<String, Value>,
 }
 
-/// The ratios of the summary in file `b` to the one in file `a`.
+/// Two summaries side by side.
+pub struct Comparison {
+    pub text: String,
+    /// Why the second is to be refused, if it is.
+    pub worse: Vec<String>,
+}
+
+/// Compares the summary in file `b` with the one in file `a`.
 ///
 /// # Errors
 /// A sentence for the user about a file that cannot be read.
-pub fn compare(a: &Path, b: &Path) -> Result<String, String> {
-    let (a, b) = (read(a)?, read(b)?);
+pub fn compare(a: &Path, b: &Path, conditions: &[Condition]) -> Result<Comparison, String> {
+    let (a_file, b_file) = (read(a)?, read(b)?);
     let mut text = String::new();
-    let other = differences(&a.settings, &b.settings);
+    for (name, path, file) in [("A", a, &a_file), ("B", b, &b_file)] {
+        let _ = writeln!(text, "{name} is {}: {}", path.display(), describe(&file.summary));
+    }
+    let other = differences(&a_file.settings, &b_file.settings);
     if !other.is_empty() {
         let _ = writeln!(text, "The two runs have different settings: {}.", other.join(", "));
     }
-    text += &compare_runs(&a.summary.runs, &b.summary.runs);
-    Ok(text)
+    let mut comparison = compare_runs(&a_file.summary.runs, &b_file.summary.runs, conditions);
+    comparison.text.insert_str(0, &text);
+    Ok(comparison)
+}
+
+/// What a summary is of: its load, when and where it ran, and by which version.
+fn describe(summary: &Summary) -> String {
+    let started = summary.runs.first().and_then(|run| run.started.as_deref());
+    let parts = [
+        Some(title(&summary.settings)),
+        started.map(|started| format!("run {started}")),
+        summary.host.as_ref().map(|host| format!("on {host}")),
+        summary.version.as_ref().map(|version| format!("by onepoll {version}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The settings whose values differ between two files.
@@ -147,27 +150,46 @@ fn differences(a: &Map<String, Value>, b: &Map<String, Value>) -> Vec<String> {
     keys.iter().map(|key| key.trim_end_matches("_s").replace('_', "-")).collect()
 }
 
-fn compare_runs(a: &[Measured], b: &[Measured]) -> String {
+fn compare_runs(a: &[Measured], b: &[Measured], conditions: &[Condition]) -> Comparison {
     let (a_runs, a_remark) = whole("A: ", a);
     let (b_runs, b_remark) = whole("B: ", b);
-    let mut text = String::new();
+    let (mut text, mut worse) = (String::new(), Vec::new());
     let _ = writeln!(text, "{:<15}{:>14}{:>9}{:>14}{:>9}{:>9}", "", "A", "spread", "B", "spread", "B/A");
-    for (name, value, write, more_is_better) in METRICS {
-        let (Some(a), Some(b)) = (Side::of(&a_runs, value), Side::of(&b_runs, value)) else { continue };
+    for metric in Metric::all().iter().filter(|metric| metric.is_compared()) {
+        let (Some(a), Some(b)) = (Side::of(&a_runs, metric), Side::of(&b_runs, metric)) else { continue };
         let spread = |side: &Side| match side.runs {
             1 => "?".to_owned(),
             _ => side.spread(),
         };
+        let verdict = verdict(&a, &b, metric.more_is_better == Some(true));
+        if verdict.starts_with("worse") {
+            worse.push(format!("{} is worse", metric.name));
+        }
         let _ = writeln!(
             text,
-            "{name:<15}{:>14}{:>9}{:>14}{:>9}{:>9}  {}",
-            write(a.median),
+            "{:<15}{:>14}{:>9}{:>14}{:>9}{:>9}  {verdict}",
+            metric.name,
+            metric.show(a.median),
             spread(&a),
-            write(b.median),
+            metric.show(b.median),
             spread(&b),
             quotient_text(quotient(b.median, a.median), 3),
-            verdict(&a, &b, more_is_better)
         );
+    }
+    for metric in Metric::all().iter().filter(|metric| metric.is_fault()) {
+        let sum = |runs: &[&Measured]| runs.iter().filter_map(|run| metric.value(run)).sum::<f64>();
+        if sum(&a_runs) == 0.0 && sum(&b_runs) > 0.0 {
+            worse.push(format!("{} is {}, and was 0", metric.name, metric.show(sum(&b_runs))));
+        }
+    }
+    for condition in conditions {
+        let ratio = Side::of(&a_runs, &condition.metric)
+            .zip(Side::of(&b_runs, &condition.metric))
+            .and_then(|(a, b)| quotient(b.median, a.median));
+        if condition.is_met_by(ratio) {
+            let shown = quotient_text(ratio, 3);
+            worse.push(format!("--fail-if '{condition}' holds: B/A is {shown}"));
+        }
     }
     let has_due = |runs: &[&Measured]| runs.iter().any(|run| run.due.is_some());
     if has_due(&a_runs) != has_due(&b_runs) {
@@ -179,7 +201,7 @@ fn compare_runs(a: &[Measured], b: &[Measured]) -> String {
         );
     }
     for (name, runs, remark) in [("A", a_runs, a_remark), ("B", b_runs, b_remark)] {
-        let errors: u64 = runs.iter().map(|run| run.all_errors()).sum();
+        let errors: u64 = runs.iter().map(|run| run.all_faults()).sum();
         if errors > 0 {
             let _ =
                 writeln!(text, "{name} has {errors} errors: its figures do not describe a working server.");
@@ -189,7 +211,7 @@ fn compare_runs(a: &[Measured], b: &[Measured]) -> String {
             let _ = writeln!(text, "{name} is a single run, so its spread is unknown: use --repeat.");
         }
     }
-    text
+    Comparison { text, worse }
 }
 
 /// A difference counts if the two sides' runs do not overlap and their medians
@@ -218,8 +240,11 @@ fn read(path: &Path) -> Result<Read, String> {
     };
     let value: Value = serde_json::from_str(&text).map_err(strange)?;
     let settings = value["settings"].as_object().cloned().unwrap_or_default();
-    let summary: Summary = serde_json::from_value(value).map_err(strange)?;
-    if summary.format != FORMAT {
+    let mut summary: Summary = serde_json::from_value(value).map_err(strange)?;
+    if summary.format == OLD_FORMAT {
+        // It counted errors of connections by their kinds only.
+        summary.runs.iter_mut().for_each(|run| run.counts.closed = run.errors.values().sum());
+    } else if summary.format != FORMAT {
         return Err(format!(
             "{shown} has the format {:?}, but this version reads {FORMAT:?}",
             summary.format
@@ -235,7 +260,8 @@ fn read(path: &Path) -> Result<Read, String> {
 mod tests {
     use super::*;
     use crate::stress::measure::Outcome;
-    use crate::stress::report::summary::Percentiles;
+    use crate::stress::metrics::STATISTICS;
+    use crate::stress::report::summary::Times;
     use serde_json::json;
 
     fn side(values: [f64; 3]) -> Side {
@@ -244,10 +270,7 @@ mod tests {
 
     /// Runs with these times; the last one ended early if `last_is_cut`.
     fn runs(service_ms: &[f64], due_ms: Option<f64>, last_is_cut: bool) -> Vec<Measured> {
-        let times = |millis: f64| {
-            let [mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms] = [millis; 6];
-            Some(Percentiles { count: 1, mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms })
-        };
+        let times = |millis: f64| Some(Times { count: 1, values: [Some(millis); STATISTICS.len()] });
         let last = service_ms.len() - 1;
         let run = |(number, millis): (usize, &f64)| Measured {
             service: times(*millis),
@@ -256,6 +279,10 @@ mod tests {
             ..Measured::of(&Outcome::default())
         };
         service_ms.iter().enumerate().map(run).collect()
+    }
+
+    fn text_of(a: &[Measured], b: &[Measured]) -> String {
+        compare_runs(a, b, &[]).text
     }
 
     fn row<'a>(text: &'a str, name: &str) -> &'a str {
@@ -268,12 +295,12 @@ mod tests {
     fn due_time_is_not_held_against_service_time() {
         let open = runs(&[2.0, 2.01, 2.02], Some(900.0), false);
         let closed = runs(&[2.0, 2.01, 2.02], None, false);
-        let text = compare_runs(&closed, &open);
-        assert!(row(&text, "service p50").ends_with("within the spread"), "{text}");
+        let text = text_of(&closed, &open);
+        assert!(row(&text, "service.p50").ends_with("within the spread"), "{text}");
         assert!(!text.contains("900 ms") && !text.contains("beyond"), "{text}");
         assert!(text.contains("Only B has due-time latencies"), "{text}");
-        let text = compare_runs(&open, &open);
-        assert!(row(&text, "due p99").contains("900 ms"), "{text}");
+        let text = text_of(&open, &open);
+        assert!(row(&text, "due.p99").contains("900 ms"), "{text}");
         assert!(!text.contains("Only"), "{text}");
     }
 
@@ -290,7 +317,7 @@ mod tests {
             (127_513.0, 0.0, "   0.000  worse"),
             (1.0, 1e300, " 1.0e300  better"),
         ] {
-            let text = compare_runs(&rates(a), &rates(b));
+            let text = text_of(&rates(a), &rates(b));
             let row = row(&text, "rate");
             assert!(row.contains(shown) && row.chars().count() < 100, "{row}");
         }
@@ -299,18 +326,24 @@ mod tests {
     #[test]
     fn a_run_that_was_cut_short_is_left_out() {
         let cut = runs(&[2.0, 2.2, 90.0], None, true);
-        let text = compare_runs(&cut, &runs(&[2.0, 2.2, 2.1], None, false));
-        assert!(row(&text, "service max").contains("2.10 ms    9.5 %       2.10 ms"), "{text}");
+        let text = text_of(&cut, &runs(&[2.0, 2.2, 2.1], None, false));
+        assert!(row(&text, "service.max").contains("2.10 ms    9.5 %       2.10 ms"), "{text}");
         assert!(text.contains("A: 1 of 3 runs ended early and is left out."), "{text}");
-        let summary =
-            |runs| Summary { format: String::new(), version: None, settings: Default::default(), runs };
+        let summary = |runs| Summary {
+            format: String::new(),
+            version: None,
+            command: None,
+            host: None,
+            settings: Default::default(),
+            runs,
+        };
         let text = spread(&summary(cut));
-        assert!(row(&text, "service max").ends_with("9.5 %") && text.starts_with("2 runs"), "{text}");
+        assert!(row(&text, "service.max").ends_with("9.5 %") && text.starts_with("2 runs"), "{text}");
         assert!(text.contains("left out"), "{text}");
         let text = spread(&summary(runs(&[2.0, 90.0], None, true)));
         assert_eq!(text, "1 of 2 runs ended early and is left out.\n");
         let only = runs(&[2.0], None, true);
-        assert!(compare_runs(&only, &only).contains("A: ended early."));
+        assert!(text_of(&only, &only).contains("A: ended early."));
     }
 
     #[test]

@@ -5,44 +5,20 @@ use std::str::FromStr;
 
 use onepoll::config::parse_duration;
 
-use super::report::summary::{Measured, Percentiles};
-use super::report::table::{grouped, millis_text};
+use super::measure::ratio;
+use super::metrics::{Metric, Unit};
+use super::report::summary::Measured;
 
 /// One condition.
 #[derive(Debug, Clone)]
 pub struct Condition {
     text: String,
-    metric: Metric,
+    pub metric: Metric,
     compare: Compare,
     /// In milliseconds if the metric is a time.
     bound: f64,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Metric {
-    Time(Whose, Part),
-    Rate,
-    Cpu,
-    Count(Count),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// From when the request was due, in an open loop; otherwise the same as
-    /// `Service`.
-    Judged,
-    Service,
-    Connect,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    P50,
-    P90,
-    P99,
-    P999,
-    Max,
-    Mean,
+    /// Whether the bound is a share of the messages that were sent.
+    is_share: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,52 +29,25 @@ enum Compare {
     AtMost,
 }
 
-/// Reads a count from a run.
-type Count = fn(&Measured) -> u64;
-
-const COUNTS: [(&str, Count); 9] = [
-    ("errors", Measured::all_errors),
-    ("lost", |run| run.lost),
-    ("duplicated", |run| run.duplicated),
-    ("reordered", |run| run.reordered),
-    ("corrupted", |run| run.corrupted),
-    ("timeouts", |run| run.timeouts),
-    ("unsent", |run| run.unsent),
-    ("answered", |run| run.answered),
-    ("connections", |run| run.connections_opened),
-];
-
-const PARTS: [(&str, Part); 6] = [
-    ("p50", Part::P50),
-    ("p90", Part::P90),
-    ("p99", Part::P99),
-    ("p99.9", Part::P999),
-    ("max", Part::Max),
-    ("mean", Part::Mean),
-];
-
 impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Condition, String> {
-        let place = text.find(['<', '>']).ok_or_else(|| explain(text))?;
-        let (name, rest) = text.split_at(place);
-        let (compare, bound) =
-            [(">=", Compare::AtLeast), ("<=", Compare::AtMost), (">", Compare::Above), ("<", Compare::Below)]
-                .iter()
-                .find_map(|(sign, compare)| Some((*compare, rest.strip_prefix(sign)?)))
-                .ok_or_else(|| explain(text))?;
-        let metric = Metric::named(name.trim()).ok_or_else(|| explain(text))?;
-        let bound = bound.trim();
-        let bound = match metric {
-            Metric::Time(..) => millis(bound)?,
-            _ => {
-                let bound: f64 = bound.parse().map_err(|_| explain(text))?;
-                Some(bound).filter(|bound| bound.is_finite()).ok_or_else(|| explain(text))?
+        let is_share = text.trim_end().ends_with('%');
+        let condition = Condition::read(text, |metric, bound| match metric.unit {
+            Unit::Time => millis(bound),
+            Unit::Number if is_share => {
+                let percent = bound.strip_suffix('%').and_then(|percent| number(percent.trim_end()));
+                percent.map(|percent| percent / 100.0).ok_or_else(|| explain(text))
             }
-        };
-        Ok(Condition { text: text.to_owned(), metric, compare, bound })
+            _ => number(bound).ok_or_else(|| explain(text)),
+        });
+        condition.map(|condition| Condition { is_share, ..condition })
     }
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 /// Accepts fractions and microseconds, too, which the configuration has no use
@@ -117,71 +66,64 @@ fn millis(text: &str) -> Result<f64, String> {
 
 fn explain(text: &str) -> String {
     format!(
-        "{text:?} is no condition; write it like 'p99>20ms', 'connect.max>=1s', 'errors>0' or 'rate<1000' \
-         (mean, p50, p90, p99, p99.9 and max, alone or after service. or connect.; rate, cpu; errors, lost, \
-         duplicated, reordered, corrupted, timeouts, unsent, answered, connections)"
+        "{text:?} is no condition; write it like 'p99>20ms', 'connect.max>=1s', 'errors>0', 'lost>=0.1%' or \
+         'rate<1000' ({})",
+        Metric::names()
     )
 }
 
-impl Metric {
-    fn named(name: &str) -> Option<Metric> {
-        if let Some((_, count)) = COUNTS.iter().find(|(known, _)| *known == name) {
-            return Some(Metric::Count(*count));
-        }
-        match name {
-            "rate" => return Some(Metric::Rate),
-            "cpu" => return Some(Metric::Cpu),
-            _ => {}
-        }
-        let (whose, part) = match name.split_once('.') {
-            Some(("service", part)) => (Whose::Service, part),
-            Some(("connect", part)) => (Whose::Connect, part),
-            _ => (Whose::Judged, name),
-        };
-        let (_, part) = PARTS.iter().find(|(known, _)| *known == part)?;
-        Some(Metric::Time(whose, *part))
-    }
-}
-
 impl Condition {
+    /// A condition on the ratio of a metric between two files, as in 'p99>1.2'.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub fn on_ratio(text: &str) -> Result<Condition, String> {
+        let explain = || {
+            format!("{text:?} is no condition on a ratio B/A; write it like 'p99>1.2' ({})", Metric::names())
+        };
+        Condition::read(text, |_, bound| number(bound).ok_or_else(explain))
+    }
+
+    fn read(
+        text: &str,
+        read_bound: impl Fn(&Metric, &str) -> Result<f64, String>,
+    ) -> Result<Condition, String> {
+        let place = text.find(['<', '>']).ok_or_else(|| explain(text))?;
+        let (name, rest) = text.split_at(place);
+        let (compare, bound) =
+            [(">=", Compare::AtLeast), ("<=", Compare::AtMost), (">", Compare::Above), ("<", Compare::Below)]
+                .iter()
+                .find_map(|(sign, compare)| Some((*compare, rest.strip_prefix(sign)?)))
+                .ok_or_else(|| explain(text))?;
+        let metric = Metric::named(name.trim()).ok_or_else(|| explain(text))?;
+        let bound = read_bound(&metric, bound.trim())?;
+        Ok(Condition { text: text.to_owned(), metric, compare, bound, is_share: false })
+    }
+
     /// The sentence to show if the condition holds for a run. A time that was
     /// never measured is above every bound.
     pub fn holds(&self, run: &Measured) -> Option<String> {
-        let (value, shown) = match self.metric {
-            Metric::Time(whose, part) => {
-                let times = match whose {
-                    Whose::Judged => run.judged(),
-                    Whose::Service => run.service.as_ref(),
-                    Whose::Connect => run.connect.as_ref(),
-                };
-                match times {
-                    Some(times) => (part.of(times), millis_text(part.of(times))),
-                    None => (f64::INFINITY, "not measured".to_owned()),
-                }
-            }
-            Metric::Rate => (run.rate, format!("{}/s", grouped(run.rate))),
-            Metric::Cpu => (run.cpu, format!("{:.2}", run.cpu)),
-            Metric::Count(count) => (count(run) as f64, count(run).to_string()),
-        };
-        let holds = match self.compare {
+        let value = self.metric.value(run);
+        if self.is_share {
+            // Both counts are of the same messages.
+            let sent = run.phases.as_ref().map_or(run.counts.sent, |phases| phases.measure.counts.sent);
+            let share = ratio(value.unwrap_or(0.0), sent as f64);
+            return self
+                .is_met_by(Some(share))
+                .then(|| format!("--fail-if '{self}' holds: it is {:.3} % of {sent} sent", share * 100.0));
+        }
+        let shown = || value.map_or("not measured".into(), |value| self.metric.show(value));
+        self.is_met_by(value).then(|| format!("--fail-if '{self}' holds: it is {}", shown()))
+    }
+
+    /// Whether a value meets it.
+    pub fn is_met_by(&self, value: Option<f64>) -> bool {
+        let value = value.unwrap_or(f64::INFINITY);
+        match self.compare {
             Compare::Above => value > self.bound,
             Compare::AtLeast => value >= self.bound,
             Compare::Below => value < self.bound,
             Compare::AtMost => value <= self.bound,
-        };
-        holds.then(|| format!("--fail-if '{self}' holds: it is {shown}"))
-    }
-}
-
-impl Part {
-    fn of(self, times: &Percentiles) -> f64 {
-        match self {
-            Part::P50 => times.p50_ms,
-            Part::P90 => times.p90_ms,
-            Part::P99 => times.p99_ms,
-            Part::P999 => times.p999_ms,
-            Part::Max => times.max_ms,
-            Part::Mean => times.mean_ms,
         }
     }
 }
@@ -196,22 +138,25 @@ impl fmt::Display for Condition {
 mod tests {
     use super::*;
     use crate::stress::measure::Outcome;
+    use crate::stress::metrics::STATISTICS;
+    use crate::stress::report::summary::Times;
 
     fn run() -> Measured {
-        let times = |p99_ms| Percentiles {
-            count: 100,
-            mean_ms: 1.0,
-            p50_ms: 1.0,
-            p90_ms: 5.0,
-            p99_ms,
-            p999_ms: 30.0,
-            max_ms: 40.0,
+        let times = |p99: f64| {
+            let value = |name| match name {
+                "mean" | "p50" => 1.0,
+                "p90" | "p95" => 5.0,
+                "p99" => p99,
+                _ => 30.0,
+            };
+            Times { count: 100, values: STATISTICS.each_ref().map(|statistic| Some(value(statistic.name))) }
         };
         let mut run = Measured::of(&Outcome::default());
         run.service = Some(times(8.0));
         run.due = Some(times(21.0));
         run.rate = 1000.0;
-        run.lost = 2;
+        (run.counts.lost, run.phases) = (2, None);
+        run.counts.sent = 400;
         run
     }
 
@@ -230,6 +175,8 @@ mod tests {
             ("connect.max>1h", true),
             ("errors>0", true),
             ("errors>2", false),
+            ("lost>=0.5%", true),
+            ("errors > 0.5 %", false),
             ("corrupted>0", false),
             ("rate<1000", false),
             ("rate<=1000", true),
@@ -248,6 +195,8 @@ mod tests {
             "p98>1ms",
             "p99>1",
             "errors>many",
+            "p99>1%",
+            "errors>%",
             "p99>-1ms",
             "p99>infs",
             "p99>1e999ms",

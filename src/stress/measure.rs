@@ -1,12 +1,14 @@
-//! Counts and times what happens in a run.
+//! What a run counts and times, and what comes of it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::link::InFlight;
 use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{COUNTS, Kind};
 
 /// Longer times are recorded as this, one hour.
 const LONGEST: u64 = 3600 * 1_000_000_000;
@@ -24,17 +26,17 @@ pub fn record(histogram: &mut Histogram<u64>, time: Duration) {
     histogram.saturating_record((time.as_nanos() as u64).clamp(1, LONGEST));
 }
 
-/// What has been counted since the start of a run.
+/// What has been counted since the start of a run; [`COUNTS`] has a row for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Messages sent.
     pub sent: u64,
-    /// Messages whose correct answer came back.
+    /// Messages whose correct answer came back in time.
     pub answered: u64,
     /// Payload bytes sent and received.
     pub bytes_sent: u64,
     pub bytes_received: u64,
-    /// Messages that never came back.
+    /// Messages that never came back, although later ones did.
     pub lost: u64,
     /// Messages that came back more than once.
     pub duplicated: u64,
@@ -44,7 +46,20 @@ pub struct Counts {
     pub corrupted: u64,
     /// Messages without an answer within the timeout.
     pub timeouts: u64,
-    /// Messages that came back after they had been counted as lost.
+    /// Messages that were due and not sent.
+    pub unsent: u64,
+    /// Connections that ended with messages unanswered.
+    pub closed: u64,
+    /// Connections that could not be made.
+    pub not_connected: u64,
+    /// Messages that were in flight on a connection when it ended: part of that
+    /// fault, and none of their own.
+    pub unanswered: u64,
+    /// Connections that the server closed between two answers.
+    pub reconnected: u64,
+    /// Messages sent again on a new connection.
+    pub retried: u64,
+    /// Answers that came after the timeout.
     pub late_answers: u64,
     /// Lines from the server itself.
     pub other_lines: u64,
@@ -53,24 +68,14 @@ pub struct Counts {
 impl Counts {
     /// What was counted since `before`.
     pub fn since(&self, before: &Counts) -> Counts {
-        Counts {
-            sent: self.sent - before.sent,
-            answered: self.answered - before.answered,
-            bytes_sent: self.bytes_sent - before.bytes_sent,
-            bytes_received: self.bytes_received - before.bytes_received,
-            lost: self.lost - before.lost,
-            duplicated: self.duplicated - before.duplicated,
-            reordered: self.reordered - before.reordered,
-            corrupted: self.corrupted - before.corrupted,
-            timeouts: self.timeouts - before.timeouts,
-            late_answers: self.late_answers - before.late_answers,
-            other_lines: self.other_lines - before.other_lines,
-        }
+        let mut counts = *self;
+        COUNTS.iter().for_each(|row| *row.of_mut(&mut counts) -= row.of(before));
+        counts
     }
 
-    /// How many messages met with a fault.
+    /// How often something went wrong.
     pub fn faults(&self) -> u64 {
-        self.lost + self.duplicated + self.reordered + self.corrupted + self.timeouts
+        COUNTS.iter().filter(|row| row.kind == Kind::Fault).map(|row| row.of(self)).sum()
     }
 }
 
@@ -117,108 +122,6 @@ impl Latencies {
     }
 }
 
-/// The counters and timings of a run in progress.
-#[derive(Debug, Default)]
-pub struct Tally {
-    pub counts: Counts,
-    /// The timings since the last report.
-    pub latencies: Latencies,
-    /// Nothing that ends before this is timed; in an open loop, nothing that was
-    /// due before it.
-    pub measured_from: Option<Instant>,
-    /// Whether requests are due at fixed times of their own.
-    pub is_open_loop: bool,
-    /// The least time recorded for a request without a correct answer.
-    pub timeout: Duration,
-    /// Requests waiting for their answer.
-    pub under_way: u64,
-    /// When the last answer came.
-    pub last_answer: Option<Instant>,
-    /// When anything last came.
-    pub last_heard: Option<Instant>,
-    /// The first wrong answer to a request, or its beginning.
-    pub wrong_answer: Option<Vec<u8>>,
-}
-
-impl Tally {
-    /// Counts and times an answer.
-    pub fn answered(&mut self, message: &InFlight, now: Instant) {
-        self.counts.answered += 1;
-        self.under_way -= 1;
-        self.last_answer = Some(now);
-        self.time(message, now);
-    }
-
-    /// Counts and times a line that reached one of several members.
-    pub fn delivered(&mut self, line: &InFlight, now: Instant) {
-        self.counts.answered += 1;
-        self.last_answer = Some(now);
-        self.time(line, now);
-    }
-
-    /// Counts a request whose answer did not come in time.
-    pub fn timed_out(&mut self, message: &InFlight, now: Instant) {
-        self.counts.timeouts += 1;
-        self.under_way -= 1;
-        self.given_up(message, now);
-    }
-
-    /// Times a request without a correct answer, with the timeout or the longer
-    /// time it has taken so far. Otherwise a server would look faster the sooner
-    /// it drops what it cannot serve.
-    pub fn given_up(&mut self, message: &InFlight, now: Instant) {
-        self.record(message.due, Some(message.sent), now, self.timeout);
-    }
-
-    /// The same for a request that fell due and could not be sent.
-    pub fn never_sent(&mut self, due: Instant, now: Instant) {
-        self.record(due, None, now, self.timeout);
-    }
-
-    /// Times a request that nobody waits for any longer, through no fault of the
-    /// server's, with the time it has taken so far.
-    pub fn cut_off(&mut self, message: &InFlight, now: Instant) {
-        self.time(message, now);
-    }
-
-    /// The same for a request that fell due and had not been sent yet.
-    pub fn cut_off_unsent(&mut self, due: Instant, now: Instant) {
-        self.record(due, None, now, Duration::ZERO);
-    }
-
-    /// Counts a wrong answer, given in two parts, and keeps the first one.
-    pub fn wrong(&mut self, parts: [&[u8]; 2]) {
-        self.counts.corrupted += 1;
-        self.wrong_answer
-            .get_or_insert_with(|| parts.into_iter().flatten().copied().take(WRONG_ANSWER_KEPT).collect());
-    }
-
-    /// Records how late a request is sent although there was room for it.
-    pub fn late(&mut self, due: Instant, now: Instant) {
-        if self.measured_from.is_some_and(|from| due >= from) {
-            record(&mut self.latencies.late, between(due, now));
-        }
-    }
-
-    fn time(&mut self, message: &InFlight, now: Instant) {
-        self.record(message.due, Some(message.sent), now, Duration::ZERO);
-    }
-
-    fn record(&mut self, due: Instant, sent: Option<Instant>, now: Instant, at_least: Duration) {
-        // A closed loop has no other times than those of the requests it waits
-        // for: a stall that began before the measurement is one of them.
-        if self.measured_from.is_none_or(|from| self.is_open_loop && due < from) {
-            return;
-        }
-        if let Some(sent) = sent {
-            record(&mut self.latencies.service, between(sent, now).max(at_least));
-        }
-        if self.is_open_loop {
-            record(&mut self.latencies.due, between(due, now).max(at_least));
-        }
-    }
-}
-
 /// One interval of a run, as reported while the run goes on.
 #[derive(Debug, Clone)]
 pub struct Interval {
@@ -228,12 +131,27 @@ pub struct Interval {
     pub phase: &'static str,
     /// What was counted during it.
     pub counts: Counts,
-    pub errors: u64,
-    /// Requests that were due and will never be sent.
-    pub unsent: u64,
     pub connections: usize,
     /// p50, p99 and max of the latency that counts, if anything was timed.
     pub latency: Option<[Duration; 3]>,
+}
+
+/// A time without any connection to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    /// Seconds since the first connection.
+    pub from_s: f64,
+    /// `None` if it lasted until the end.
+    pub to_s: Option<f64>,
+    /// Messages that fell due in it.
+    pub due: u64,
+}
+
+/// What was counted in one part of a run, and the errors of connections by kind.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    pub counts: Counts,
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// The result of a run.
@@ -242,13 +160,14 @@ pub struct Outcome {
     /// How long the measurement lasted.
     pub elapsed: Duration,
     /// What was counted during that time.
-    pub measured: Counts,
-    /// What was counted from start to end, mainly for the faults.
-    pub total: Counts,
+    pub window: Counts,
+    /// What became of the messages from before the measurement.
+    pub warmup: Part,
+    /// What became of those that were measured, and all that came to light since.
+    pub measured: Part,
     pub latencies: Latencies,
     pub intervals: Vec<Interval>,
-    /// Errors by kind.
-    pub errors: BTreeMap<String, u64>,
+    pub outages: Vec<Outage>,
     /// Processor time of the generator itself during the measurement.
     pub processor: ProcessorTime,
     /// Connections that were asked for, and opened.
@@ -256,8 +175,8 @@ pub struct Outcome {
     pub opened: u64,
     /// Connections that were open when the measurement ended.
     pub held: u64,
-    /// Requests that fell due and were not sent by the end.
-    pub unsent: u64,
+    /// The share of connections that were made later than planned.
+    pub connects_late: f64,
     /// Whether it ended early.
     pub interrupted: bool,
     /// Requests that were in flight when it ended early.
@@ -281,9 +200,27 @@ impl Outcome {
         self.processor.waited.map(|waited| ratio(waited.as_secs_f64(), self.elapsed.as_secs_f64()))
     }
 
+    /// What was counted from start to end.
+    pub fn total(&self) -> Counts {
+        let mut total = self.warmup.counts;
+        COUNTS.iter().for_each(|row| *row.of_mut(&mut total) += row.of(&self.measured.counts));
+        total
+    }
+
+    /// The errors of connections from start to end.
+    #[cfg(test)]
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        let mut errors = self.warmup.errors.clone();
+        self.measured
+            .errors
+            .iter()
+            .for_each(|(kind, count)| *errors.entry(kind.clone()).or_default() += count);
+        errors
+    }
+
     /// Whether nothing happened that a table could show.
     pub fn counted_nothing(&self) -> bool {
-        self.errors.is_empty() && self.total.faults() == 0 && self.total.answered == 0
+        self.total().faults() + self.total().answered == 0
     }
 
     /// A count per second.

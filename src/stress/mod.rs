@@ -3,27 +3,33 @@
 //!
 //! A run is a [`Service`] that connects, hosted on the same reactor as the
 //! daemon's own services. Reading order: [`plan`] (what the load is), [`run`]
-//! (how a run proceeds), [`talk`] and [`chat`] (the two kinds of scenario),
-//! [`payload`] and [`link`] (how a message is recognised, and what became of it),
-//! [`measure`], [`report`].
+//! (how a run proceeds), [`scenario`] (the seam to the [`scenarios`]), [`talk`] (the
+//! life of connections, whatever is said on them), [`window`] and [`payload`] (what
+//! became of a message, and how it is recognised), [`metrics`] (the one table of
+//! figures), [`tally`] and [`measure`], [`report`].
 
 mod arguments;
-mod chat;
-mod checks;
 mod compare;
+mod exchange;
 mod fail_if;
+mod framing;
 mod kinds;
-mod link;
 mod measure;
+mod metrics;
 mod payload;
 mod plan;
 mod report;
-mod request;
 mod run;
+mod scenario;
+mod scenarios;
 mod talk;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod text;
+mod window;
 
+use std::env;
 use std::io;
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -31,20 +37,19 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::gethostname;
 use onepoll::reactor::{Limits, Rate, Reactor, SocketOptions};
 use onepoll::service::Service;
 
+use arguments::Order;
 pub use arguments::StressCommand;
-use arguments::{Order, Words};
 use fail_if::Condition;
 use measure::Outcome;
-use payload::Payload;
 use report::Reporter;
 use report::files::Outputs;
 use report::place::Place;
 use report::summary::{FORMAT, Measured, Summary, moment};
 use run::Run;
-use talk::{Script, Style, Talk};
 
 use crate::client::target::{Route, cause};
 use crate::{Failure, logging, output, signals};
@@ -57,14 +62,16 @@ const OTHER_DESCRIPTORS: u64 = 32;
 /// Runs a scenario, or compares two runs.
 pub fn run(command: StressCommand) -> Result<(), Failure> {
     logging::start(LevelFilter::Error);
-    if let StressCommand::Compare { a, b } = &command {
-        let text = compare::compare(a, b).map_err(Failure::usage)?;
-        return output::print(&text).map_err(|error| Failure::at_run_time(unprinted(&error)));
+    if let StressCommand::Compare { a, b, fail_if } = &command {
+        let compare::Comparison { text, worse } = compare::compare(a, b, fail_if).map_err(Failure::usage)?;
+        output::print(&text).map_err(|error| Failure::at_run_time(unprinted(&error)))?;
+        let status = if worse.iter().any(|why| why.starts_with("--fail-if")) { CONDITION_HOLDS } else { 1 };
+        return if worse.is_empty() { Ok(()) } else { Err(Failure { sentence: worse.join("; "), status }) };
     }
     let order = command.order().map_err(Failure::usage)?;
     need_descriptors(order.plan.connections).map_err(Failure::usage)?;
     let (mut reporter, outputs) = order.common.files.open().map_err(Failure::usage)?;
-    let settings = order.settings();
+    let settings = order.settings.clone();
     let title = report::table::title(&settings);
     reporter.begin_log(&title, SystemTime::now());
     let mut unwritten = Vec::new();
@@ -106,13 +113,16 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
         }
     }
     let version = Some(env!("CARGO_PKG_VERSION").into());
-    let summary = Summary { format: FORMAT.into(), version, settings, runs };
+    let command = Some(env::args().collect::<Vec<_>>().join(" "));
+    let host = gethostname().ok().and_then(|name| name.into_string().ok());
+    let summary = Summary { format: FORMAT.into(), version, command, host, settings, runs };
     if summary.runs.len() > 1 {
         unwritten.extend(tell(&outputs, &compare::spread(&summary)));
     }
-    unwritten.extend(write(&outputs, reporter, &summary, &outcomes));
-    unwritten.dedup();
     let verdict = judge(&order.common.fail_if, &summary, &outcomes, missing);
+    let sentence = verdict.as_ref().err().map(|failure| failure.sentence.as_str());
+    unwritten.extend(write(&outputs, reporter, &summary, &outcomes, sentence));
+    unwritten.dedup();
     match (unwritten.join("; "), verdict) {
         (none, verdict) if none.is_empty() => verdict,
         (unwritten, Ok(())) => Err(Failure::at_run_time(unwritten)),
@@ -125,8 +135,8 @@ pub fn run(command: StressCommand) -> Result<(), Failure> {
 /// Describes a run that ended before anything was measured.
 fn unmeasured(outcome: &Outcome) -> String {
     let mut sentence = "the run ended before anything was measured".to_owned();
-    if !outcome.errors.is_empty() {
-        let kinds: Vec<&str> = outcome.errors.keys().map(String::as_str).collect();
+    if !outcome.warmup.errors.is_empty() {
+        let kinds: Vec<&str> = outcome.warmup.errors.keys().map(String::as_str).collect();
         sentence += &format!("; until then: {}", kinds.join(", "));
     }
     sentence
@@ -141,13 +151,19 @@ fn without(number: usize, repeat: usize, why: &str) -> String {
 }
 
 /// Writes the requested files, and returns what could not be written.
-fn write(outputs: &Outputs, reporter: Reporter, summary: &Summary, outcomes: &[Outcome]) -> Vec<String> {
+fn write(
+    outputs: &Outputs,
+    reporter: Reporter,
+    summary: &Summary,
+    outcomes: &[Outcome],
+    verdict: Option<&str>,
+) -> Vec<String> {
     let json = || {
         let text = serde_json::to_string_pretty(summary).map_err(|error| error.to_string())?;
         Ok(text + "\n")
     };
     let json = outputs.json.as_ref().map(|place| (place, json()));
-    let page = outputs.report.as_ref().map(|place| (place, report::html::page(summary, outcomes)));
+    let page = outputs.report.as_ref().map(|place| (place, report::html::page(summary, outcomes, verdict)));
     // Writing that may have to wait for a reader comes last.
     let (files, others): (Vec<_>, Vec<_>) =
         json.into_iter().chain(page).partition(|(place, _)| place.is_file());
@@ -174,10 +190,11 @@ fn judge(
         let sentences: Vec<String> = holding.into_iter().chain(missing).collect();
         return Err(Failure { sentence: sentences.join("; "), status: CONDITION_HOLDS });
     }
-    let errors = summary.runs.iter().map(Measured::all_errors).sum::<u64>();
+    let errors = summary.runs.iter().map(Measured::all_faults).sum::<u64>();
     let why = if let Some(why) = outcomes.iter().find_map(|outcome| outcome.failure.clone()) {
         Some(why)
-    } else if outcomes.iter().any(|run| run.interrupted && run.total.sent > 0 && run.total.answered == 0) {
+    } else if outcomes.iter().any(|run| run.interrupted && run.total().sent > 0 && run.total().answered == 0)
+    {
         // Without a single answer, an absence of errors proves nothing.
         Some("nothing was answered before the run ended: is the server working?".to_owned())
     } else {
@@ -228,38 +245,13 @@ fn need_descriptors(connections: usize) -> Result<(), String> {
 fn run_once(order: &Order, reporter: Reporter) -> (Outcome, Reporter) {
     let (results, outcome) = mpsc::channel();
     let route = Route::new(order.common.target.clone());
-    let plan = order.plan.clone();
-    let seed = plan.seed;
-    let run = Run::new(plan, route, order.udp, reporter, results);
-    let hosted = match &order.words {
-        Words::Chat { size, senders, echo_to_sender } => {
-            host(chat::Chat::new(run, *size, *senders, *echo_to_sender), order.plan.timeout)
-        }
-        words => {
-            let (script, style) = script(words, seed);
-            host(Talk::new(run, script, style, order.udp), order.plan.timeout)
-        }
-    };
+    let run = Run::new(order.plan.clone(), route, order.shape.is_udp, reporter, results);
+    let hosted = (order.host)(run);
     let (mut outcome, reporter) = outcome.try_recv().unwrap_or_default();
     if let Err(why) = hosted {
         outcome.failure.get_or_insert(why);
     }
     (outcome, reporter)
-}
-
-fn script(words: &Words, seed: u64) -> (Script, Style) {
-    match words {
-        Words::Echo { size } => (Script::Echo(Payload::new(*size, seed)), Style::Kept),
-        Words::Connect { size, reset } => {
-            (Script::Echo(Payload::new(*size, seed)), Style::Churn { reset: *reset })
-        }
-        Words::Request { send, expected, per_connection } => {
-            let request = request::Request { message: send.clone(), expected: expected.clone() };
-            let style = if *per_connection { Style::Churn { reset: false } } else { Style::Kept };
-            (Script::Request(request), style)
-        }
-        Words::Silence | Words::Chat { .. } => (Script::Silence, Style::Kept),
-    }
 }
 
 /// The limits of a run's connections: the run itself decides how long they may take.

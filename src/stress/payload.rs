@@ -7,8 +7,6 @@
 //! slice of one random block, at a position that the identity determines. Nothing
 //! is computed per byte, so checking a message costs one comparison of memory.
 
-/// Bytes of the identity, if the message is long enough.
-const IDENTITY: usize = 8;
 /// Positions in the random block at which the rest of a message can begin.
 const PLACES: u64 = 64 * 1024;
 
@@ -21,10 +19,13 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// Bytes of the identity, if the message is long enough.
+    pub const IDENTITY: usize = 8;
+
     /// Messages of `size` bytes, which must be at least one.
     pub fn new(size: usize, seed: u64) -> Payload {
         let size = size.max(1);
-        let rest = size.saturating_sub(IDENTITY);
+        let rest = size.saturating_sub(Payload::IDENTITY);
         let mut state = seed;
         let words = (PLACES as usize + rest).div_ceil(8);
         let block = (0..words)
@@ -48,11 +49,11 @@ impl Payload {
 
     /// How many messages can be told apart; one less than that may be in flight.
     pub fn numbers(size: usize) -> u64 {
-        1u64.checked_shl(8 * size.min(IDENTITY) as u32).unwrap_or(u64::MAX)
+        1u64.checked_shl(8 * size.min(Payload::IDENTITY) as u32).unwrap_or(u64::MAX)
     }
 
     fn identity_length(&self) -> usize {
-        self.size.min(IDENTITY)
+        self.size.min(Payload::IDENTITY)
     }
 
     fn rest(&self, identity: u64) -> &[u8] {
@@ -64,7 +65,7 @@ impl Payload {
     pub fn write(&self, key: u64, number: u64, mut put: impl FnMut(&[u8])) {
         let identity = key.wrapping_add(number);
         put(&identity.to_le_bytes()[..self.identity_length()]);
-        if self.size > IDENTITY {
+        if self.size > Payload::IDENTITY {
             put(self.rest(identity));
         }
     }
@@ -86,7 +87,7 @@ impl Payload {
     /// there is one. Whether its other bytes are correct is another question.
     pub fn number(&self, key: u64, next: u64, message: &[u8]) -> Option<u64> {
         let length = self.identity_length();
-        let mut identity = [0; IDENTITY];
+        let mut identity = [0; Payload::IDENTITY];
         identity[..length].copy_from_slice(message.get(..length)?);
         let number = u64::from_le_bytes(identity).wrapping_sub(key);
         let numbers = Payload::numbers(length);
@@ -95,6 +96,22 @@ impl Payload {
             numbers => next.wrapping_sub(1).wrapping_sub(number) % numbers,
         };
         next.checked_sub(1)?.checked_sub(back)
+    }
+
+    /// Which message these bytes are, if all of them are right.
+    pub fn exact(&self, key: u64, next: u64, message: &[u8]) -> Option<u64> {
+        self.number(key, next, message)
+            .filter(|number| message.len() == self.size && self.matches(key, *number, 0, message))
+    }
+
+    /// How many bytes at the beginning and at the end are those of a message.
+    pub fn likeness(&self, key: u64, number: u64, bytes: &[u8]) -> usize {
+        let identity = key.wrapping_add(number).to_le_bytes();
+        let message = || identity[..self.identity_length()].iter().chain(self.rest(key.wrapping_add(number)));
+        let at_beginning = message().zip(bytes).take_while(|(a, b)| a == b).count();
+        let left = bytes.len().min(self.size) - at_beginning;
+        let at_end = message().rev().zip(bytes.iter().rev()).take(left).take_while(|(a, b)| a == b).count();
+        at_beginning + at_end
     }
 }
 

@@ -95,6 +95,11 @@ impl Schedule {
         self.begin + Duration::from_secs_f64(number as f64 / self.rate)
     }
 
+    /// How many requests have been handed out.
+    pub fn given_out(&self) -> u64 {
+        self.next
+    }
+
     /// When the next request falls due; in the past if one is waiting to be
     /// handed out.
     pub fn next_at(&self) -> Instant {

@@ -11,7 +11,7 @@ use super::place::Place;
 use super::writer::Writer;
 
 /// The options that name the files to write.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Files {
     /// Write the summary to this file as JSON (docs/stress.md describes its
     /// fields); one of these four files may be -, for standard output
@@ -23,7 +23,7 @@ pub struct Files {
     /// Write an HdrHistogram interval log to this file
     #[arg(long, value_name = "FILE")]
     hdr: Option<PathBuf>,
-    /// Write a page with the latency curve and the rate over time to this file
+    /// Write a page with the verdict, charts and all figures to this file
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Overwrite these files if they exist

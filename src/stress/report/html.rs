@@ -8,12 +8,15 @@ use plotters::coord::combinators::BindKeyPoints;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
-use super::summary::{Measured, Summary};
-use super::table::{grouped, millis_text, table, title};
+use super::summary::{Measured, Summary, Times};
+use super::table::{grouped, millis_text, outage_text, title, warnings};
 use crate::stress::measure::{Interval, Outcome, ratio};
+use crate::stress::metrics::{Metric, STATISTICS};
 
-/// Width and height of a chart.
-const CHART: (u32, u32) = (860, 340);
+/// Width and height of a chart, and the size of its letters: a small screen shows it
+/// at about half of that.
+const CHART: (u32, u32) = (640, 340);
+const LETTERS: u32 = 18;
 /// The rarest event on the latency curve: one in a hundred million.
 const DECADES: f64 = 8.0;
 /// Points of the latency curve in a decade.
@@ -34,9 +37,11 @@ const LABELS: usize = 10;
 /// The fewest labels, if there is any choice.
 const FEWEST_LABELS: usize = 3;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em;\
-color:#222;background:#fff}h1{font-size:1.3em}h2{font-size:1.05em;margin:1.6em 0 .3em}\
-pre{background:#f5f5f5;padding:1em;overflow-x:auto}svg{width:100%;height:auto}\
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:760px;margin:1.5em auto;padding:0 .8em;\
+color:#222;background:#fff}h1{font-size:1.2em;overflow-wrap:anywhere}h2{font-size:1.05em;margin:1.6em 0 .3em}\
+code{background:#f5f5f5;overflow-wrap:anywhere}svg{width:100%;height:auto}\
+table{border-collapse:collapse;font-size:.9em;margin:.6em 0}td,th{padding:.1em .6em .1em 0;text-align:right}\
+td:first-child,th:first-child{text-align:left;font-weight:normal;color:#555}\
 .legend{list-style:none;padding:0;margin:0;columns:14em;font-size:.9em}\
 .legend i{display:inline-block;width:2em;margin-right:.5em;vertical-align:middle;border-top:2px solid}\
 .legend .dashed{border-top-style:dashed}.bad{color:#a00;font-weight:bold}.good{color:#060}";
@@ -49,42 +54,119 @@ struct Curve {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws the whole page.
+/// Draws the whole page. `verdict` says what is wrong, if anything is.
 ///
 /// # Errors
 /// A sentence for the user.
-pub fn page(summary: &Summary, outcomes: &[Outcome]) -> Result<String, String> {
-    draw(summary, outcomes).map_err(|error| format!("the report cannot be drawn: {error}"))
+pub fn page(summary: &Summary, outcomes: &[Outcome], verdict: Option<&str>) -> Result<String, String> {
+    draw(summary, outcomes, verdict).map_err(|error| format!("the report cannot be drawn: {error}"))
 }
 
-fn draw(summary: &Summary, outcomes: &[Outcome]) -> Result<String, Box<dyn Error>> {
+fn draw(summary: &Summary, outcomes: &[Outcome], verdict: Option<&str>) -> Result<String, Box<dyn Error>> {
     let title = escape(&title(&summary.settings));
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>onepoll stress: {title}</title>\n<style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
     );
-    let errors: u64 = summary.runs.iter().map(Measured::all_errors).sum();
-    match errors {
-        0 if summary.runs.iter().any(|run| run.interrupted) => page += "<p>Ended early.</p>\n",
-        0 => page += "<p class=\"good\">No errors.</p>\n",
-        _ => writeln!(page, "<p class=\"bad\">{errors} errors: see below.</p>")?,
+    match verdict {
+        Some(sentence) => writeln!(page, "<p class=\"bad\">{}</p>", escape(sentence))?,
+        None if summary.runs.iter().any(|run| run.interrupted) => page += "<p>Ended early.</p>\n",
+        None => page += "<p class=\"good\">No errors.</p>\n",
     }
+    let origin = [
+        ("run", summary.runs.first().and_then(|run| run.started.as_ref())),
+        ("on", summary.host.as_ref()),
+        ("by onepoll", summary.version.as_ref()),
+    ];
+    let origin: Vec<String> =
+        origin.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?))).collect();
+    let command = summary.command.as_deref().unwrap_or_default();
+    writeln!(page, "<p>{}<br><code>{}</code></p>", escape(&origin.join(", ")), escape(command))?;
+    let measured = outcomes.first().and_then(measured_part).unwrap_or(0.0..0.001);
     let latencies = latency_curves(outcomes);
     if !latencies.is_empty() {
         page += "<h2>Latency by percentile</h2>\n";
         page += &latency_chart(&latencies)?;
     }
-    let rates = rate_curves(outcomes);
+    let millis = |interval: &Interval, place: usize| Some(interval.latency?[place].as_secs_f64() * 1e3);
+    let mut times = curves_over_time(outcomes, "p50", |interval| millis(interval, 0));
+    times.iter_mut().for_each(|curve| curve.is_dashed = true);
+    times.extend(curves_over_time(outcomes, "p99", |interval| millis(interval, 1)));
+    if !times.is_empty() {
+        page += "<h2>Latency over time</h2>\n";
+        page += &times_chart(&times, &measured)?;
+    }
+    let rates = curves_over_time(outcomes, "rate", |interval| per_second(interval, interval.counts.answered));
     if !rates.is_empty() {
         page += "<h2>Rate over time</h2>\n";
-        page += &rate_chart(&rates, outcomes.first().and_then(measured_part))?;
+        page += &rate_chart(&rates, &measured)?;
+    }
+    let errors =
+        curves_over_time(outcomes, "errors", |interval| per_second(interval, interval.counts.faults()));
+    if points(&errors).any(|point| point.1 > 0.0) {
+        page += "<h2>Errors over time</h2>\n";
+        page += &rate_chart(&errors, &measured)?;
     }
     for (number, run) in summary.runs.iter().enumerate() {
-        writeln!(page, "<h2>Run {}</h2>\n<pre>{}</pre>", number + 1, escape(&table(&summary.settings, run)))?;
+        writeln!(page, "<h2>Run {}</h2>\n{}", number + 1, figures(summary, run))?;
     }
     page += "</body></html>\n";
     Ok(page)
+}
+
+fn per_second(interval: &Interval, count: u64) -> Option<f64> {
+    Some(ratio(count as f64, interval.length.as_secs_f64()))
+}
+
+/// What a run measured, as tables that fit a small screen.
+fn figures(summary: &Summary, run: &Measured) -> String {
+    let mut text = String::new();
+    for warning in warnings(&summary.settings, run) {
+        let _ = writeln!(text, "<p class=\"bad\">{}</p>", escape(&warning));
+    }
+    let times = [
+        (summary.settings.labels.service, run.service),
+        ("due-time", run.due),
+        ("sent late by", run.late),
+        ("connect", run.connect),
+    ];
+    let times: Vec<(&str, Times)> =
+        times.iter().filter_map(|(name, times)| Some((*name, (*times)?))).collect();
+    if !times.is_empty() {
+        let names: String = times.iter().map(|(name, _)| format!("<th>{name}</th>")).collect();
+        let _ = writeln!(text, "<table>\n<tr><th></th>{names}</tr>");
+        for (place, statistic) in STATISTICS.iter().enumerate() {
+            let value = |times: &Times| times.values[place].map_or("–".into(), millis_text);
+            let values: String =
+                times.iter().map(|(_, times)| format!("<td>{}</td>", value(times))).collect();
+            let _ = writeln!(text, "<tr><td>{}</td>{values}</tr>", statistic.name);
+        }
+        text += "</table>\n";
+    }
+    text += "<table>\n";
+    for metric in Metric::all().iter().filter(|metric| metric.is_listed()) {
+        if let Some(value) = metric.value(run).filter(|value| *value > 0.0 || metric.is_fault()) {
+            let class = if metric.is_fault() && value > 0.0 { " class=\"bad\"" } else { "" };
+            let _ =
+                writeln!(text, "<tr><td>{}</td><td{class}>{}</td></tr>", metric.label(), metric.show(value));
+        }
+    }
+    for (kind, count) in &run.errors {
+        let _ = writeln!(text, "<tr><td>{}</td><td>{count}</td></tr>", escape(kind));
+    }
+    if run.early_faults() > 0 {
+        let _ =
+            writeln!(text, "<tr><td>before measuring</td><td class=\"bad\">{}</td></tr>", run.early_faults());
+    }
+    for outage in &run.outages {
+        let _ = writeln!(text, "<tr><td>outage</td><td class=\"bad\">{}</td></tr>", outage_text(outage));
+    }
+    if let Some(answer) = &run.wrong_answer {
+        let _ =
+            writeln!(text, "<tr><td>first wrong answer</td><td><code>{}</code></td></tr>", escape(answer));
+    }
+    text + "</table>"
 }
 
 /// Latency curves over the number of nines: 1 is 90 %, 2 is 99 %.
@@ -133,37 +215,40 @@ fn colour(number: usize, runs: usize) -> RGBColor {
     }
 }
 
-fn rate_curves(outcomes: &[Outcome]) -> Vec<Curve> {
+/// Curves of a value of each interval that has one.
+fn curves_over_time(
+    outcomes: &[Outcome],
+    name: &str,
+    value: impl Fn(&Interval) -> Option<f64>,
+) -> Vec<Curve> {
     let mut curves = Vec::new();
     for (number, outcome) in outcomes.iter().enumerate() {
         let measured = outcome.intervals.iter().filter(|interval| interval.phase == "measure");
         let mut lengths: Vec<_> = measured.map(|interval| interval.length).collect();
         lengths.sort_unstable();
         let usual = lengths.get(lengths.len() / 2).copied().unwrap_or_default();
-        let intervals: Vec<&Interval> = outcome
+        let points: Vec<(&Interval, f64)> = outcome
             .intervals
             .iter()
             // What is left over at the end of a phase is too short for a rate.
             .filter(|interval| interval.length >= usual / 2 && interval.phase != "drain")
             .filter(|interval| !interval.length.is_zero())
+            .filter_map(|interval| Some((interval, value(interval)?)))
             .collect();
-        let rate =
-            |interval: &Interval| ratio(interval.counts.answered as f64, interval.length.as_secs_f64());
-        let points: Vec<(f64, f64)> = match &intervals[..] {
+        let points: Vec<(f64, f64)> = match &points[..] {
             [] => continue,
-            // A few messages may take less than one interval: draw their rate as
-            // a line.
-            [only] => {
+            // A few messages may take less than one interval: draw it as a line.
+            [(only, value)] => {
                 let ends = [only.start, only.start + only.length];
-                ends.map(|end| (end.as_secs_f64(), rate(only))).to_vec()
+                ends.map(|end| (end.as_secs_f64(), *value)).to_vec()
             }
-            several => several
-                .iter()
-                .map(|interval| ((interval.start + interval.length / 2).as_secs_f64(), rate(interval)))
-                .collect(),
+            several => {
+                let middle = |interval: &Interval| (interval.start + interval.length / 2).as_secs_f64();
+                several.iter().map(|(interval, value)| (middle(interval), *value)).collect()
+            }
         };
         curves.push(Curve {
-            name: run_name("rate", number, outcomes.len()),
+            name: run_name(name, number, outcomes.len()),
             colour: colour(number, outcomes.len()),
             is_dashed: false,
             points,
@@ -186,8 +271,7 @@ fn run_name(name: &str, number: usize, runs: usize) -> String {
 
 fn latency_chart(curves: &[Curve]) -> Result<String, Box<dyn Error>> {
     let nines = points(curves).map(|point| point.0).fold(1.0, f64::max);
-    let low = points(curves).map(|point| point.1).fold(f64::INFINITY, f64::min).max(1e-6) * 0.8;
-    let high = points(curves).map(|point| point.1).fold(0.0, f64::max).max(low * 2.0) * 1.25;
+    let (low, high) = bounds(curves);
     chart(
         Axis { range: 0f64..nines, labels: nines as usize + 1, write: &|nines| percent(*nines) },
         Axis {
@@ -195,24 +279,52 @@ fn latency_chart(curves: &[Curve]) -> Result<String, Box<dyn Error>> {
             labels: LABELS,
             write: &|millis| millis_text(*millis),
         },
-        "share of requests that were at least as fast; the last point is the slowest request",
+        "share of requests at least as fast; the last point is the slowest",
         0.0,
         curves,
     )
 }
 
-fn rate_chart(curves: &[Curve], measured: Option<Range<f64>>) -> Result<String, Box<dyn Error>> {
-    let measured = measured.unwrap_or(0.0..0.001);
+/// What an axis of latencies spans.
+fn bounds(curves: &[Curve]) -> (f64, f64) {
+    let low = points(curves).map(|point| point.1).fold(f64::INFINITY, f64::min).max(1e-6) * 0.8;
+    (low, points(curves).map(|point| point.1).fold(0.0, f64::max).max(low * 2.0) * 1.25)
+}
+
+const TIME_AXIS: &str = "time since the first connection; shaded: not measured";
+
+fn times_chart(curves: &[Curve], measured: &Range<f64>) -> Result<String, Box<dyn Error>> {
+    let (low, high) = bounds(curves);
     let end = points(curves).map(|point| point.0).fold(measured.end, f64::max);
-    let high = points(curves).map(|point| point.1).fold(1.0, f64::max) * 1.1;
-    let digits = if end < 2.0 { 2 } else { usize::from(end < 20.0) };
     chart(
-        Axis { range: 0.0..end, labels: 10, write: &|seconds| format!("{seconds:.digits$} s") },
-        Axis { range: 0.0..high, labels: 10, write: &|rate| format!("{}/s", grouped(*rate)) },
-        "time since the connections were opened; shaded: ramp and warm-up, which are not measured",
+        Axis { range: 0.0..end, labels: 8, write: &|seconds| seconds_text(*seconds, end) },
+        Axis {
+            range: (low..high).log_scale().with_key_points(steps(low, high)),
+            labels: LABELS,
+            write: &|millis| millis_text(*millis),
+        },
+        TIME_AXIS,
         measured.start,
         curves,
     )
+}
+
+fn rate_chart(curves: &[Curve], measured: &Range<f64>) -> Result<String, Box<dyn Error>> {
+    let end = points(curves).map(|point| point.0).fold(measured.end, f64::max);
+    let high = points(curves).map(|point| point.1).fold(1.0, f64::max) * 1.1;
+    chart(
+        Axis { range: 0.0..end, labels: 8, write: &|seconds| seconds_text(*seconds, end) },
+        Axis { range: 0.0..high, labels: 8, write: &|rate| format!("{}/s", grouped(*rate)) },
+        TIME_AXIS,
+        measured.start,
+        curves,
+    )
+}
+
+/// A time on an axis that ends at `end`.
+fn seconds_text(seconds: f64, end: f64) -> String {
+    let digits = if end < 2.0 { 2 } else { usize::from(end < 20.0) };
+    format!("{seconds:.digits$} s")
 }
 
 fn points(curves: &[Curve]) -> impl Iterator<Item = &(f64, f64)> {
@@ -266,8 +378,8 @@ where
         let mut chart = ChartBuilder::on(&area)
             .margin(10)
             .margin_right(30)
-            .x_label_area_size(36)
-            .y_label_area_size(90)
+            .x_label_area_size(56)
+            .y_label_area_size(110)
             .build_cartesian_2d(x.range, y.range)?;
         if shaded > 0.0 {
             let Range { start: low, end: high } = chart.as_coord_spec().y_spec().range();
@@ -281,6 +393,7 @@ where
             .x_label_formatter(&x.write)
             .y_label_formatter(&y.write)
             .x_desc(x_name)
+            .label_style(("sans-serif", LETTERS))
             .max_light_lines(5)
             .light_line_style(BLACK.mix(0.06))
             .draw()?;
@@ -344,6 +457,10 @@ mod tests {
     use super::*;
     use crate::stress::measure::{Counts, Latencies, record};
 
+    fn curves(outcomes: &[Outcome]) -> Vec<Curve> {
+        curves_over_time(outcomes, "rate", |interval| per_second(interval, interval.counts.answered))
+    }
+
     #[test]
     fn nines_are_written_as_percentages() {
         assert_eq!([0.0, 1.0, 2.0, 3.0, 4.0].map(percent), ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
@@ -364,17 +481,17 @@ mod tests {
             length: Duration::from_secs(1),
             phase,
             counts: Counts { answered: 100, ..Counts::default() },
-            errors: 0,
-            unsent: 0,
             connections: 1,
             latency: None,
         };
         let phases = ["ramp", "warmup", "measure", "measure", "measure", "drain"];
         outcome.intervals = (0..).zip(phases).map(|(number, phase)| interval(number, phase)).collect();
         assert_eq!(measured_part(&outcome), Some(2.0..5.0));
-        let curves = rate_curves(std::slice::from_ref(&outcome));
+        let curves = curves(std::slice::from_ref(&outcome));
         assert_eq!(curves[0].points.last(), Some(&(4.5, 100.0)));
-        let shade = |measured| rate_chart(&curves, measured).unwrap().contains("opacity=\"0.08\"");
+        let shade = |measured: Option<Range<f64>>| {
+            rate_chart(&curves, &measured.unwrap()).unwrap().contains("opacity=\"0.08\"")
+        };
         assert!(shade(Some(2.0..5.0)) && !shade(Some(0.0..5.0)));
     }
 
@@ -425,16 +542,14 @@ mod tests {
             length: Duration::from_millis(length),
             phase,
             counts: Counts { answered: length, ..Counts::default() },
-            errors: 0,
-            unsent: 0,
             connections: 1,
             latency: None,
         };
         outcome.intervals = vec![interval(0, 40, "measure")];
-        assert_eq!(rate_curves(std::slice::from_ref(&outcome))[0].points, [(0.0, 1000.0), (0.04, 1000.0)]);
+        assert_eq!(curves(std::slice::from_ref(&outcome))[0].points, [(0.0, 1000.0), (0.04, 1000.0)]);
         // The measurement is shorter than the intervals before it.
         outcome.intervals = vec![interval(0, 100, "warmup"), interval(100, 40, "measure")];
-        assert_eq!(rate_curves(std::slice::from_ref(&outcome))[0].points, [(0.05, 1000.0), (0.12, 1000.0)]);
+        assert_eq!(curves(std::slice::from_ref(&outcome))[0].points, [(0.05, 1000.0), (0.12, 1000.0)]);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::termios::tcgetwinsize;
 
 use super::table::time;
-use crate::stress::measure::{Interval, Tally};
+use crate::stress::measure::Interval;
+use crate::stress::tally::Tally;
 
 /// The time between two updates.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -37,15 +38,7 @@ impl Live {
 
     /// Shows the state of a run of which `part`, from 0 to 1, is done; `run` is
     /// its number if there are several.
-    pub fn show(
-        &mut self,
-        run: Option<u32>,
-        interval: &Interval,
-        part: f64,
-        tally: &Tally,
-        errors: u64,
-        now: Instant,
-    ) {
+    pub fn show(&mut self, run: Option<u32>, interval: &Interval, part: f64, tally: &Tally, now: Instant) {
         let answered = tally.counts.answered;
         let passed = now.saturating_duration_since(self.shown).as_secs_f64();
         let rate = answered.saturating_sub(self.answered) as f64 / passed;
@@ -57,7 +50,7 @@ impl Live {
             (format!("{:3.0} %  {:<7}", part * 100.0, interval.phase), 6),
             (format!("{rate:>9.0}/s"), 5),
             (format!("p99 {latency:<8}"), 3),
-            (format!("errors {}", tally.counts.faults() + errors), 4),
+            (format!("errors {}", tally.counts.faults()), 4),
             (format!("{} connections", interval.connections), 2),
         ];
         // Nothing is lost if nobody sees it.

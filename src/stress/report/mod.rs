@@ -21,7 +21,8 @@ use serde::Serialize;
 use summary::moment;
 use writer::Writer;
 
-use super::measure::{Interval, Tally};
+use super::measure::{Counts, Interval};
+use super::tally::Tally;
 
 /// The log gives the largest value of an interval in milliseconds, like other
 /// writers of the format.
@@ -52,21 +53,14 @@ struct Line {
     length_s: f64,
     phase: &'static str,
     connections: usize,
-    sent: u64,
-    answered: u64,
-    bytes_sent: u64,
-    bytes_received: u64,
     rate: f64,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     max_ms: Option<f64>,
+    /// Errors of connections.
     errors: u64,
-    lost: u64,
-    duplicated: u64,
-    reordered: u64,
-    corrupted: u64,
-    timeouts: u64,
-    unsent: u64,
+    #[serde(flatten)]
+    counts: Counts,
 }
 
 impl Reporter {
@@ -113,11 +107,10 @@ impl Reporter {
         self.live.as_ref().is_some_and(|live| live.is_due(now))
     }
 
-    /// Shows the state of a run of which `part`, from 0 to 1, is done. `errors`
-    /// are those that the tally does not include.
-    pub fn live(&mut self, interval: &Interval, part: f64, tally: &Tally, errors: u64, now: Instant) {
+    /// Shows the state of a run of which `part`, from 0 to 1, is done.
+    pub fn live(&mut self, interval: &Interval, part: f64, tally: &Tally, now: Instant) {
         if let Some(live) = self.live.as_mut().filter(|live| live.is_due(now)) {
-            live.show(self.run, interval, part, tally, errors, now);
+            live.show(self.run, interval, part, tally, now);
         }
     }
 
@@ -149,21 +142,12 @@ impl Reporter {
             length_s,
             phase: interval.phase,
             connections: interval.connections,
-            sent: counts.sent,
-            answered: counts.answered,
-            bytes_sent: counts.bytes_sent,
-            bytes_received: counts.bytes_received,
             rate: super::measure::ratio(counts.answered as f64, length_s),
             p50_ms: millis(0),
             p99_ms: millis(1),
             max_ms: millis(2),
-            errors: interval.errors,
-            lost: counts.lost,
-            duplicated: counts.duplicated,
-            reordered: counts.reordered,
-            corrupted: counts.corrupted,
-            timeouts: counts.timeouts,
-            unsent: interval.unsent,
+            errors: counts.closed + counts.not_connected,
+            counts: *counts,
         };
         let mut text = serde_json::to_vec(&line)?;
         text.push(b'\n');

@@ -1,10 +1,9 @@
-//! Finds out where a file name leads: to a file that may or may not exist, to a
-//! pipe or device, or to a descriptor that the program inherited.
+//! Finds out where a file name leads: to a file that may or may not exist, or to a
+//! pipe or device, which has nothing to lose.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::client::target::cause;
@@ -22,14 +21,10 @@ pub struct Place {
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Stdout,
-    Stderr,
     /// A regular file, by its path without links, and whether it already existed.
-    File {
-        path: PathBuf,
-        exists: bool,
-    },
-    /// A pipe, a terminal or a device, which has nothing to lose.
-    Other(PathBuf),
+    File(PathBuf, bool),
+    /// A pipe, a terminal, a device, or a descriptor that stands for any of these.
+    Device(PathBuf),
 }
 
 impl Place {
@@ -38,41 +33,19 @@ impl Place {
     /// # Errors
     /// A sentence for the user about what cannot be written.
     pub fn new(name: &Path, force: bool) -> Result<Place, String> {
-        let shown = name.display();
-        let kind = match descriptor(name) {
-            Some(1) => Kind::Stdout,
-            Some(2) => Kind::Stderr,
-            Some(_) => Kind::Other(name.to_owned()),
-            None => match fs::metadata(name) {
-                Ok(found) if found.is_dir() => return Err(format!("{shown} is a folder: name a file in it")),
-                Ok(found) if found.is_file() && !force => return Err(exists(name)),
-                Ok(found) => {
-                    let path = fs::canonicalize(name).map_err(|error| cannot_write(name, &error))?;
-                    if found.is_file() { Kind::File { path, exists: true } } else { Kind::Other(path) }
-                }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(cannot_write(name, &error));
-                }
-                Err(_) if fs::symlink_metadata(name).is_ok() => {
-                    return Err(format!(
-                        "{shown} is a link to a file that does not exist: name that file instead"
-                    ));
-                }
-                Err(_) => Kind::File { path: new_file(name)?, exists: false },
-            },
+        let kind = if name == Path::new("-") || name == Path::new("/dev/stdout") {
+            Kind::Stdout
+        } else if name.starts_with("/dev") {
+            Kind::Device(name.to_owned())
+        } else {
+            kind_of(name, force)?
         };
         Ok(Place { name: name.to_owned(), kind, force })
     }
 
     /// Whether two names lead to the same file.
     pub fn is_same(&self, other: &Place) -> bool {
-        match (&self.kind, &other.kind) {
-            (Kind::File { path: a, exists: true }, Kind::File { path: b, exists: true }) => {
-                let identity = |path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-                a == b || identity(a).is_some_and(|it| identity(b) == Some(it))
-            }
-            (a, b) => a == b,
-        }
+        self.kind == other.kind
     }
 
     pub fn is_stdout(&self) -> bool {
@@ -81,7 +54,7 @@ impl Place {
 
     /// Whether it can be written without waiting for a reader.
     pub fn is_file(&self) -> bool {
-        matches!(self.kind, Kind::File { .. })
+        matches!(self.kind, Kind::File(..))
     }
 
     pub fn name(&self) -> String {
@@ -93,7 +66,7 @@ impl Place {
     /// # Errors
     /// A sentence for the user.
     pub fn probe(&self) -> Result<(), String> {
-        let Kind::File { path, .. } = &self.kind else { return Ok(()) };
+        let Kind::File(path, _) = &self.kind else { return Ok(()) };
         let part = part_of(path);
         create_part(&part)
             .and_then(|_| fs::remove_file(&part))
@@ -107,10 +80,9 @@ impl Place {
     pub fn open(&self) -> Result<File, String> {
         let opened = match &self.kind {
             Kind::Stdout => io::stdout().as_fd().try_clone_to_owned().map(File::from),
-            Kind::Stderr => io::stderr().as_fd().try_clone_to_owned().map(File::from),
-            Kind::File { path, .. } if self.force => File::create(path),
-            Kind::File { path, .. } => File::create_new(path),
-            Kind::Other(path) => OpenOptions::new().append(true).open(path),
+            Kind::File(path, _) if self.force => File::create(path),
+            Kind::File(path, _) => File::create_new(path),
+            Kind::Device(path) => OpenOptions::new().append(true).open(path),
         };
         opened.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(&self.name),
@@ -120,7 +92,7 @@ impl Place {
 
     /// Removes a file that was opened and did not exist before.
     pub fn take_back(&self) {
-        if let Kind::File { path, exists: false } = &self.kind {
+        if let Kind::File(path, false) = &self.kind {
             // If it stays, the user will see it.
             let _ = fs::remove_file(path);
         }
@@ -132,67 +104,53 @@ impl Place {
     /// # Errors
     /// A sentence for the user.
     pub fn write(&self, text: &str) -> Result<(), String> {
-        let outcome = match &self.kind {
-            Kind::File { path, .. } => return self.replace(path, text),
-            _ => self.open()?.write_all(text.as_bytes()),
+        let Kind::File(path, _) = &self.kind else {
+            return match self.open()?.write_all(text.as_bytes()) {
+                // A reader that has closed its pipe has read all it wanted.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    Err(cannot_write(&self.name, &error))
+                }
+                _ => Ok(()),
+            };
         };
-        match outcome {
-            // A reader that has closed its pipe has read all it wanted.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(&self.name, &error)),
-            _ => Ok(()),
-        }
-    }
-
-    fn replace(&self, path: &Path, text: &str) -> Result<(), String> {
         let part = part_of(path);
-        let written = create_part(&part)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(|error| cannot_write(&self.name, &error))
-            .and_then(|()| self.give_name(&part, path));
+        let written = create_part(&part).and_then(|mut file| file.write_all(text.as_bytes()));
+        // It may have been created while the run went on, and belong to somebody else.
+        let written = match written {
+            Ok(()) if !self.force && path.exists() => Err(exists(&self.name)),
+            written => written
+                .and_then(|()| fs::rename(&part, path))
+                .map_err(|error| cannot_write(&self.name, &error)),
+        };
         // No longer needed, whatever happened.
         let _ = fs::remove_file(&part);
         written
     }
-
-    fn give_name(&self, part: &Path, path: &Path) -> Result<(), String> {
-        if self.force {
-            return fs::rename(part, path).map_err(|error| cannot_write(&self.name, &error));
-        }
-        match fs::hard_link(part, path) {
-            Ok(()) => Ok(()),
-            // It was created while the run went on, so it belongs to somebody
-            // else.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&self.name)),
-            // Not every file system has links. A moment ago the name was free.
-            Err(_) if path.exists() => Err(exists(&self.name)),
-            Err(_) => fs::rename(part, path).map_err(|error| cannot_write(&self.name, &error)),
-        }
-    }
 }
 
-/// The number of a descriptor, if the name stands for one: a descriptor is
-/// written to as it is, wherever it was redirected.
-fn descriptor(name: &Path) -> Option<u32> {
-    match name.to_str()? {
-        "-" | "/dev/stdout" => Some(1),
-        "/dev/stderr" => Some(2),
-        name => {
-            let number = name.strip_prefix("/dev/fd/").or_else(|| name.strip_prefix("/proc/self/fd/"))?;
-            number.parse().ok()
-        }
-    }
-}
-
-/// The path of a file that does not exist, in a folder that does.
-fn new_file(name: &Path) -> Result<PathBuf, String> {
+/// Where a name outside of `/dev` leads.
+fn kind_of(name: &Path, force: bool) -> Result<Kind, String> {
     let shown = name.display();
-    let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = fs::canonicalize(folder)
-        .ok()
-        .filter(|folder| folder.is_dir())
-        .ok_or_else(|| format!("{shown} cannot be written: its folder does not exist"))?;
-    let file = name.file_name().ok_or_else(|| format!("{shown} is not the name of a file"))?;
-    Ok(folder.join(file))
+    match fs::metadata(name) {
+        Ok(found) if found.is_dir() => Err(format!("{shown} is a folder: name a file in it")),
+        Ok(found) if found.is_file() && !force => Err(exists(name)),
+        Ok(found) if found.is_file() => {
+            let path = fs::canonicalize(name).map_err(|error| cannot_write(name, &error))?;
+            Ok(Kind::File(path, true))
+        }
+        Ok(_) => Ok(Kind::Device(name.to_owned())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_write(name, &error)),
+        Err(_) if fs::symlink_metadata(name).is_ok() => {
+            Err(format!("{shown} is a link to a file that does not exist: name that file instead"))
+        }
+        Err(_) => {
+            let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = fs::canonicalize(folder.unwrap_or(Path::new(".")))
+                .map_err(|_| format!("{shown} cannot be written: its folder does not exist"))?;
+            let file = name.file_name().ok_or_else(|| format!("{shown} is not the name of a file"))?;
+            Ok(Kind::File(folder.join(file), false))
+        }
+    }
 }
 
 /// The name of a file until it is complete; its own name may already be as long
@@ -273,10 +231,7 @@ mod tests {
         let same = |a: &Path, b: &Path| Place::new(a, true).unwrap().is_same(&Place::new(b, true).unwrap());
         assert!(same(&file, &folder.join("./file")));
         assert!(!same(&file, &other));
-        fs::write(&file, "").unwrap();
-        fs::hard_link(&file, &other).unwrap();
-        assert!(same(&file, &other));
-        assert!(same(Path::new("-"), Path::new("/dev/fd/1")));
+        assert!(same(Path::new("-"), Path::new("/dev/stdout")));
         assert!(!same(Path::new("-"), Path::new("/dev/stderr")));
         fs::remove_dir_all(&folder).unwrap();
     }

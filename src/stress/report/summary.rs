@@ -4,13 +4,18 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
-use crate::stress::measure::{Outcome, WRONG_ANSWER_KEPT};
-use crate::stress::request::escape;
+use crate::stress::measure::{Counts, Outage, Outcome, Part, WRONG_ANSWER_KEPT};
+use crate::stress::metrics::{COUNTS, Kind, STATISTICS};
+use crate::stress::scenario::Labels;
+use crate::stress::text::escape;
 
-/// The value of `format` in the file.
-pub const FORMAT: &str = "onepoll-stress-1";
+/// The value of `format` in the file, and that of files whose faults were not
+/// counted per phase.
+pub const FORMAT: &str = "onepoll-stress-2";
+pub const OLD_FORMAT: &str = "onepoll-stress-1";
 
 /// All runs of one command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,6 +25,11 @@ pub struct Summary {
     /// The version of the program that wrote it; `None` in older files.
     #[serde(default)]
     pub version: Option<String>,
+    /// The command line, and the machine that ran it.
+    #[serde(default)]
+    pub command: Option<String>,
+    #[serde(default)]
+    pub host: Option<String>,
     pub settings: Settings,
     pub runs: Vec<Measured>,
 }
@@ -45,7 +55,7 @@ pub struct Settings {
     pub messages: Option<u64>,
     pub timeout_s: f64,
     pub seed: u64,
-    /// The remaining settings do not apply to every scenario, and older files
+    /// The settings from here on do not apply to every scenario, and older files
     /// lack them.
     #[serde(default)]
     pub send: Option<String>,
@@ -53,6 +63,12 @@ pub struct Settings {
     pub expect: Option<String>,
     #[serde(default)]
     pub expect_regex: Option<String>,
+    #[serde(default)]
+    pub until: Option<String>,
+    #[serde(default)]
+    pub answer_length: Option<usize>,
+    #[serde(default)]
+    pub length_prefix: Option<String>,
     #[serde(default)]
     pub per_connection: Option<bool>,
     #[serde(default)]
@@ -65,6 +81,9 @@ pub struct Settings {
     pub source: Option<String>,
     #[serde(default)]
     pub interval_s: Option<f64>,
+    /// The words for its figures.
+    #[serde(skip)]
+    pub labels: Labels,
 }
 
 /// An answer in the form in which it is shown.
@@ -86,7 +105,7 @@ pub fn moment(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// What one run measured.
+/// What one run measured. Counts are those of the measured messages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// When it began (RFC 3339, UTC); `None` in older files.
@@ -96,35 +115,33 @@ pub struct Measured {
     pub elapsed_s: f64,
     /// Answers per second.
     pub rate: f64,
-    pub sent: u64,
-    pub answered: u64,
-    pub bytes_sent: u64,
-    pub bytes_received: u64,
+    /// Messages and bytes during that time; everything else is what became of the
+    /// messages sent in it.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// What became of the messages of each phase, as counts that add up; `None` in
+    /// older files.
+    #[serde(default)]
+    pub phases: Option<Phases>,
     /// From sending a request to its answer.
-    pub service: Option<Percentiles>,
+    pub service: Option<Times>,
     /// From when a request was due to its answer; only in an open loop.
-    pub due: Option<Percentiles>,
+    pub due: Option<Times>,
     /// How late the generator itself was; only in an open loop.
-    pub late: Option<Percentiles>,
-    pub connect: Option<Percentiles>,
+    pub late: Option<Times>,
+    pub connect: Option<Times>,
     pub connections_asked: u64,
     pub connections_opened: u64,
     /// Open when the measuring ended.
     pub connections_held: u64,
-    pub lost: u64,
-    pub duplicated: u64,
-    pub reordered: u64,
-    pub corrupted: u64,
-    pub timeouts: u64,
-    /// Answers that came after they had been counted as lost; not a fault of
-    /// their own.
-    pub late_answers: u64,
-    /// Lines from the server itself, in a chat.
-    pub other_lines: u64,
-    /// Requests that fell due and could not be sent.
-    pub unsent: u64,
+    /// The share of connections that were made later than the ramp says.
+    #[serde(default)]
+    pub connects_late: f64,
     /// Errors of connections, by kind.
     pub errors: BTreeMap<String, u64>,
+    /// The times without any connection.
+    #[serde(default)]
+    pub outages: Vec<Outage>,
     /// The share of one core that the generator itself used.
     pub cpu: f64,
     /// The share of the time in which it had to wait for a core; `None` if the
@@ -143,61 +160,108 @@ pub struct Measured {
     pub wrong_answer: Option<String>,
 }
 
-/// A distribution of times in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Percentiles {
-    pub count: u64,
-    pub mean_ms: f64,
-    pub p50_ms: f64,
-    pub p90_ms: f64,
-    pub p99_ms: f64,
-    pub p999_ms: f64,
-    pub max_ms: f64,
+/// What was counted before the measurement, and what of it and after it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Phases {
+    pub warmup: Phase,
+    pub measure: Phase,
 }
 
-impl Percentiles {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Phase {
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Errors of connections, by kind.
+    pub errors: BTreeMap<String, u64>,
+}
+
+impl Phase {
+    fn of(part: &Part) -> Phase {
+        Phase { counts: part.counts, errors: part.errors.clone() }
+    }
+}
+
+/// In the files, counts stand under the keys of [`COUNTS`]; what an older file lacks
+/// is 0.
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(COUNTS.iter().map(|row| (row.key, row.of(self))))
+    }
+}
+
+impl<'de> Deserialize<'de> for Counts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Counts, D::Error> {
+        let values = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        let mut counts = Counts::default();
+        for row in &COUNTS {
+            *row.of_mut(&mut counts) = values.get(row.key).and_then(Value::as_u64).unwrap_or(0);
+        }
+        Ok(counts)
+    }
+}
+
+/// A distribution of times: its figures in milliseconds, in the order of
+/// [`STATISTICS`]. An older file lacks some.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Times {
+    pub count: u64,
+    pub values: [Option<f64>; STATISTICS.len()],
+}
+
+impl Times {
     /// Summarises a histogram of nanoseconds; `None` if it is empty.
-    pub fn of(histogram: &Histogram<u64>) -> Option<Percentiles> {
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
-        (!histogram.is_empty()).then(|| Percentiles {
-            count: histogram.len(),
-            mean_ms: histogram.mean() / 1e6,
-            p50_ms: at(0.5),
-            p90_ms: at(0.9),
-            p99_ms: at(0.99),
-            p999_ms: at(0.999),
-            max_ms: histogram.max() as f64 / 1e6,
-        })
+    pub fn of(histogram: &Histogram<u64>) -> Option<Times> {
+        let values = STATISTICS.each_ref().map(|statistic| Some((statistic.of)(histogram) / 1e6));
+        (!histogram.is_empty()).then(|| Times { count: histogram.len(), values })
+    }
+
+    /// One of its figures.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        let place = STATISTICS.iter().position(|statistic| statistic.name == name)?;
+        self.values[place]
+    }
+}
+
+impl Serialize for Times {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = STATISTICS.iter().zip(self.values);
+        let values = values.filter_map(|(statistic, value)| Some((statistic.key, Value::from(value?))));
+        serializer.collect_map([("count", Value::from(self.count))].into_iter().chain(values))
+    }
+}
+
+impl<'de> Deserialize<'de> for Times {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Times, D::Error> {
+        let values = BTreeMap::<String, f64>::deserialize(deserializer)?;
+        let value = |key: &str| values.get(key).copied();
+        let count = value("count").unwrap_or(0.0) as u64;
+        Ok(Times { count, values: STATISTICS.each_ref().map(|statistic| value(statistic.key)) })
     }
 }
 
 impl Measured {
     pub fn of(outcome: &Outcome) -> Measured {
-        let Outcome { measured, total, latencies, .. } = outcome;
+        let Outcome { window, measured, latencies, .. } = outcome;
+        let mut counts = measured.counts;
+        for row in COUNTS.iter().filter(|row| row.kind == Kind::Traffic) {
+            *row.of_mut(&mut counts) = row.of(window);
+        }
         Measured {
             started: None,
             elapsed_s: outcome.elapsed.as_secs_f64(),
-            rate: outcome.per_second(measured.answered),
-            sent: measured.sent,
-            answered: measured.answered,
-            bytes_sent: measured.bytes_sent,
-            bytes_received: measured.bytes_received,
-            service: Percentiles::of(&latencies.service),
-            due: Percentiles::of(&latencies.due),
-            late: Percentiles::of(&latencies.late),
-            connect: Percentiles::of(&latencies.connect),
+            rate: outcome.per_second(window.answered),
+            counts,
+            phases: Some(Phases { warmup: Phase::of(&outcome.warmup), measure: Phase::of(measured) }),
+            service: Times::of(&latencies.service),
+            due: Times::of(&latencies.due),
+            late: Times::of(&latencies.late),
+            connect: Times::of(&latencies.connect),
             connections_asked: outcome.asked,
             connections_opened: outcome.opened,
             connections_held: outcome.held,
-            lost: total.lost,
-            duplicated: total.duplicated,
-            reordered: total.reordered,
-            corrupted: total.corrupted,
-            timeouts: total.timeouts,
-            late_answers: total.late_answers,
-            other_lines: total.other_lines,
-            unsent: outcome.unsent,
-            errors: outcome.errors.clone(),
+            connects_late: outcome.connects_late,
+            errors: measured.errors.clone(),
+            outages: outcome.outages.clone(),
             cpu: outcome.cpu_share(),
             cpu_wait: outcome.wait_share(),
             interrupted: outcome.interrupted,
@@ -208,14 +272,18 @@ impl Measured {
     }
 
     /// The latency that counts: from when requests were due, in an open loop.
-    pub fn judged(&self) -> Option<&Percentiles> {
+    pub fn judged(&self) -> Option<&Times> {
         self.due.as_ref().or(self.service.as_ref())
     }
 
-    /// Everything that went wrong: messages and connections.
-    pub fn all_errors(&self) -> u64 {
-        let faults = self.lost + self.duplicated + self.reordered + self.corrupted + self.timeouts;
-        faults + self.unsent + self.errors.values().sum::<u64>()
+    /// What went wrong before the measurement.
+    pub fn early_faults(&self) -> u64 {
+        self.phases.as_ref().map_or(0, |phases| phases.warmup.counts.faults())
+    }
+
+    /// Everything that went wrong, from start to end.
+    pub fn all_faults(&self) -> u64 {
+        self.counts.faults() + self.early_faults()
     }
 }
 

@@ -1,12 +1,15 @@
 //! The table at the end of a run.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use onepoll::wording::counted;
 
-use super::summary::{Measured, Percentiles, Settings};
-use crate::stress::measure::ratio;
+use super::summary::{Measured, Phases, Settings, Times};
+use crate::stress::measure::{Counts, Outage, ratio};
+use crate::stress::metrics::{COUNTS, CountRow, Kind, STATISTICS};
+use crate::stress::scenario::Labels;
 
 /// The share of a core above which the generator may be the bottleneck.
 const BUSY: f64 = 0.9;
@@ -51,11 +54,15 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<14}{value}");
     };
-    let unit = if settings.scenario == "chat" { "deliveries" } else { "answers" };
+    let Labels { answers: unit, service, .. } = settings.labels;
+    let counts = &run.counts;
     if settings.depth > 0 {
-        row("rate", format!("{} {unit}/s  ({} in {:.2} s)", grouped(run.rate), run.answered, run.elapsed_s));
+        row(
+            "rate",
+            format!("{} {unit}/s  ({} in {:.2} s)", grouped(run.rate), counts.answered, run.elapsed_s),
+        );
         let bytes = |count: u64| format!("{:.2} MB/s", count as f64 / 1e6 / run.elapsed_s.max(1e-9));
-        row("bytes", format!("{} sent, {} received", bytes(run.bytes_sent), bytes(run.bytes_received)));
+        row("bytes", format!("{} sent, {} received", bytes(counts.bytes_sent), bytes(counts.bytes_received)));
     } else {
         row(
             "held",
@@ -65,8 +72,7 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
             ),
         );
     }
-    row("", ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>10}")).concat());
-    let service = if settings.scenario == "connect" { "conversation" } else { "service time" };
+    row("", STATISTICS.iter().map(|statistic| format!("{:>9}", statistic.name)).collect());
     for (name, times) in
         [(service, run.service), ("due-time", run.due), ("sent late by", run.late), ("connect", run.connect)]
     {
@@ -77,9 +83,9 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     if run.due.is_some() {
         row("", "due-time minus service time: waiting for a free slot, and sending late".into());
     }
-    let without_answer = run.lost + run.corrupted + run.timeouts + run.unsent;
-    // Not all of these were timed: an answer can be followed by too much.
-    if without_answer > 0 && run.judged().is_some_and(|times| times.max_ms >= settings.timeout_s * 1e3) {
+    let max = run.judged().and_then(|times| times.get("max"));
+    // Not all of them were timed: an answer can be followed by too much.
+    if counts.faults() > 0 && max.is_some_and(|max| max >= settings.timeout_s * 1e3) {
         let timeout = millis_text(settings.timeout_s * 1e3);
         row("", format!("a message without a correct answer counts as at least --timeout, {timeout}"));
     }
@@ -90,7 +96,13 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
             run.connections_asked, run.connections_opened, run.connections_held
         ),
     );
-    row("errors", errors(settings, run));
+    row("errors", errors(settings, &run.counts, &run.errors));
+    if let Some(Phases { warmup, .. }) = run.phases.as_ref().filter(|_| run.early_faults() > 0) {
+        row("before that", errors(settings, &warmup.counts, &warmup.errors));
+    }
+    for outage in &run.outages {
+        row("outage", outage_text(outage));
+    }
     if let Some(answer) = &run.wrong_answer {
         row("first wrong", answer.clone());
         if let Some(text) = &settings.expect {
@@ -104,23 +116,8 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     let waited =
         waited.map_or(String::new(), |share| format!(", waiting for one {:.0} % of the time", share * 100.0));
     row("generator", format!("{:.0} % of a core{waited}", run.cpu * 100.0));
-    if run.cpu > BUSY {
-        row("", "WARNING: the generator used up its core; it may be the bottleneck, not the server.".into());
-    } else if run.cpu + run.cpu_wait.unwrap_or(0.0) > BUSY {
-        row("", "WARNING: the generator had to share its core; give it one of its own (taskset).".into());
-    }
-    if run.late.is_some_and(|late| is_late(&late)) {
-        row("", "WARNING: the generator itself was late; it may be the bottleneck, not the server.".into());
-    }
-    // In a chat each message has many answers, so the messages sent are what
-    // counts.
-    let reached = if settings.scenario == "chat" { run.sent } else { run.answered };
-    if let Some(wanted) = settings.rate
-        && ratio(reached as f64, run.elapsed_s) < 0.98 * wanted
-        && settings.depth > 0
-        && !run.interrupted
-    {
-        row("", format!("WARNING: the requested rate of {} per second was not reached.", grouped(wanted)));
+    for warning in warnings(settings, run) {
+        row("", format!("WARNING: {warning}"));
     }
     if run.interrupted {
         let waiting = match run.waiting {
@@ -132,41 +129,65 @@ pub fn table(settings: &Settings, run: &Measured) -> String {
     text
 }
 
-/// Whether more messages were sent late than chance explains: 1 %, or 10 % of a
-/// small number, where a single one means nothing.
-fn is_late(late: &Percentiles) -> bool {
-    let usual = if late.count < FEW { late.p90_ms } else { late.p99_ms };
-    usual > LATE_MS
+/// A time without connections, as a sentence.
+pub fn outage_text(Outage { from_s, to_s, due }: &Outage) -> String {
+    let end = to_s.map_or("to the end".into(), |to| format!("to {to:.2} s"));
+    let due = if *due > 0 { format!("; {due} messages were due") } else { String::new() };
+    format!("no connection from {from_s:.2} s {end}{due}")
 }
 
-fn errors(settings: &Settings, run: &Measured) -> String {
-    let corrupted = match (settings.scenario.as_str(), run.corrupted) {
-        ("request", 1) => "wrong answer",
-        ("request", _) => "wrong answers",
-        _ => "corrupted",
+/// What else than the server may have set the figures.
+pub fn warnings(settings: &Settings, run: &Measured) -> Vec<String> {
+    let mut warnings: Vec<String> = Vec::new();
+    if run.cpu > BUSY {
+        warnings.push("the generator used up its core; it may be the bottleneck, not the server.".into());
+    } else if run.cpu + run.cpu_wait.unwrap_or(0.0) > BUSY {
+        warnings.push("the generator had to share its core; give it one of its own (taskset).".into());
+    }
+    if run.late.is_some_and(|late| is_late(&late)) || run.connects_late > 0.01 {
+        warnings.push("the generator itself was late; it may be the bottleneck, not the server.".into());
+    }
+    // In a chat each message has many answers, so the messages sent are what
+    // counts.
+    let reached = if settings.senders.is_some() { run.counts.sent } else { run.counts.answered };
+    if let Some(wanted) = settings.rate
+        && ratio(reached as f64, run.elapsed_s) < 0.98 * wanted
+        && settings.depth > 0
+        && !run.interrupted
+    {
+        warnings.push(format!("the requested rate of {} per second was not reached.", grouped(wanted)));
+    }
+    warnings
+}
+
+/// Whether more messages were sent late than chance explains: 1 %, or 10 % of a
+/// small number, where a single one means nothing.
+fn is_late(late: &Times) -> bool {
+    let usual = if late.count < FEW { late.get("p90") } else { late.get("p99") };
+    usual.is_some_and(|usual| usual > LATE_MS)
+}
+
+/// The faults, with the kinds of errors for those of connections, and what else is
+/// worth knowing.
+fn errors(settings: &Settings, counts: &Counts, errors: &BTreeMap<String, u64>) -> String {
+    let label = |row: &CountRow, count: u64| match (row.key, settings.labels.corrupted) {
+        ("corrupted", label) if count == 1 => label.trim_end_matches('s').to_owned(),
+        ("corrupted", label) => label.to_owned(),
+        _ => row.label.to_owned(),
     };
-    let faults = [
-        ("lost", run.lost),
-        ("duplicated", run.duplicated),
-        ("reordered", run.reordered),
-        (corrupted, run.corrupted),
-        ("not answered in time", run.timeouts),
-        ("due but not sent", run.unsent),
-    ];
-    let faults = faults.iter().map(|(name, count)| (*name, *count));
-    let errors = run.errors.iter().map(|(name, count)| (name.as_str(), *count));
-    let remarks = [("(late", run.late_answers), ("(other lines", run.other_lines)];
-    let mut list: Vec<String> = faults
-        .chain(errors)
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{count} {name}"))
-        .collect();
+    let of = |kind| COUNTS.iter().filter(move |row| row.kind == kind);
+    // These have been named by their kinds.
+    let is_named = |row: &&CountRow| !matches!(row.key, "closed" | "not_connected") || errors.is_empty();
+    let faults = of(Kind::Fault).filter(is_named).map(|row| (row, row.of(counts)));
+    let faults =
+        faults.filter(|(_, count)| *count > 0).map(|(row, count)| format!("{count} {}", label(row, count)));
+    let mut list: Vec<String> =
+        faults.chain(errors.iter().map(|(kind, count)| format!("{count} {kind}"))).collect();
     if list.is_empty() {
         list.push("none".into());
     }
-    list.extend(
-        remarks.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name}: {count})")),
-    );
+    let remarks = of(Kind::Remark).map(|row| (row, row.of(counts))).filter(|(_, count)| *count > 0);
+    list.extend(remarks.map(|(row, count)| format!("({}: {count})", row.label)));
     list.join(", ")
 }
 
@@ -179,10 +200,9 @@ fn beginning(text: &str) -> String {
     shown
 }
 
-fn columns(times: &Percentiles) -> String {
-    [times.p50_ms, times.p90_ms, times.p99_ms, times.p999_ms, times.max_ms]
-        .map(|millis| format!("{:>10}", millis_text(millis)))
-        .concat()
+fn columns(times: &Times) -> String {
+    let shown = |value: &Option<f64>| value.map_or("–".into(), millis_text);
+    times.values.iter().map(|value| format!("{:>9}", shown(value))).collect()
 }
 
 /// A time with three digits and its unit.
@@ -241,16 +261,14 @@ mod tests {
             senders: Some(1),
             ..Settings::default()
         };
-        let late = |millis| {
-            let [mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms] = [millis; 6];
-            Some(Percentiles { count: 1, mean_ms, p50_ms, p90_ms, p99_ms, p999_ms, max_ms })
-        };
+        let late = |millis| Some(Times { count: 1, values: [Some(millis); STATISTICS.len()] });
         let mut run = Measured::of(&Outcome::default());
-        (run.elapsed_s, run.sent, run.answered, run.rate, run.late) = (1.0, 1000, 9000, 9000.0, late(1.0));
+        (run.elapsed_s, run.rate, run.late) = (1.0, 9000.0, late(1.0));
+        (run.counts.sent, run.counts.answered) = (1000, 9000);
         assert!(!table(&settings, &run).contains("WARNING"));
         run.cpu = 0.95;
         assert!(table(&settings, &run).contains("used up its core"));
-        run.lost = 1;
+        run.counts.lost = 1;
         assert!(!table(&settings, &run).contains("--timeout"), "nothing was timed");
         run.service = late(1.0);
         assert!(table(&settings, &run).contains("counts as at least --timeout"));
@@ -260,7 +278,7 @@ mod tests {
         assert!(table(&settings, &run).contains("had to share its core"));
         (run.cpu_wait, run.late) = (Some(0.01), late(20.0));
         assert!(table(&settings, &run).contains("the generator itself was late"));
-        (run.sent, run.answered, run.rate, run.late) = (500, 4500, 4500.0, late(1.0));
+        (run.counts.sent, run.counts.answered, run.rate, run.late) = (500, 4500, 4500.0, late(1.0));
         assert!(table(&settings, &run).contains("was not reached"), "half of the lines");
     }
 
@@ -272,7 +290,7 @@ mod tests {
                 let micros = if number < late { 2320 } else { 20 };
                 record(&mut histogram, Duration::from_micros(micros));
             });
-            is_late(&Percentiles::of(&histogram).unwrap())
+            is_late(&Times::of(&histogram).unwrap())
         };
         assert!(!late(20, 1) && !late(20, 2) && late(20, 3));
         assert!(!late(1000, 10) && late(1000, 11));

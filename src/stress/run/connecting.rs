@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use onepoll::reactor::DatagramSpec;
 use onepoll::service::{Answer, Context};
@@ -11,15 +10,31 @@ use onepoll::service::{Answer, Context};
 use super::{Phase, Reconnects, Run};
 use crate::client::target::cause;
 use crate::stress::kinds::kind;
-use crate::stress::measure::{between, record};
+use crate::stress::measure::{Outage, between, record};
+use crate::stress::plan::Schedule;
 
 /// How many connections are being made at a time: a server's backlog is limited,
 /// and a connect that does not fit is retried only after a second.
 const CONNECTING_AT_ONCE: u64 = 128;
 
+/// A generator with a core to itself never opens a connection as late as this.
+const LATE_CONNECT: Duration = Duration::from_millis(1);
+/// A shorter time without a connection is no outage.
+const OUTAGE: Duration = Duration::from_millis(100);
+
+/// A time without any connection.
+#[derive(Debug)]
+pub(super) struct Gap {
+    from: Instant,
+    to: Option<Instant>,
+    /// Messages that had been due by its beginning, and that fell due in it.
+    due_before: u64,
+    due: u64,
+}
+
 impl Run {
     /// Looks the server up, or begins if its address is known. Returns whether to
-    /// [open](Run::next_links) links now.
+    /// [open](Run::next_link) links now.
     pub fn start(&mut self, cx: &mut Context<'_>) -> bool {
         if self.route.current().is_none() {
             self.route.look_up(cx);
@@ -40,31 +55,39 @@ impl Run {
 
     fn begin(&mut self, cx: &mut Context<'_>) {
         let now = cx.now();
-        (self.began, self.latest, self.phase_since, self.swept, self.interval.0) = (now, now, now, now, now);
+        (self.began, self.latest, self.latest_tick, self.phase_since, self.interval.0) =
+            (now, now, now, now, now);
         if let (Some(sources), Some(to)) = (&self.plan.sources, self.route.current())
             && !sources.fits(to)
         {
             return self
                 .fail(format!("{to} cannot be reached from --source: one is IPv4, the other IPv6"), cx);
         }
-        self.set_tick(now, cx);
+        self.set_tick(Some(now), now, cx);
     }
 
-    /// The links to open now, each of which is to be [asked for](Run::ask).
-    pub fn next_links(&mut self, now: Instant) -> Range<usize> {
-        let first = self.links_asked;
-        let wanted = match self.phase {
-            Phase::Reaching => 1,
-            Phase::Ramp if self.plan.ramp.is_zero() => self.plan.connections,
-            Phase::Ramp => {
-                let part = between(self.began, now).as_secs_f64() / self.plan.ramp.as_secs_f64();
-                (self.plan.connections as f64 * part.min(1.0)).ceil() as usize
+    /// When the next link is to be opened, if there is one: evenly over the ramp,
+    /// and in no case two in one turn, or the second would be timed with the first.
+    pub fn next_link_at(&self, now: Instant) -> Option<Instant> {
+        let has_more = self.links_asked < self.plan.connections && self.may_ask();
+        match self.phase {
+            Phase::Reaching => (self.links_asked == 0).then_some(now),
+            Phase::Ramp if has_more => {
+                let part = self.links_asked as f64 / self.plan.connections as f64;
+                Some(self.began + self.plan.ramp.mul_f64(part))
             }
-            _ => return first..first,
-        };
-        let room = CONNECTING_AT_ONCE.saturating_sub(self.opening) as usize;
-        self.links_asked = wanted.clamp(first, self.plan.connections).min(first + room);
-        first..self.links_asked
+            _ => None,
+        }
+    }
+
+    /// The link to open now, which is to be [asked for](Run::ask).
+    pub fn next_link(&mut self, now: Instant) -> Option<usize> {
+        let at = self.next_link_at(now).filter(|at| *at <= now)?;
+        if !self.plan.ramp.is_zero() && between(at, now) > LATE_CONNECT {
+            self.connects_late += 1;
+        }
+        self.links_asked += 1;
+        Some(self.links_asked - 1)
     }
 
     /// Whether another connection may be made now.
@@ -103,12 +126,8 @@ impl Run {
         self.opening -= 1;
         self.opened += 1;
         self.open_now += 1;
-        self.deserted_since = None;
-        // If connecting is what is measured, the warm-up does not count.
-        let is_measured = self.reconnects != Reconnects::Always || self.tally.measured_from.is_some();
-        if let Some(asked) = asked.filter(|_| is_measured) {
-            record(&mut self.tally.latencies.connect, between(asked, now));
-        }
+        self.end_gap(now);
+        self.time_connect(asked, now);
         if self.phase == Phase::Reaching {
             // The time spent looking up and reaching the server is not part of
             // the ramp.
@@ -117,17 +136,28 @@ impl Run {
         }
     }
 
+    /// Times how long it took until a connection was made, or could not be.
+    fn time_connect(&mut self, asked: Option<Instant>, now: Instant) {
+        // If connecting is what is measured, the warm-up does not count.
+        let is_measured = self.reconnects != Reconnects::Always || self.tally.measured_from.is_some();
+        if let Some(asked) = asked.filter(|_| is_measured) {
+            record(&mut self.tally.latencies.connect, between(asked, now));
+        }
+    }
+
     /// Notes that a connection could not be made. Returns whether to try the same
     /// link once more.
-    pub fn not_opened(&mut self, error: &io::Error, cx: &mut Context<'_>) -> bool {
+    pub fn not_opened(&mut self, error: &io::Error, asked: Option<Instant>, cx: &mut Context<'_>) -> bool {
         self.opening -= 1;
+        self.time_connect(asked, cx.now());
         if self.phase == Phase::Reaching {
             if self.route.next().is_some() {
                 return true;
             }
             self.fail(self.unreachable(error), cx);
         }
-        self.error(&connect_error(error, self.plan.sources.is_some()));
+        self.tally.counts.not_connected += 1;
+        self.name_error(&connect_error(error, self.plan.sources.is_some()));
         false
     }
 
@@ -146,24 +176,65 @@ impl Run {
         }
     }
 
-    /// How many connections are open.
-    pub fn open_now(&self) -> usize {
-        self.open_now
+    /// Notes that an established connection is gone.
+    pub fn closed(&mut self, now: Instant) {
+        self.open_now -= 1;
+        if self.open_now == 0 && self.reconnects == Reconnects::AfterFailure && self.sends() {
+            let heard = self.tally.last_heard;
+            match self.gaps.last_mut() {
+                // Nothing has come since: the server is not back yet.
+                Some(gap) if heard.is_none_or(|heard| heard <= gap.from) => gap.to = None,
+                _ => self.gaps.push(Gap { from: now, to: None, due_before: self.due_so_far(), due: 0 }),
+            }
+        }
     }
 
-    /// Notes that an established connection is gone.
-    pub fn closed(&mut self) {
-        self.open_now -= 1;
+    fn due_so_far(&self) -> u64 {
+        self.schedule.as_ref().map_or(0, Schedule::given_out)
+    }
+
+    /// Ends a time without connections.
+    fn end_gap(&mut self, now: Instant) {
+        self.deserted_since = None;
+        let due = self.due_so_far();
+        if let Some(gap) = self.gaps.last_mut().filter(|gap| gap.to.is_none()) {
+            (gap.to, gap.due) = (Some(now), due - gap.due_before);
+        }
+    }
+
+    /// Whether the server is gone, and has not just closed.
+    pub(super) fn is_out(&self, now: Instant) -> bool {
+        self.gaps.last().is_some_and(|gap| gap.to.is_none() && between(gap.from, now) >= OUTAGE)
+    }
+
+    /// The times without connections that are long enough to tell of.
+    pub(super) fn outages(&self) -> Vec<Outage> {
+        let seconds = |at: Instant| between(self.began, at).as_secs_f64();
+        let is_long = |gap: &&Gap| gap.to.is_none_or(|to| between(gap.from, to) >= OUTAGE);
+        let outage = |gap: &Gap| Outage {
+            from_s: seconds(gap.from),
+            to_s: gap.to.map(seconds),
+            due: gap.to.map_or(self.due_so_far() - gap.due_before, |_| gap.due),
+        };
+        self.gaps.iter().filter(is_long).map(outage).collect()
+    }
+
+    /// Counts the end of a connection that was not in order.
+    pub fn broke(&mut self, kind: &str) {
+        self.tally.counts.closed += 1;
+        self.name_error(kind);
     }
 
     /// Counts an error once, however often it occurs: its effect on each message
     /// is counted there.
-    pub fn error_once(&mut self, kind: &str) {
-        self.errors.entry(kind.to_owned()).or_insert(1);
+    pub fn refused_once(&mut self, kind: &str) {
+        if !self.errors.contains_key(kind) {
+            self.tally.counts.not_connected += 1;
+            self.name_error(kind);
+        }
     }
 
-    /// Counts an error.
-    pub fn error(&mut self, kind: &str) {
+    fn name_error(&mut self, kind: &str) {
         match self.errors.get_mut(kind) {
             Some(count) => *count += 1,
             None => {

@@ -52,10 +52,15 @@ impl Run {
         self.waiting += 1;
     }
 
+    /// Notes that something is sent now.
+    pub fn note(&mut self, now: Instant) {
+        self.latest = now;
+    }
+
     /// Takes the request that a link with a free slot may send now, and returns
     /// when it was due.
     pub fn take_next(&mut self, share: &mut Share, now: Instant) -> Option<Instant> {
-        self.latest = now;
+        self.note(now);
         match self.plan.load {
             Load::Closed { .. } => self.may_send().then_some(now),
             Load::Open { .. } if share.waiting > 0 && self.may_catch_up(now) => Some(self.take(share, now)),
@@ -77,7 +82,6 @@ impl Run {
         while share.waiting > 0 {
             let due = self.take(share, now);
             self.tally.never_sent(due, now);
-            self.unsent += 1;
         }
     }
 

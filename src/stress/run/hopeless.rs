@@ -6,7 +6,8 @@ use super::{Reconnects, Run};
 use crate::stress::measure::between;
 use crate::stress::plan::{Length, Load};
 
-/// How long, at least, a run goes on without any connection.
+/// How long, at least, a run with a number of messages goes on without any
+/// connection.
 const DESERTED: Duration = Duration::from_secs(1);
 
 impl Run {
@@ -19,7 +20,11 @@ impl Run {
         let since = *self.deserted_since.get_or_insert(now);
         match self.reconnects {
             Reconnects::Never => self.opening == 0,
-            Reconnects::AfterFailure => between(since, now) >= self.plan.timeout.max(DESERTED),
+            // The server may come back.
+            Reconnects::AfterFailure => {
+                matches!(self.plan.length, Length::Messages(_))
+                    && between(since, now) >= self.plan.timeout.max(DESERTED)
+            }
             Reconnects::Always => false,
         }
     }
@@ -32,7 +37,7 @@ impl Run {
             Load::Closed { .. } => Duration::ZERO,
         };
         let since = self.tally.last_heard.unwrap_or(self.phase_since).max(self.phase_since);
-        self.sends() && !self.stood_still(now) && between(since, now) > 3 * (self.plan.timeout + between_two)
+        self.sends() && between(since, now) > 3 * (self.plan.timeout + between_two)
     }
 
     pub(super) fn fail_for_lack_of_service(&mut self) {

@@ -10,6 +10,7 @@ mod due;
 mod hopeless;
 mod reporting;
 
+use connecting::Gap;
 pub use due::Share;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,20 +20,19 @@ use std::time::{Duration, Instant};
 use onepoll::service::Context;
 
 use crate::client::target::Route;
-use crate::stress::measure::{Counts, Interval, Latencies, Outcome, ProcessorTime, Tally, between};
+use crate::stress::measure::{Counts, Interval, Latencies, Outcome, ProcessorTime, between};
 use crate::stress::plan::{Length, Load, Plan, Schedule};
 use crate::stress::report::Reporter;
+use crate::stress::tally::{Patience, Tally};
 
 /// The time between two ticks.
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 /// The shortest time between two ticks in an open loop, which sends at ticks when
 /// no answer comes in: whatever falls due within it is sent together.
 const FINE_TICK: Duration = Duration::from_micros(50);
 /// How long to go on listening to a server after it last sent something: anything
 /// that still comes is too much.
 const SILENCE: Duration = Duration::from_millis(100);
-/// The time between two checks for overdue answers.
-const SWEEP: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -73,10 +73,7 @@ pub enum Reconnects {
 /// What a scenario has to do at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing special.
     GoOn,
-    /// Check for overdue answers.
-    Sweep,
     /// Account for what is still in flight, then call [`Run::finish`].
     End,
 }
@@ -91,9 +88,6 @@ pub struct Run {
     pub begins_load: bool,
     /// Requests that are due and waiting for a slot on their connection.
     waiting: u64,
-    /// Requests that fell due and will not be sent because their connection was
-    /// gone.
-    unsent: u64,
     pub reconnects: Reconnects,
     /// How many requests may still be sent, if that is limited.
     left: Option<u64>,
@@ -107,17 +101,21 @@ pub struct Run {
     open_now: usize,
     /// Since when no connection has been open.
     deserted_since: Option<Instant>,
+    gaps: Vec<Gap>,
+    /// Connections that were made later than the ramp says.
+    connects_late: u64,
     errors: BTreeMap<String, u64>,
+    errors_before: BTreeMap<String, u64>,
     began: Instant,
     /// The latest time known outside a callback.
     latest: Instant,
     phase_since: Instant,
-    swept: Instant,
-    puts_sweep_off: bool,
+    /// Whatever had arrived by then has been read.
+    pub read_until: Instant,
+    latest_tick: Instant,
     measured: Option<Span>,
-    /// When the current interval began, and what had been counted by then:
-    /// messages, errors, and requests not sent.
-    interval: (Instant, Counts, u64, u64),
+    /// When the current interval began, and what had been counted by then.
+    interval: (Instant, Counts),
     total: Latencies,
     intervals: Vec<Interval>,
     reporter: Reporter,
@@ -153,7 +151,7 @@ impl Run {
         let now = Instant::now();
         let tally = Tally {
             is_open_loop: matches!(plan.load, Load::Open { .. }),
-            timeout: plan.timeout,
+            patience: Patience::new(plan.timeout),
             ..Tally::default()
         };
         Run {
@@ -164,7 +162,6 @@ impl Run {
             schedule: None,
             begins_load: false,
             waiting: 0,
-            unsent: 0,
             reconnects: Reconnects::Never,
             left: None,
             is_udp,
@@ -175,14 +172,17 @@ impl Run {
             opened: 0,
             open_now: 0,
             deserted_since: None,
+            gaps: Vec::new(),
+            connects_late: 0,
             errors: BTreeMap::new(),
+            errors_before: BTreeMap::new(),
             began: now,
             latest: now,
             phase_since: now,
-            swept: now,
-            puts_sweep_off: false,
+            read_until: now,
+            latest_tick: now,
             measured: None,
-            interval: (now, Counts::default(), 0, 0),
+            interval: (now, Counts::default()),
             total: Latencies::default(),
             intervals: Vec::new(),
             reporter,
@@ -192,10 +192,13 @@ impl Run {
     }
 
     /// At the end of a tick, asks for the next one: soon, when the next request
-    /// of an open loop falls due, or when the phase ends.
-    pub fn set_tick(&self, now: Instant, cx: &mut Context<'_>) {
+    /// of an open loop falls due, when the phase ends, when the next link is to be
+    /// opened, or at `deadline`.
+    pub fn set_tick(&self, deadline: Option<Instant>, now: Instant, cx: &mut Context<'_>) {
         let soon = now + TICK;
-        let latest = self.end_of_phase().filter(|end| *end > now).map_or(soon, |end| end.min(soon));
+        let end = self.end_of_phase().filter(|end| *end > now);
+        let opening = self.next_link_at(now);
+        let latest = [end, opening, deadline].into_iter().flatten().fold(soon, Instant::min);
         let at = match &self.schedule {
             Some(schedule) if self.sends() && !schedule.is_over() => {
                 schedule.next_at().max(now + FINE_TICK).min(latest)
@@ -221,10 +224,6 @@ impl Run {
         matches!(self.phase, Phase::Warmup | Phase::Measure)
     }
 
-    fn error_count(&self) -> u64 {
-        self.errors.values().sum()
-    }
-
     /// Whether another request may be sent in a closed loop.
     fn may_send(&mut self) -> bool {
         match (self.phase, &mut self.left) {
@@ -245,7 +244,9 @@ impl Run {
 
     /// Moves on to the next phase when it is time, and reports.
     pub fn go_on(&mut self, now: Instant) -> Turn {
+        self.read_until = std::mem::replace(&mut self.latest_tick, now);
         self.latest = now;
+        self.tally.patience.see(now);
         // A phase of zero length ends as soon as it begins.
         if self.phase == Phase::Ramp && self.is_ramp_over(now) {
             self.enter(Phase::Settle, now);
@@ -257,19 +258,22 @@ impl Run {
             self.end_warmup(now);
         }
         if self.phase == Phase::Measure && self.is_measured(now) {
+            if self.is_out(now) {
+                self.fail_for_lack_of_service();
+            }
             self.end_measuring(now);
         }
         self.report(now);
         let is_over = match self.phase {
-            // Everything in flight gets its full time, so that no answer is
-            // wrongly called late; nothing can take longer than twice that.
+            // Everything in flight gets its full time, and once more if that may show
+            // what became of it; what waited to be sent gets it before that.
             Phase::Drain => {
                 let all_sent = self.schedule.as_ref().is_none_or(Schedule::is_over)
                     && (self.waiting == 0 || !self.may_catch_up(now));
                 let heard = self.tally.last_heard.unwrap_or(self.phase_since).max(self.phase_since);
                 let is_silent = self.open_now == 0 || between(heard, now) >= SILENCE;
                 all_sent && self.tally.under_way == 0 && is_silent
-                    || self.passed(now) > 2 * (self.plan.timeout + SWEEP)
+                    || self.passed(now) > 3 * (self.plan.timeout + SILENCE)
             }
             Phase::Over => true,
             Phase::Reaching | Phase::Ramp => false,
@@ -283,18 +287,7 @@ impl Run {
             self.phase = Phase::Over;
             return Turn::End;
         }
-        if between(self.swept, now) < SWEEP {
-            return Turn::GoOn;
-        }
-        self.puts_sweep_off = self.stood_still(now) && !self.puts_sweep_off;
-        self.swept = now;
-        if self.puts_sweep_off { Turn::GoOn } else { Turn::Sweep }
-    }
-
-    /// Whether the generator itself did not run for a long time: whatever came
-    /// meanwhile must be read before anything is called overdue.
-    fn stood_still(&self, now: Instant) -> bool {
-        between(self.swept, now) >= 2 * SWEEP
+        Turn::GoOn
     }
 
     fn passed(&self, now: Instant) -> Duration {
@@ -354,7 +347,8 @@ impl Run {
     fn start_measuring(&mut self, now: Instant) {
         self.end_interval(now);
         self.enter(Phase::Measure, now);
-        self.tally.measured_from = Some(now);
+        self.tally.start_measuring(now);
+        self.errors_before = self.errors.clone();
         self.measured = Some(Span {
             start: now,
             before: self.tally.counts,
@@ -371,7 +365,7 @@ impl Run {
 
     fn end_measuring(&mut self, now: Instant) {
         if let Some(Span { start, before, end: None, .. }) = self.measured {
-            let is_whole = self.unsent_of_all() == 0 && self.tally.counts.since(&before).faults() == 0;
+            let is_whole = self.left_to_send() == 0 && self.tally.counts.since(&before).faults() == 0;
             let at = match (self.plan.length, self.tally.last_answer) {
                 // The measurement ended with its last answer or with its
                 // schedule, and this tick notices it now.
@@ -388,11 +382,11 @@ impl Run {
         self.enter(Phase::Drain, now);
     }
 
-    /// How many requests should have been sent and were not.
-    fn unsent_of_all(&self) -> u64 {
+    /// How many requests should be sent and have not been.
+    fn left_to_send(&self) -> u64 {
         let left = self.left.unwrap_or(0) + self.schedule.as_ref().map_or(0, Schedule::left);
         let left = if let Length::Messages(_) = self.plan.length { left } else { 0 };
-        self.unsent + self.waiting + left
+        self.waiting + left
     }
 
     /// The time of the last tick, or of what was sent or heard after it.

@@ -3,19 +3,19 @@
 use std::time::{Duration, Instant};
 
 use super::{Phase, Run, SpanEnd};
-use crate::stress::measure::{Interval, Outcome, ProcessorTime, between};
+use crate::stress::measure::{Interval, Outcome, Part, ProcessorTime, between, ratio};
 use crate::stress::plan::Length;
 
 impl Run {
     /// Shows the progress, and records the interval if it is over.
     pub(super) fn report(&mut self, now: Instant) {
-        let (start, ..) = self.interval;
+        let (start, _) = self.interval;
         // The search for a server is not part of the run's time.
         if between(start, now) >= self.plan.interval && self.phase != Phase::Reaching {
             self.end_interval(now);
         } else if self.reporter.wants_live(now) {
             let interval = self.interval_until(now);
-            self.reporter.live(&interval, self.part_done(now), &self.tally, self.errors_so_far(), now);
+            self.reporter.live(&interval, self.part_done(now), &self.tally, now);
         }
     }
 
@@ -23,23 +23,18 @@ impl Run {
     /// together the records contain everything that the summary does.
     pub(super) fn end_interval(&mut self, now: Instant) {
         let interval = self.interval_until(now);
-        if interval.length.is_zero() && interval.latency.is_none() && interval.unsent == 0 {
+        if interval.length.is_zero() && interval.latency.is_none() && interval.counts.faults() == 0 {
             return;
         }
-        self.reporter.live(&interval, self.part_done(now), &self.tally, self.errors_so_far(), now);
+        self.reporter.live(&interval, self.part_done(now), &self.tally, now);
         self.reporter.interval(&interval, self.began, self.tally.latencies.judged());
         self.intervals.push(interval);
         self.total.take_in(&mut self.tally.latencies);
-        self.interval = (now, self.tally.counts, self.error_count(), self.unsent);
-    }
-
-    /// Errors of connections, and requests that were not sent.
-    fn errors_so_far(&self) -> u64 {
-        self.error_count() + self.unsent
+        self.interval = (now, self.tally.counts);
     }
 
     fn interval_until(&self, now: Instant) -> Interval {
-        let (start, before, errors_before, unsent_before) = self.interval;
+        let (start, before) = self.interval;
         let latency = self.tally.latencies.judged();
         let percentile = |of| Duration::from_nanos(latency.value_at_quantile(of));
         Interval {
@@ -47,8 +42,6 @@ impl Run {
             length: between(start, now),
             phase: self.phase.name(),
             counts: self.tally.counts.since(&before),
-            errors: self.error_count() - errors_before,
-            unsent: self.unsent - unsent_before,
             connections: self.open_now,
             latency: (!latency.is_empty())
                 .then(|| [percentile(0.5), percentile(0.99), Duration::from_nanos(latency.max())]),
@@ -83,12 +76,12 @@ impl Run {
         let now = self.latest();
         if !interrupted {
             // Nothing more will be sent.
-            self.unsent = self.unsent_of_all();
+            self.tally.counts.unsent += self.left_to_send();
         }
         self.end_interval(now);
         self.total.take_in(&mut self.tally.latencies);
         let end = self.measured.and_then(|span| span.end).unwrap_or_else(|| self.end_of_span(now));
-        let (elapsed, measured, processor) = match self.measured {
+        let (elapsed, window, processor) = match self.measured {
             Some(span) => (
                 between(span.start, end.at),
                 end.counts.since(&span.before),
@@ -96,18 +89,29 @@ impl Run {
             ),
             None => Default::default(),
         };
+        let errors = std::mem::take(&mut self.errors);
+        let (before, errors_before) = match self.measured {
+            Some(_) => (self.tally.before, std::mem::take(&mut self.errors_before)),
+            None => (self.tally.counts, errors.clone()),
+        };
+        let since = |(kind, count): (&String, &u64)| {
+            let more = count - errors_before.get(kind).unwrap_or(&0);
+            (more > 0).then(|| (kind.clone(), more))
+        };
+        let errors = errors.iter().filter_map(since).collect();
         let outcome = Outcome {
             elapsed,
-            measured,
-            total: self.tally.counts,
+            window,
+            measured: Part { counts: self.tally.counts.since(&before), errors },
+            warmup: Part { counts: before, errors: errors_before },
             latencies: std::mem::take(&mut self.total),
             intervals: std::mem::take(&mut self.intervals),
-            errors: std::mem::take(&mut self.errors),
+            outages: self.outages(),
+            connects_late: ratio(self.connects_late as f64, self.connections_asked as f64),
             processor,
             asked: self.connections_asked,
             opened: self.opened,
             held: end.open as u64,
-            unsent: self.unsent,
             interrupted,
             under_way: if interrupted { self.tally.under_way } else { 0 },
             waiting: if interrupted { self.waiting } else { 0 },

@@ -4,153 +4,176 @@ use std::time::{Duration, Instant};
 
 use onepoll::service::Context;
 
-use super::{Style, Talk, Way};
-use crate::stress::measure::between;
-use crate::stress::run::{Phase, Reconnects};
+use super::{Due, Style, Talk, Way};
+use crate::stress::run::{Phase, Reconnects, TICK};
+use crate::stress::scenario::{Conversation, Verdict};
 
 /// How long to wait before replacing a connection that could not be made or that
 /// brought nothing.
-pub(super) const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(500);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End<'a> {
-    /// It served one request, which has been answered.
-    Done,
-    /// Its messages are counted as faults.
+    /// We closed it: it had served its one request, or was out of step.
+    ByUs,
+    /// The server closed it between two answers.
+    InOrder,
+    /// No answer came in time.
     GivenUp,
     Failed(&'a str),
 }
 
-impl Talk {
-    /// Counts anything beyond the expected answers as a fault.
-    pub(super) fn judge_leftover(&mut self, number: usize) {
-        let link = &mut self.links[number];
-        if link.window.has_leftover() {
-            self.run.tally.counts.corrupted += 1;
-        } else if link.window.in_flight.is_empty() && !link.answer.is_empty() {
-            self.run.tally.wrong([&link.answer, &[]]);
-            link.answer.clear();
-        }
-    }
-
+impl<C: Conversation> Talk<C> {
     /// Handles the end of a link's connection.
     pub(super) fn ended(&mut self, number: usize, how: End<'_>, now: Instant, cx: &mut Context<'_>) {
-        if self.links[number].way == Way::Down {
+        let link = &mut self.links[number];
+        if link.way == Way::Down {
             return;
         }
-        self.judge_leftover(number);
-        let link = &mut self.links[number];
         link.way = Way::Down;
-        link.answer.clear();
-        let is_answered = std::mem::take(&mut link.is_answered);
+        let is_used = std::mem::take(&mut link.is_used);
+        let is_retried = std::mem::take(&mut link.is_retrying);
         let tally = &mut self.run.tally;
-        for message in link.window.abandon() {
-            tally.counts.lost += 1;
-            tally.under_way -= 1;
-            tally.given_up(&message, now);
+        match how {
+            End::InOrder => tally.counts.reconnected += 1,
+            // As HTTP clients do (RFC 9112, 9.3.1): the server may have closed before
+            // it saw the request.
+            End::Failed(_)
+                if is_used
+                    && !is_retried
+                    && self.style == Style::Kept
+                    && self.conversation.may_retry(number) =>
+            {
+                tally.counts.reconnected += 1;
+                link.is_retrying = true;
+            }
+            End::Failed(error) => {
+                self.conversation.lose(number, now, tally);
+                self.run.broke(error);
+            }
+            End::GivenUp => self.conversation.time_out(number, now, tally),
+            End::ByUs => self.conversation.lose(number, now, tally),
         }
-        self.run.closed();
-        if let End::Failed(error) = how {
-            self.run.error(error);
-        }
-        if self.style == Style::Kept {
-            self.run.drop_waiting(&mut self.links[number].share, now);
+        self.run.closed(now);
+        let link = &mut self.links[number];
+        if link.is_retrying || how == End::InOrder && is_used {
+            // What is due meanwhile waits for the next connection.
+            link.way = Way::Opening;
+        } else if !matches!(self.style, Style::Churn { .. }) {
+            self.run.drop_waiting(&mut link.share, now);
         }
         match (self.run.reconnects, how) {
-            (Reconnects::Never, _) | (_, End::Done) => {}
-            (Reconnects::AfterFailure, _) if !is_answered => self.retry(number, now + RETRY),
-            _ => {
-                self.retry(number, now);
-                self.take_retries(now, cx);
-            }
+            (Reconnects::Never, _) => {}
+            (Reconnects::AfterFailure, _) if !is_used => self.connect_at(number, now + RETRY, cx),
+            (Reconnects::Always, End::Failed(_)) if !is_used => self.connect_at(number, now + TICK, cx),
+            _ => self.connect_at(number, now, cx),
         }
         self.open_more(cx);
     }
 
-    /// Schedules another connection for a link.
-    pub(super) fn retry(&mut self, number: usize, at: Instant) {
-        self.retries.insert((at, number));
+    /// Handles a connection that could not be made.
+    pub(super) fn not_opened(&mut self, number: usize, cx: &mut Context<'_>) {
+        let now = cx.moment();
+        let link = &mut self.links[number];
+        link.way = Way::Down;
+        match self.run.reconnects {
+            Reconnects::Always => {
+                self.conversation.withdraw(number, now, &mut self.run.tally);
+                self.connect_at(number, now + TICK, cx);
+            }
+            Reconnects::AfterFailure => {
+                self.run.drop_waiting(&mut link.share, now);
+                self.connect_at(number, now + RETRY, cx);
+            }
+            Reconnects::Never => {}
+        }
+        self.open_more(cx);
     }
 
-    /// Reconnects the links whose time has come.
-    pub(super) fn take_retries(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some((at, number)) = self.retries.first().copied()
+    /// Connects a link again, at that time.
+    fn connect_at(&mut self, number: usize, at: Instant, cx: &mut Context<'_>) {
+        self.due.insert((at, Due::Connection(number)));
+        if at <= cx.moment() {
+            cx.set_tick(at);
+        }
+    }
+
+    /// Does what is due: gives up messages that are overdue, and connects a link
+    /// again, one per turn. Returns whether it connected one.
+    pub(super) fn take_due(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
+        let mut has_connected = false;
+        let mut later = Vec::new();
+        while let Some((at, due)) = self.due.first().copied()
             && at <= now
         {
-            let is_kept = self.style == Style::Kept;
-            // The ramp ends only once no connection is being made.
-            if is_kept && (self.run.phase == Phase::Ramp || !self.run.may_ask()) {
-                return;
-            }
-            self.retries.pop_first();
-            match self.run.phase {
-                Phase::Drain | Phase::Over if is_kept => {}
-                _ if is_kept => self.open_link(number, cx),
-                _ => self.fill(number, now, cx),
-            }
-        }
-    }
-
-    /// Checks for overdue answers.
-    pub(super) fn sweep(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let timeout = self.run.plan.timeout;
-        for number in 0..self.links.len() {
-            loop {
-                let link = &mut self.links[number];
-                let Some(oldest) = link.window.in_flight.front() else { break };
-                if link.way == Way::Opening || between(oldest.sent, now) < timeout {
-                    break;
-                }
-                let is_lost = link.window.is_overtaken(oldest) && !link.window.is_half_read();
-                if self.is_udp || is_lost {
-                    link.window.expire(now, &mut self.run.tally);
-                    continue;
-                }
-                let way = link.way;
-                self.time_out(number, now);
-                if let Way::Connection(connection) = way {
-                    cx.close_other(connection);
-                }
-                self.ended(number, End::GivenUp, now, cx);
-            }
-            if number < self.next_to_start && !self.run.begins_load {
-                self.fill(number, now, cx);
+            self.due.pop_first();
+            match due {
+                // Its answer may have arrived and not been read.
+                Due::Answer(_) if at > self.run.read_until => later.push((at, due)),
+                Due::Answer(number) => self.expire(number, now, cx),
+                Due::Connection(_) if has_connected => later.push((at, due)),
+                Due::Connection(number) => match (self.run.phase, self.style) {
+                    (_, Style::Churn { .. }) => {
+                        self.fill(number, now, cx);
+                        has_connected = self.links[number].way == Way::Opening;
+                    }
+                    (Phase::Drain | Phase::Over, _) => {}
+                    // The ramp ends only once no connection is being made.
+                    (Phase::Ramp, _) => later.push((now + TICK, due)),
+                    _ if !self.run.may_ask() => later.push((now + TICK, due)),
+                    _ => {
+                        self.open_link(number, cx);
+                        has_connected = true;
+                    }
+                },
             }
         }
+        self.due.extend(later);
+        has_connected
     }
 
-    /// Gives up everything in flight on a link. If part of an answer came, that
-    /// is a wrong answer.
-    fn time_out(&mut self, number: usize, now: Instant) {
+    /// Remembers when a link's oldest message will be overdue.
+    #[inline]
+    pub(super) fn time(&mut self, number: usize) {
         let link = &mut self.links[number];
-        let tally = &mut self.run.tally;
-        if !link.answer.is_empty()
-            && let Some(message) = link.window.in_flight.pop_front()
+        if !link.is_timed
+            && let Some(at) = self.conversation.deadline(number, &self.run.tally)
         {
-            tally.wrong([&link.answer, &[]]);
-            link.answer.clear();
-            tally.under_way -= 1;
-            tally.given_up(&message, now);
+            link.is_timed = true;
+            self.due.insert((at, Due::Answer(number)));
         }
-        for message in link.window.in_flight.drain(..) {
-            tally.timed_out(&message, now);
+    }
+
+    /// Handles the messages of a link that are overdue, if any are.
+    fn expire(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) {
+        let link = &mut self.links[number];
+        link.is_timed = false;
+        let way = link.way;
+        // How long connecting may take is another limit.
+        if way == Way::Opening && matches!(self.style, Style::Churn { .. }) {
+            return;
         }
-        link.window.forget_partial();
+        let tally = &mut self.run.tally;
+        if self.conversation.expire(number, self.run.read_until, now, tally) == Verdict::GiveUp {
+            if let Way::Connection(connection) = way {
+                cx.close_other(connection);
+                self.ended(number, End::GivenUp, now, cx);
+            } else {
+                self.conversation.time_out(number, now, tally);
+            }
+        }
+        if number < self.next_to_start && !self.run.begins_load && self.style == Style::Kept {
+            self.fill(number, now, cx);
+        }
+        self.fill_freed(now, cx);
+        self.time(number);
     }
 
     /// Accounts for everything in flight at the end, which has no answer.
     pub(super) fn account(&mut self, now: Instant) {
         for number in 0..self.links.len() {
-            let link = &mut self.links[number];
-            while let Some(oldest) = link.window.in_flight.front() {
-                if !self.is_udp && !link.window.is_overtaken(oldest) {
-                    break;
-                }
-                link.window.expire(now, &mut self.run.tally);
-            }
-            self.judge_leftover(number);
-            self.time_out(number, now);
+            self.conversation.time_out(number, now, &mut self.run.tally);
             self.run.drop_waiting(&mut self.links[number].share, now);
         }
     }
@@ -158,10 +181,8 @@ impl Talk {
     /// Accounts for everything in flight or due, which nobody waits for any
     /// longer.
     pub(super) fn cut_off(&mut self, now: Instant) {
-        for link in &self.links {
-            for message in &link.window.in_flight {
-                self.run.tally.cut_off(message, now);
-            }
+        for (number, link) in self.links.iter().enumerate() {
+            self.conversation.cut_off(number, now, &mut self.run.tally);
             self.run.cut_off_waiting(&link.share, now);
         }
     }

@@ -1,9 +1,8 @@
-//! Sends requests and checks answers: `echo`, `request`, `connect` and `idle`
-//! differ only in what they send.
+//! The life of the connections of a run, whatever is said on them: opening them,
+//! sending when it is time, waiting, and going on after an end.
 //!
 //! A [`Link`] is one of the plan's connections. It has a connection or a UDP
-//! socket, and a window of requests in flight. With [`Style::Churn`] it has a new
-//! connection for every request.
+//! socket. With [`Style::Churn`] it has a new connection for every request.
 
 mod ending;
 mod sending;
@@ -16,65 +15,45 @@ use std::time::Instant;
 use onepoll::reactor::{ConnectionId, SocketId};
 use onepoll::service::{Answer, CloseReason, Context, Input, Service};
 
-use ending::{End, RETRY};
+use ending::End;
 
 use crate::stress::kinds::{end_of_connection, kind};
-use crate::stress::link::Window;
-use crate::stress::payload::Payload;
-use crate::stress::request::Request;
 use crate::stress::run::{Reconnects, Run, Share, Turn};
+use crate::stress::scenario::{Conversation, Shape, Style, Verdict};
 
-/// How many corrupted messages in a row show that a stream is out of step, so
-/// that what comes on it means nothing any more.
-const OUT_OF_STEP: u32 = 8;
-
-/// What is sent.
-#[derive(Debug)]
-pub enum Script {
-    /// Messages of our own, which come back unchanged.
-    Echo(Payload),
-    /// A given message with a given answer.
-    Request(Request),
-    /// Nothing.
-    Silence,
-}
-
-/// How long a connection lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
-    /// As long as the run.
-    Kept,
-    /// For one request; it is closed in order, or with a reset.
-    Churn { reset: bool },
-}
-
-pub struct Talk {
+pub struct Talk<C: Conversation> {
     run: Run,
-    script: Script,
+    conversation: C,
     style: Style,
-    is_udp: bool,
     links: Vec<Link>,
+    senders: usize,
     sockets: HashMap<SocketId, usize>,
     /// The first link on which load has not begun.
     next_to_start: usize,
-    /// Links whose connection failed, and when to reconnect them.
-    retries: BTreeSet<(Instant, usize)>,
-    /// How many messages in flight on one connection can be told apart.
-    most_under_way: usize,
+    /// What is to be done later, and when.
+    due: BTreeSet<(Instant, Due)>,
     /// One or more messages for a connection other than the callback's own.
     out: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// A link's oldest message is overdue, unless its answer has come.
+    Answer(usize),
+    /// A link is to be connected again.
+    Connection(usize),
 }
 
 #[derive(Debug)]
 struct Link {
     way: Way,
-    key: u64,
-    window: Window,
-    /// An incomplete answer.
-    answer: Vec<u8>,
     share: Share,
     /// Whether anything has come since it was connected.
-    is_answered: bool,
+    is_used: bool,
+    /// Whether its messages in flight are being sent for the second time.
+    is_retrying: bool,
+    /// Whether its oldest message is among what is due.
+    is_timed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,40 +71,33 @@ pub struct Session {
     asked: Option<Instant>,
 }
 
-impl Talk {
-    pub fn new(mut run: Run, script: Script, style: Style, is_udp: bool) -> Talk {
-        run.reconnects = match (style, &script) {
-            (Style::Churn { .. }, _) => Reconnects::Always,
-            (Style::Kept, Script::Silence) => Reconnects::Never,
-            (Style::Kept, _) => Reconnects::AfterFailure,
+impl<C: Conversation> Talk<C> {
+    pub fn new(mut run: Run, conversation: C, shape: Shape) -> Talk<C> {
+        run.reconnects = match shape.style {
+            Style::Churn { .. } => Reconnects::Always,
+            Style::Held => Reconnects::Never,
+            Style::Kept => Reconnects::AfterFailure,
         };
-        let most_under_way = match &script {
-            Script::Echo(payload) => Payload::numbers(payload.size()) / 2,
-            _ => u64::MAX,
-        };
+        // Nobody leaves a chat because a line is late.
+        run.tally.late_is_lost = shape.is_udp || shape.style == Style::Held;
+        let links = run.plan.connections;
+        let senders = conversation.senders(links);
         let link = |number| Link {
             way: Way::Down,
-            key: match &script {
-                Script::Echo(payload) => payload.key(number),
-                _ => 0,
-            },
-            window: Window::default(),
-            answer: Vec::new(),
-            share: Share::new(number, run.plan.connections),
-            is_answered: false,
+            share: Share::new(number, senders),
+            is_used: false,
+            is_retrying: false,
+            is_timed: false,
         };
-        let links = (0..run.plan.connections).map(link).collect();
-        let sockets = HashMap::new();
         Talk {
             run,
-            script,
-            style,
-            is_udp,
-            links,
-            sockets,
+            conversation,
+            style: shape.style,
+            links: (0..links).map(link).collect(),
+            senders,
+            sockets: HashMap::new(),
             next_to_start: 0,
-            retries: BTreeSet::new(),
-            most_under_way: usize::try_from(most_under_way).unwrap_or(usize::MAX),
+            due: BTreeSet::new(),
             out: Vec::new(),
         }
     }
@@ -134,38 +106,30 @@ impl Talk {
     fn hear(&mut self, number: usize, bytes: &[u8], cx: &mut Context<'_>) {
         let now = cx.moment();
         let link = &mut self.links[number];
-        link.is_answered = true;
+        link.is_used = true;
         let tally = &mut self.run.tally;
         tally.last_heard = Some(now);
         tally.counts.bytes_received += bytes.len() as u64;
-        match &self.script {
-            Script::Echo(payload) if self.is_udp => {
-                link.window.hear_datagram(payload, link.key, bytes, now, tally);
-            }
-            Script::Echo(payload) => link.window.hear(payload, link.key, bytes, now, tally),
-            Script::Request(request) if self.is_udp => {
-                request.hear_datagram(&mut link.window, bytes, now, tally);
-            }
-            Script::Request(request) => {
-                request.hear(&mut link.window, &mut link.answer, bytes, now, tally);
-            }
-            Script::Silence => {}
-        }
-        if !self.is_udp && link.window.corrupted_in_a_row >= OUT_OF_STEP {
+        if self.conversation.hear(number, bytes, now, tally) == Verdict::GiveUp {
             cx.abort();
-            return self.ended(number, End::GivenUp, now, cx);
+            return self.ended(number, End::ByUs, now, cx);
         }
-        if let Style::Churn { reset } = self.style
-            && link.window.in_flight.is_empty()
-        {
-            if reset {
-                cx.abort()
-            } else {
-                cx.close()
+        if link.is_retrying {
+            link.is_retrying = self.conversation.in_flight(number) > 0;
+        }
+        match self.style {
+            Style::Churn { reset } if self.conversation.in_flight(number) == 0 => {
+                if reset {
+                    cx.abort()
+                } else {
+                    cx.close()
+                }
+                self.ended(number, End::ByUs, now, cx);
             }
-            self.ended(number, End::Done, now, cx);
+            Style::Churn { .. } => {}
+            _ => self.fill(number, now, cx),
         }
-        self.fill(number, now, cx);
+        self.fill_freed(now, cx);
         self.send_due(now, cx);
     }
 
@@ -173,9 +137,22 @@ impl Talk {
         let way = Way::Connection(cx.connection()?);
         session.link.filter(|number| self.links[*number].way == way)
     }
+
+    /// Begins load on a link that has a connection or a socket now.
+    fn opened(&mut self, number: usize, way: Way, asked: Option<Instant>, cx: &mut Context<'_>) {
+        self.run.opened(asked, cx.now());
+        self.links[number].way = way;
+        self.conversation.opened(number);
+        let now = cx.moment();
+        self.put_again(number, now, cx);
+        if self.next_to_start > number && self.style == Style::Kept {
+            self.fill(number, now, cx);
+        }
+        self.open_more(cx);
+    }
 }
 
-impl Service for Talk {
+impl<C: Conversation> Service for Talk<C> {
     type Session = Session;
 
     fn start(&mut self, cx: &mut Context<'_>) {
@@ -199,17 +176,9 @@ impl Service for Talk {
         if session.link.is_none() {
             session.link = self.run.asked_link();
         }
-        let (Some(number), Some(connection)) = (session.link, cx.connection()) else { return };
-        self.run.opened(session.asked, cx.moment());
-        let link = &mut self.links[number];
-        link.way = Way::Connection(connection);
-        if let (Style::Churn { .. }, Some(message)) = (self.style, link.window.in_flight.back()) {
-            let sequence = message.number;
-            self.put(number, sequence, cx);
-        } else if self.next_to_start > number {
-            self.fill(number, cx.moment(), cx);
+        if let (Some(number), Some(connection)) = (session.link, cx.connection()) {
+            self.opened(number, Way::Connection(connection), session.asked, cx);
         }
-        self.open_more(cx);
     }
 
     fn receive(&mut self, session: &mut Session, input: &mut Input<'_>, cx: &mut Context<'_>) {
@@ -224,39 +193,30 @@ impl Service for Talk {
         cx.close();
         let Some(number) = self.link_of(session, cx) else { return };
         let now = cx.moment();
-        let link = &mut self.links[number];
-        let mut error = Some("closed by the server");
-        if let (Style::Churn { .. }, Script::Request(request)) = (self.style, &self.script) {
-            request.end(&mut link.window, &mut link.answer, now, &mut self.run.tally);
-            error = error.filter(|_| !link.window.in_flight.is_empty());
-        }
-        self.ended(number, error.map_or(End::Done, End::Failed), now, cx);
-        self.fill(number, now, cx);
+        self.conversation.end(number, now, &mut self.run.tally);
+        let is_done = self.style != Style::Held && self.conversation.is_at_rest(number);
+        let how = match self.style {
+            Style::Churn { .. } if is_done => End::ByUs,
+            _ if is_done => End::InOrder,
+            _ => End::Failed("closed by the server"),
+        };
+        self.ended(number, how, now, cx);
+        self.fill_freed(now, cx);
     }
 
     fn closed(&mut self, session: Session, why: &CloseReason, cx: &mut Context<'_>) {
         let Some(number) = session.link else { return };
         if let CloseReason::NotConnected(error) = why {
-            if self.run.not_opened(error, cx) {
+            if self.run.not_opened(error, session.asked, cx) {
                 return self.open_link(number, cx);
             }
-            let now = cx.moment();
-            let link = &mut self.links[number];
-            link.way = Way::Down;
-            if let Some(message) = link.window.in_flight.pop_back() {
-                self.run.tally.under_way -= 1;
-                self.run.tally.given_up(&message, now);
-                self.retry(number, now);
-            } else if self.run.reconnects == Reconnects::AfterFailure {
-                self.run.drop_waiting(&mut link.share, now);
-                self.retry(number, now + RETRY);
-            }
-            self.open_more(cx);
+            self.not_opened(number, cx);
         } else if !matches!(why, CloseReason::ShuttingDown | CloseReason::CutOff)
             && self.link_of(&session, cx).is_some()
         {
             let error = end_of_connection(why);
-            self.ended(number, error.as_deref().map_or(End::Done, End::Failed), cx.moment(), cx);
+            self.ended(number, error.as_deref().map_or(End::ByUs, End::Failed), cx.moment(), cx);
+            self.fill_freed(cx.moment(), cx);
         }
     }
 
@@ -265,23 +225,18 @@ impl Service for Talk {
             Ok(socket) => {
                 let Some(number) = self.run.asked_link() else { return };
                 self.sockets.insert(socket, number);
-                self.links[number].way = Way::Socket(socket);
-                self.run.opened(None, cx.moment());
-                if self.next_to_start > number {
-                    self.fill(number, cx.moment(), cx);
-                }
-                self.open_more(cx);
+                self.opened(number, Way::Socket(socket), None, cx);
             }
             // This reports a datagram that was refused earlier.
             Err(error) if self.run.tally.counts.sent > 0 => {
                 if self.run.tally.counts.answered == 0 {
                     self.run.fail(self.run.route.unreachable(&error), cx);
                 }
-                self.run.error_once(&kind(&error));
+                self.run.refused_once(&kind(&error));
             }
             Err(error) => {
                 let Some(number) = self.run.asked_link() else { return };
-                if self.run.not_opened(&error, cx) {
+                if self.run.not_opened(&error, None, cx) {
                     self.open_link(number, cx);
                 } else {
                     self.links[number].way = Way::Down;
@@ -298,28 +253,27 @@ impl Service for Talk {
 
     fn tick(&mut self, cx: &mut Context<'_>) {
         let now = cx.moment();
-        match self.run.go_on(now) {
-            Turn::GoOn => {}
-            Turn::Sweep => self.sweep(now, cx),
-            Turn::End => {
-                self.account(now);
-                return self.run.finish(cx);
+        if self.run.go_on(now) == Turn::End {
+            self.account(now);
+            return self.run.finish(cx);
+        }
+        let has_connected = self.take_due(now, cx);
+        if !has_connected && let Some(link) = self.run.next_link(now) {
+            match self.style {
+                Style::Churn { .. } => self.converse(link, now, now, cx),
+                _ => self.open_link(link, cx),
             }
         }
-        self.open_more(cx);
-        self.take_retries(now, cx);
         let has_more = self.start_load(now, cx);
+        self.fill_freed(now, cx);
         self.send_due(now, cx);
-        if has_more {
-            cx.set_tick(now);
-        } else {
-            self.run.set_tick(now, cx);
-        }
+        let next = if has_more { Some(now) } else { self.due.first().map(|(at, _)| *at) };
+        self.run.set_tick(next, now, cx);
     }
 }
 
 /// The run ended early: nobody waits any longer for what is in flight or due.
-impl Drop for Talk {
+impl<C: Conversation> Drop for Talk<C> {
     fn drop(&mut self) {
         if self.run.is_under_way() {
             self.cut_off(self.run.latest());

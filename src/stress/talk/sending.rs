@@ -4,20 +4,20 @@ use std::time::Instant;
 
 use onepoll::service::Context;
 
-use super::{Link, Script, Style, Talk, Way};
+use super::{Link, Style, Talk, Way};
+use crate::stress::measure::Counts;
+use crate::stress::scenario::Conversation;
 
 /// How many links begin their load in one tick: few, since what is sent together
 /// is timed from the same moment.
 const LINKS_PER_TICK: usize = 64;
 
-impl Talk {
+impl<C: Conversation> Talk<C> {
+    /// Asks for a tick if another link is to be opened now.
     pub(super) fn open_more(&mut self, cx: &mut Context<'_>) {
         let now = cx.moment();
-        for link in self.run.next_links(now) {
-            match self.style {
-                Style::Kept => self.open_link(link, cx),
-                Style::Churn { .. } => self.converse(link, now, now, cx),
-            }
+        if self.run.next_link_at(now).is_some_and(|at| at <= now) {
+            cx.set_tick(now);
         }
     }
 
@@ -28,71 +28,85 @@ impl Talk {
 
     /// Begins a request that has a connection of its own.
     pub(super) fn converse(&mut self, link: usize, due: Instant, now: Instant, cx: &mut Context<'_>) {
-        self.links[link].window.send(due, now);
+        self.conversation.record(link, due, now);
         self.run.tally.under_way += 1;
         self.open_link(link, cx);
     }
 
     /// Whether a link has a slot for another request.
     fn is_free(&self, number: usize) -> bool {
-        let Link { way, window, .. } = &self.links[number];
-        let may_begin = match self.style {
-            Style::Kept => matches!(way, Way::Connection(_) | Way::Socket(_)),
-            Style::Churn { .. } => *way == Way::Down,
-        };
-        may_begin
-            && window.expected() < self.run.plan.load.depth()
-            && window.in_flight.len() < self.most_under_way
+        self.is_ready(number) && self.conversation.is_free(number, self.run.plan.load.depth())
+    }
+
+    /// Whether a link has a connection to send on, or may have one made.
+    #[inline]
+    fn is_ready(&self, number: usize) -> bool {
+        match (self.style, self.links[number].way) {
+            (Style::Churn { .. }, way) => way == Way::Down,
+            (_, way) => matches!(way, Way::Connection(_) | Way::Socket(_)),
+        }
     }
 
     /// Sends everything that a link may send now.
     pub(super) fn fill(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) {
+        if number >= self.senders || !self.is_ready(number) {
+            return;
+        }
         self.out.clear();
-        while self.is_free(number)
+        let depth = self.run.plan.load.depth();
+        while self.conversation.is_free(number, depth)
             && let Some(due) = self.run.take_next(&mut self.links[number].share, now)
         {
             match self.style {
-                Style::Churn { .. } => self.converse(number, due, now, cx),
-                Style::Kept => {
-                    let sequence = self.links[number].window.send(due, now);
-                    self.run.tally.under_way += 1;
-                    self.put(number, sequence, cx);
+                Style::Churn { .. } => return self.converse(number, due, now, cx),
+                _ => {
+                    let message = self.conversation.record(number, due, now);
+                    self.run.tally.sent(due);
+                    self.put(number, message, cx);
                 }
             }
         }
         self.flush(number, cx);
+        self.time(number);
+    }
+
+    /// Sends what was recorded before the connection was made: the message that it
+    /// was made for, or those that the connection before it did not answer.
+    pub(super) fn put_again(&mut self, number: usize, now: Instant, cx: &mut Context<'_>) {
+        let count = self.conversation.in_flight(number);
+        if count == 0 {
+            return;
+        }
+        self.out.clear();
+        let is_retrying = self.links[number].is_retrying;
+        for place in 0..count {
+            let message = self.conversation.message(number, place);
+            let count = |counts: &mut Counts| {
+                *(if is_retrying { &mut counts.retried } else { &mut counts.sent }) += 1;
+            };
+            self.run.tally.count(&message, count);
+            self.put(number, message.number, cx);
+        }
+        self.flush(number, cx);
+        self.run.note(now);
+        self.time(number);
     }
 
     /// Sends one message.
-    pub(super) fn put(&mut self, number: usize, sequence: u64, cx: &mut Context<'_>) {
-        let Link { way, key, .. } = self.links[number];
+    fn put(&mut self, number: usize, message: u64, cx: &mut Context<'_>) {
+        let Link { way, .. } = self.links[number];
         let is_ours = matches!(way, Way::Connection(id) if cx.connection() == Some(id));
         let before = self.out.len();
         let out = &mut self.out;
-        let length = match &self.script {
-            Script::Echo(payload) if is_ours => {
-                payload.write(key, sequence, |part| cx.send(part));
-                payload.size()
-            }
-            Script::Echo(payload) => {
-                payload.write(key, sequence, |part| out.extend_from_slice(part));
-                payload.size()
-            }
-            Script::Request(request) if is_ours => {
-                cx.send(&request.message);
-                request.message.len()
-            }
-            Script::Request(request) => {
-                out.extend_from_slice(&request.message);
-                request.message.len()
-            }
-            Script::Silence => 0,
+        let length = if is_ours {
+            self.conversation.write(number, message, |part| cx.send(part))
+        } else {
+            self.conversation.write(number, message, |part| out.extend_from_slice(part))
         };
         if let (Way::Socket(socket), Some(server)) = (way, self.run.server()) {
             cx.send_to(socket, server, &self.out[before..]);
             self.out.truncate(before);
         }
-        self.run.tally.counts.sent += 1;
         self.run.tally.counts.bytes_sent += length as u64;
     }
 
@@ -106,13 +120,20 @@ impl Talk {
 
     /// Hands the requests that fell due to their links, and sends them.
     pub(super) fn send_due(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while let Some((number, due)) = self.run.next_due(self.links.len(), now) {
+        while let Some((number, due)) = self.run.next_due(self.senders, now) {
             let is_free = self.is_free(number);
             let link = &mut self.links[number];
             self.run.fell_due(&mut link.share, due, is_free, now);
-            if self.style == Style::Kept && link.way == Way::Down {
+            if !matches!(self.style, Style::Churn { .. }) && link.way == Way::Down {
                 self.run.drop_waiting(&mut link.share, now);
             }
+            self.fill(number, now, cx);
+        }
+    }
+
+    /// Sends on the links that have a free slot because of what others received.
+    pub(super) fn fill_freed(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Some(number) = self.conversation.freed() {
             self.fill(number, now, cx);
         }
     }
@@ -127,11 +148,13 @@ impl Talk {
             self.next_to_start = 0;
             self.links.iter_mut().for_each(|link| link.share.restart());
         }
-        let until = self.links.len().min(self.next_to_start + LINKS_PER_TICK);
+        // A turn makes one connection.
+        let at_once = if matches!(self.style, Style::Churn { .. }) { 1 } else { LINKS_PER_TICK };
+        let until = self.senders.min(self.next_to_start + at_once);
         while self.next_to_start < until {
             self.fill(self.next_to_start, now, cx);
             self.next_to_start += 1;
         }
-        until < self.links.len()
+        until < self.senders
     }
 }

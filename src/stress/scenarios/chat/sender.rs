@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::stress::link::InFlight;
-use crate::stress::run::Share;
+use crate::stress::tally::Tally;
+use crate::stress::window::InFlight;
 
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -13,7 +13,6 @@ pub(super) struct Sender {
     /// How many of them somebody will still receive. A line that was overtaken
     /// everywhere takes no slot away from the next one.
     pub expected: usize,
-    pub share: Share,
     /// Whether its first line has arrived everywhere. Servers that use the first
     /// line to tell lines from chunks have decided by then, however the next ones
     /// are cut.
@@ -28,25 +27,65 @@ pub(super) struct Spoken {
     pub left: usize,
     /// How many of those have received a later one.
     pub overtaken: usize,
+    /// Whether its time is over: nobody waits for it, but what comes next may show
+    /// what became of it.
+    pub is_overdue: bool,
 }
 
 impl Spoken {
     pub fn is_expected(&self) -> bool {
-        self.left > self.overtaken
+        self.left > self.overtaken && !self.is_overdue
     }
 }
 
 impl Sender {
-    pub fn new(share: Share) -> Sender {
-        Sender { next: 0, under_way: VecDeque::new(), expected: 0, share, is_known: false }
+    pub fn new() -> Sender {
+        Sender { next: 0, under_way: VecDeque::new(), expected: 0, is_known: false }
     }
 
-    pub fn speak(&mut self, due: Instant, now: Instant, listeners: usize) -> InFlight {
+    /// Records a line that is sent now, and returns its number.
+    pub fn speak(&mut self, due: Instant, now: Instant, listeners: usize) -> u64 {
         let line = InFlight { number: self.next, due, sent: now };
         self.next += 1;
         self.expected += 1;
-        self.under_way.push_back(Spoken { line, left: listeners, overtaken: 0 });
-        line
+        self.under_way.push_back(Spoken { line, left: listeners, overtaken: 0, is_overdue: false });
+        line.number
+    }
+
+    /// When the next line is overdue; one that is already has the same time again.
+    pub fn deadline(&self, tally: &Tally) -> Option<Instant> {
+        let once = |spoken: &Spoken| tally.patience.deadline(spoken.line.sent);
+        let overdue = self.under_way.partition_point(|spoken| spoken.is_overdue);
+        let twice = self.under_way.front().filter(|front| front.is_overdue);
+        let twice = twice.map(|front| once(front) + tally.patience.timeout);
+        self.under_way.get(overdue).map(once).into_iter().chain(twice).min()
+    }
+
+    /// Stops waiting for the lines that are overdue at `at`. What is missing in
+    /// those that have had their time twice, or that later ones have overtaken
+    /// everywhere, is lost.
+    pub fn expire(&mut self, at: Instant, now: Instant, tally: &mut Tally) {
+        let timeout = tally.patience.timeout;
+        for place in 0..self.under_way.len() {
+            let spoken = &mut self.under_way[place];
+            if spoken.is_overdue {
+                continue;
+            }
+            if tally.patience.deadline(spoken.line.sent) > at {
+                break;
+            }
+            (0..spoken.left).for_each(|_| tally.given_up(&spoken.line, now));
+            self.expected -= usize::from(spoken.is_expected());
+            spoken.is_overdue = true;
+        }
+        let is_over = |spoken: &Spoken, tally: &Tally| {
+            let is_past = tally.patience.deadline(spoken.line.sent) + timeout <= at;
+            spoken.is_overdue && (is_past || spoken.left == spoken.overtaken)
+        };
+        while let Some(spoken) = self.take_if(|spoken| is_over(spoken, tally)) {
+            tally.count(&spoken.line, |counts| counts.lost += spoken.left as u64);
+            tally.settle(&spoken.line);
+        }
     }
 
     /// Updates what is known of a line, if it is in flight, and returns the
@@ -80,10 +119,10 @@ mod tests {
             events in prop::collection::vec((0..4u8, 0..12u64), 0..60),
         ) {
             let now = Instant::now();
-            let mut sender = Sender::new(Share::new(0, 1));
+            let mut sender = Sender::new();
             for (event, number) in events {
                 match event {
-                    0 => drop(sender.speak(now, now, 2)),
+                    0 => assert_eq!(sender.speak(now, now, 2) + 1, sender.next),
                     1 => drop(sender.change(number, |spoken| {
                         spoken.overtaken = spoken.left.min(spoken.overtaken + 1);
                     })),
