@@ -16,15 +16,18 @@ mod destinations;
 mod discover;
 mod echo;
 mod editor;
+mod get;
 mod hello;
 mod json;
 mod json_values;
 mod messages;
 mod multicast;
 mod number;
+mod progress;
 mod screen;
 pub mod target;
 mod time;
+mod transfer;
 mod upper;
 
 use std::fmt;
@@ -52,6 +55,7 @@ const CLIENTS: &[Client] = &[
     client::<discover::DiscoverCommand>(),
     client::<broadcast::BroadcastCommand>(),
     client::<multicast::MulticastCommand>(),
+    client::<get::GetCommand>(),
 ];
 
 /// A command line that can be run.
@@ -114,6 +118,8 @@ pub enum ClientError {
     Setup(io::Error),
     /// The client could not do what it was asked to do.
     Run(RunError),
+    /// The user ended it before it had done what it was asked to do.
+    Interrupted,
 }
 
 impl fmt::Display for ClientError {
@@ -121,6 +127,7 @@ impl fmt::Display for ClientError {
         match self {
             ClientError::Setup(error) => write!(f, "the event loop cannot start: {error}"),
             ClientError::Run(error) => error.fmt(f),
+            ClientError::Interrupted => f.write_str("interrupted before it was done"),
         }
     }
 }
