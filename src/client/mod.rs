@@ -20,6 +20,7 @@ mod get;
 mod hello;
 mod json;
 mod json_values;
+mod ls;
 mod messages;
 mod multicast;
 mod number;
@@ -56,6 +57,7 @@ const CLIENTS: &[Client] = &[
     client::<broadcast::BroadcastCommand>(),
     client::<multicast::MulticastCommand>(),
     client::<get::GetCommand>(),
+    client::<ls::LsCommand>(),
 ];
 
 /// A command line that can be run.
