@@ -25,6 +25,7 @@ mod messages;
 mod multicast;
 mod number;
 mod progress;
+mod put;
 mod screen;
 pub mod target;
 mod time;
@@ -57,6 +58,7 @@ const CLIENTS: &[Client] = &[
     client::<broadcast::BroadcastCommand>(),
     client::<multicast::MulticastCommand>(),
     client::<get::GetCommand>(),
+    client::<put::PutCommand>(),
     client::<ls::LsCommand>(),
 ];
 
