@@ -30,6 +30,7 @@ mod screen;
 pub mod target;
 mod time;
 mod transfer;
+mod udp_file;
 mod upper;
 
 use std::fmt;
@@ -60,6 +61,7 @@ const CLIENTS: &[Client] = &[
     client::<get::GetCommand>(),
     client::<put::PutCommand>(),
     client::<ls::LsCommand>(),
+    client::<udp_file::UdpFileCommand>(),
 ];
 
 /// A command line that can be run.
