@@ -7,7 +7,7 @@
 mod offer;
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use onepoll::service::{Answer as Outcome, CloseReason, Context, Input, Lane, Service};
@@ -23,8 +23,9 @@ use offer::Offer;
 
 /// What the course's clients say to begin a download.
 const READY: &[u8] = b"I am ready";
-/// How long a broken download waits until the disk has what came.
-const LAST_WRITES: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a broken download waits until the disk has what came. A write that had not begun
+/// when the server reset the connection is lost with it, and nobody tells.
+const LAST_WRITES: Duration = Duration::from_secs(2);
 
 /// Download a file, and verify its SHA-256
 ///
@@ -69,6 +70,7 @@ impl Run for GetCommand {
             wanted: Wanted { name, output, force, resume, course },
             dialog: Dialog::Silent,
             filling: Filling::default(),
+            is_writing: false,
             progress: Progress::none(),
             part: None,
             written: 0,
@@ -142,6 +144,8 @@ struct Get {
     wanted: Wanted,
     dialog: Dialog,
     filling: Filling,
+    /// A job opens the file or writes to it.
+    is_writing: bool,
     progress: Progress,
     /// Where what came is kept if the download breaks.
     part: Option<PathBuf>,
@@ -299,6 +303,7 @@ impl Get {
         self.wanted.name = Some(name.to_owned());
         self.progress = Progress::begin(name, 0, None);
         self.dialog = Dialog::Contents { left: None };
+        self.is_writing = true;
         cx.offload(Lane::Write, move || {
             let created = destination.clone().prepare().and_then(|_| Saving::create(destination, false));
             Done::Written(created.map(|saving| (saving, Vec::new())))
@@ -324,6 +329,7 @@ impl Get {
             left => Dialog::Contents { left: Some(left) },
         };
         if self.filling.settled().is_none() {
+            self.is_writing = true;
             cx.offload(Lane::Write, move || {
                 Done::Written(Saving::create(destination, true).map(|saving| (saving, Vec::new())))
             });
@@ -340,6 +346,7 @@ impl Get {
     /// Hands what is waiting to the disk, and goes on once it is all there.
     fn write_on(&mut self, cx: &mut Context<'_>) {
         if let Some((saving, bytes)) = self.filling.next() {
+            self.is_writing = true;
             cx.offload(Lane::Write, move || {
                 Done::Written(saving.write(&bytes).map(|saving| (saving, bytes)))
             });
@@ -347,10 +354,13 @@ impl Get {
         if self.filling.is_full() {
             cx.pause();
         }
-        let Some(saving) = self.filling.settled() else { return };
         if self.failure.is_some() {
-            return self.give_up(cx);
+            if !self.is_writing {
+                self.give_up(cx);
+            }
+            return;
         }
+        let Some(saving) = self.filling.settled() else { return };
         let Dialog::Whole(told) = self.dialog else { return };
         if let Some((size, sha256)) = told
             && (saving.sum() != sha256 || saving.written() != size)
@@ -391,21 +401,11 @@ impl Get {
         self.break_off(sentence, cx);
     }
 
-    /// Fails once the disk has what came.
+    /// Fails once the disk has what came. The connection, if there is one, stays until then:
+    /// its end would take a write along that has not begun.
     fn break_off(&mut self, sentence: String, cx: &mut Context<'_>) {
-        if self.failure.is_none() {
-            self.failure = Some(sentence);
-            cx.abort();
-        }
-    }
-
-    /// The connection is gone, or to be given up: the disk gets the rest of what came.
-    fn break_down(&mut self, sentence: String, cx: &mut Context<'_>) {
         self.failure.get_or_insert(sentence);
-        if self.part.is_none() {
-            return self.give_up(cx);
-        }
-        // A write that had not begun is lost with the connection, and nobody tells.
+        cx.pause();
         cx.set_tick(cx.now() + LAST_WRITES);
         self.write_on(cx);
     }
@@ -487,6 +487,9 @@ impl Service for Get {
 
     fn end_of_input(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
         self.hear(input, cx);
+        if self.failure.is_some() {
+            return;
+        }
         match self.dialog {
             Dialog::Contents { left: None } if self.counted.came > 0 || !self.is_doubtful() => {
                 self.server.rest();
@@ -510,6 +513,13 @@ impl Service for Get {
     }
 
     fn timeout(&mut self, _: &mut (), _: &mut Input<'_>, cx: &mut Context<'_>) {
+        if self.failure.is_some() {
+            return;
+        }
+        if self.is_writing {
+            // Our own disk keeps the server waiting.
+            self.server.moved(cx);
+        }
         match self.server.silence(cx) {
             Some(sentence) => self.break_off(sentence, cx),
             None => self.server.keep_time(cx),
@@ -528,7 +538,7 @@ impl Service for Get {
             CloseReason::Failed(error) => self.ended(&format!("is lost ({})", cause(error))),
             why => self.ended(&format!("is lost ({why})")),
         };
-        self.break_down(sentence, cx);
+        self.break_off(sentence, cx);
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
@@ -568,10 +578,9 @@ impl Service for Get {
             }
             Done::Prepared(Ok(None)) => self.prepared(cx),
             Done::Written(Ok((saving, buffer))) => {
+                self.is_writing = false;
                 self.written = saving.written();
                 self.filling.put_back(saving, buffer);
-                // Our own disk may have kept the server waiting.
-                self.server.moved(cx);
                 if !self.filling.is_full() {
                     cx.resume();
                 }
