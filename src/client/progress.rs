@@ -9,7 +9,8 @@ use super::screen::visible_line;
 
 /// How often the bar is drawn at most, per second.
 const DRAWS: u8 = 10;
-const WITH_TOTAL: &str = "{wide_msg} {percent:>3}% [{bar:20}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
+const WITH_TOTAL: &str =
+    "{wide_msg} {percent:>3}% [{bar:12}] {decimal_bytes} {decimal_bytes_per_sec}, {eta} left";
 const WITHOUT_TOTAL: &str = "{wide_msg} {decimal_bytes} {decimal_bytes_per_sec}, {elapsed}";
 
 /// The bar of one file, on standard error. Where that is no terminal, there is none.
