@@ -86,7 +86,7 @@ fn uploads() {
 
 fn sends_over_udp() {
     let folders = Folders::new("udp-send");
-    for (number, size) in [0, 1, 16_384, 3 * MIB].into_iter().enumerate() {
+    for (number, size) in [0, 1, 16_384, 256 * KIB].into_iter().enumerate() {
         let name = format!("과제 {number}.bin");
         let path = folders.ours.join(&name);
         fs::write(&path, contents(size)).unwrap();
