@@ -153,7 +153,7 @@ fn serve(contents: Vec<u8>) -> String {
             let offset: usize = asked.split(' ').nth(1).unwrap().parse().unwrap();
             let sum: String = Sha256::digest(&contents).iter().map(|byte| format!("{byte:02x}")).collect();
             let size = contents.len();
-            let _ = write!(connection, "OK {size}\n")
+            let _ = writeln!(connection, "OK {size}")
                 .and_then(|()| connection.write_all(&contents[offset..]))
                 .and_then(|()| writeln!(connection, "OK {size} {sum}"));
             let _ = connection.read_to_end(&mut Vec::new());

@@ -70,7 +70,7 @@ impl Ls {
             };
         }
         if !shown.is_empty() && !print_line(shown.as_bytes(), cx) {
-            return;
+            return self.completion.stop(cx);
         }
         if !is_understood {
             let sentence = format!("{} does not answer as a file server does: check the port", self.server);

@@ -20,7 +20,7 @@ use onepoll::wording::counted;
 use super::progress::{Progress, summary};
 use super::target::{Target, cause};
 use super::transfer::{
-    Completion, LONGEST_LINE, Refusal, Report, Server, Source, Summing, run_transfer, shown,
+    Completion, LONGEST_LINE, Refusal, Report, Server, Source, Step, Summing, run_transfer, shown,
 };
 use super::{ClientError, Run, Timeout, parse_timeout};
 
@@ -155,7 +155,7 @@ struct Put {
 }
 
 /// What a job brings back: a file that is hashed as far as one job goes.
-struct Hashed(Result<Summing, String>);
+struct Hashed(Result<Step, String>);
 
 impl Put {
     fn next_file(&mut self, cx: &mut Context<'_>) {
@@ -166,16 +166,16 @@ impl Put {
         cx.set_tick(cx.now());
     }
 
-    fn hashed(&mut self, hashed: Result<Summing, String>, cx: &mut Context<'_>) {
+    fn hashed(&mut self, hashed: Result<Step, String>, cx: &mut Context<'_>) {
         let Stage::Hashing { path } = &self.stage else { return };
-        match hashed.map(Summing::finish) {
+        match hashed {
             Err(sentence) => {
                 let name = path.to_string_lossy().into_owned();
                 self.queue.failed(&name, None, sentence, cx);
                 self.next_file(cx);
             }
-            Ok(Err(summing)) => cx.offload(Lane::Hash, move || Hashed(summing.step())),
-            Ok(Ok((source, sha256))) => {
+            Ok(Step::More(summing)) => cx.offload(Lane::Hash, move || Hashed(summing.step())),
+            Ok(Step::Done(source, sha256)) => {
                 self.stage = Stage::Ready(Box::new(Upload { source, sha256, begun: cx.now() }));
                 self.offer(cx);
             }
@@ -258,6 +258,8 @@ impl Put {
         let named = if stored == name { name.to_owned() } else { format!("{name} as {stored}") };
         if self.queue.report.done(&summary("put", &named, source.size, source.size, time), members, cx) {
             self.next_file(cx);
+        } else {
+            self.queue.completion.stop(cx);
         }
     }
 

@@ -95,6 +95,8 @@ impl Put {
         });
         if self.queue.report.done(&summary("sent", name, size, size, time), members, cx) {
             self.next_file(cx);
+        } else {
+            self.queue.completion.stop(cx);
         }
     }
 

@@ -55,7 +55,7 @@ impl Filling {
     }
 
     /// Takes the file out.
-    pub fn into_saving(&mut self) -> Option<Saving> {
+    pub fn take_saving(&mut self) -> Option<Saving> {
         self.saving.take()
     }
 }

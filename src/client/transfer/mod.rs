@@ -19,7 +19,7 @@ use onepoll::service::{Context, Service};
 pub use filling::Filling;
 pub use saving::{Destination, Saving};
 pub use server::Server;
-pub use source::{Source, Summing};
+pub use source::{Source, Step, Summing};
 
 use super::screen::{print_line, visible_line};
 use super::{ClientError, run_service};
@@ -34,7 +34,7 @@ pub const LONGEST_LINE: usize = 4096;
 pub struct Completion(Rc<Cell<bool>>);
 
 impl Completion {
-    /// Ends the client in order.
+    /// Ends the client in order: all is done, or nobody wants to hear of it any more.
     pub fn stop(&self, cx: &mut Context<'_>) {
         self.0.set(true);
         cx.stop();
@@ -79,7 +79,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Prints what went through: a line for people, or an object with these members.
+    /// Prints what went through: a line for people, or an object with these members. Returns
+    /// false if nobody reads it any more.
     pub fn done(self, line: &str, members: serde_json::Value, cx: &mut Context<'_>) -> bool {
         let text = if self.json { self.object(members) } else { line.to_owned() };
         print_line(text.as_bytes(), cx)

@@ -79,14 +79,23 @@ pub struct Summing {
     hashed: u64,
 }
 
+/// What a step came to.
+#[derive(Debug)]
+pub enum Step {
+    /// There is more to hash.
+    More(Summing),
+    /// The file, and its sum.
+    Done(Source, Sum),
+}
+
 impl Summing {
     /// Opens a file, and hashes nothing of it yet.
-    pub fn open(path: &Path) -> Result<Summing, String> {
-        Ok(Summing { source: Source::open(path)?, hasher: Sha256::new(), hashed: 0 })
+    pub fn open(path: &Path) -> Result<Step, String> {
+        Ok(Step::More(Summing { source: Source::open(path)?, hasher: Sha256::new(), hashed: 0 }))
     }
 
     /// Hashes a slice.
-    pub fn step(mut self) -> Result<Summing, String> {
+    pub fn step(mut self) -> Result<Step, String> {
         let end = self.source.size.min(self.hashed + SLICE);
         while self.hashed < end {
             let length = usize::try_from(end - self.hashed).unwrap_or(BUFFER).min(BUFFER);
@@ -94,14 +103,9 @@ impl Summing {
             self.hasher.update(&bytes);
             self.hashed += bytes.len() as u64;
         }
-        Ok(self)
-    }
-
-    /// The file and its sum, if all of it is hashed; otherwise there is another step.
-    pub fn finish(self) -> Result<(Source, Sum), Summing> {
         if self.hashed < self.source.size {
-            return Err(self);
+            return Ok(Step::More(self));
         }
-        Ok((self.source, self.hasher.finalize().into()))
+        Ok(Step::Done(self.source, self.hasher.finalize().into()))
     }
 }

@@ -167,9 +167,8 @@ impl Send {
             "seconds": time.as_secs_f64(),
             "verified": false,
         });
-        if self.report.done(&summary("sent", &name, self.sent, self.sent, time), members, cx) {
-            self.completion.stop(cx);
-        }
+        self.report.done(&summary("sent", &name, self.sent, self.sent, time), members, cx);
+        self.completion.stop(cx);
     }
 
     fn fail(&mut self, code: Option<&str>, sentence: String, cx: &mut Context<'_>) {

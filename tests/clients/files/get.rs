@@ -104,8 +104,11 @@ fn the_longest_name_has_room_for_its_partial_file() {
     assert_eq!(names(&room.home()), [name]);
 }
 
+/// Where a connection ends, and how.
+type Cut = (usize, fn(&TcpStream));
+
 /// Serves a file once per connection, of which `cuts` says where it ends, and how.
-fn cutting(contents: Vec<u8>, mut cuts: Vec<(usize, fn(&TcpStream))>) -> String {
+fn cutting(contents: Vec<u8>, mut cuts: Vec<Cut>) -> String {
     cuts.reverse();
     let address = server(move |mut requests, mut connection| {
         let asked = requests.next();
@@ -331,4 +334,21 @@ fn memory_does_not_grow_with_the_file() {
     assert_eq!(client.end().status, Some(0));
     assert!(most < 64 * MIB, "{most} bytes");
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_reader_that_has_heard_enough_of_a_list_is_no_failure() {
+    let (reader_is_gone, may_go_on) = std::sync::mpsc::channel::<()>();
+    let address = server(move |mut requests, mut connection| {
+        requests.next();
+        may_go_on.recv().unwrap();
+        connection.write_all("OK 2\n6 하나.txt\n3 둘.txt\n".as_bytes()).unwrap();
+        requests.drain();
+    });
+    let mut command = onepoll(&["ls", &address.to_string()]);
+    let mut client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(client.stdout.take());
+    reader_is_gone.send(()).unwrap();
+    let ended = client.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
 }
