@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::*;
+use crate::support::eventually;
 
 /// A course server that says this, in one write, to whoever says anything.
 fn offering(name: &str, contents: &[u8]) -> String {
@@ -26,7 +27,7 @@ fn files_go_both_ways_through_the_daemon() {
         let ended = room.run(&["put", "--course", &upload, &name]);
         assert!(ended.out.starts_with(&format!("sent {name}: ")), "{ended:?}");
         let stored = room.base.join("upload").join(&name);
-        crate::support::eventually("it is stored", || stored.exists());
+        eventually("it is stored", || stored.exists());
         assert!(fs::read(&stored).unwrap() == contents(size), "{size} bytes differ");
         fs::rename(&stored, room.root().join(&name)).unwrap();
         fs::remove_file(room.home().join(&name)).unwrap();
@@ -86,15 +87,15 @@ fn names_of_a_course_server_stay_in_the_folder_and_replace_nothing() {
 #[test]
 fn a_download_that_is_reset_leaves_nothing() {
     let folder = folder();
-    let (address, _) = tcp_server("127.0.0.1:0", |mut connection, _| {
+    let part = folder.join("a.txt.part");
+    let (address, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
         let _ = connection.read(&mut [0; 1024]);
         connection.write_all(b"a.txt").unwrap();
-        std::thread::sleep(Duration::from_millis(300));
         connection.write_all(&contents(100_000)).unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        eventually("what was sent is saved", || fs::metadata(&part).is_ok_and(|part| part.len() == 100_000));
         socket2::SockRef::from(&connection).set_linger(Some(Duration::ZERO)).unwrap();
     });
-    run_in(&folder, &["get", "--course", &address.to_string()])
+    run_in(&folder, &["get", "--course", &address.to_string(), "a.txt"])
         .failed_saying(&["reset the connection after 100000 bytes"]);
     assert_eq!(names(&folder), [""; 0]);
     fs::remove_dir_all(folder).unwrap();
