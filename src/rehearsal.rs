@@ -29,7 +29,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use crate::reactor::{Reactor, ServiceId};
-use crate::service::{Limits, Service};
+use crate::service::{Limits, Service, Statistics};
 use crate::system::simulated::{End, Nature, Stream, World};
 
 /// Where the service listens, over TCP and UDP.
@@ -237,6 +237,11 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.settle();
     }
 
+    /// What the reactor has counted.
+    pub fn statistics(&self) -> Statistics {
+        self.reactor.statistics()
+    }
+
     /// What a client has received since the last call.
     pub fn received(&mut self, client: Client) -> Vec<u8> {
         self.clients.get_mut(&client).map_or(Vec::new(), |seat| std::mem::take(&mut seat.received))
@@ -245,6 +250,17 @@ impl<S: Service + 'static> Rehearsal<S> {
     /// The datagrams that were sent since the last call, and where they went.
     pub fn datagrams(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         self.world.take_outside().into_iter().map(|message| (message.to, message.bytes)).collect()
+    }
+
+    /// A datagram arrives at another socket of the service, by its address.
+    pub fn datagram_to(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
+        self.world.send_datagram(from, to, datagram);
+        self.settle();
+    }
+
+    /// As [`Rehearsal::datagrams`], with where each came from in front.
+    pub fn datagrams_with_sources(&mut self) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        self.world.take_outside().into_iter().map(|sent| (sent.from, sent.to, sent.bytes)).collect()
     }
 
     /// Whether a client's connection is closed, by either side.

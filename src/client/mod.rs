@@ -28,6 +28,7 @@ mod progress;
 mod put;
 mod screen;
 pub mod target;
+mod tftp;
 mod time;
 mod transfer;
 mod udp_file;
@@ -62,6 +63,7 @@ const CLIENTS: &[Client] = &[
     client::<put::PutCommand>(),
     client::<ls::LsCommand>(),
     client::<udp_file::UdpFileCommand>(),
+    client::<tftp::TftpCommand>(),
 ];
 
 /// A command line that can be run.

@@ -26,7 +26,7 @@ pub struct Receiving {
 /// Where the file is.
 #[derive(Debug)]
 enum Place {
-    Here(Incoming),
+    Here(Box<Incoming>),
     WithJob,
     /// Stored, or failed.
     Nowhere,
@@ -45,7 +45,7 @@ pub struct Job(Task);
 #[derive(Debug)]
 enum Task {
     Begin { root: Root, name: Name, size: Option<u64> },
-    Write { incoming: Incoming, bytes: Vec<u8>, end: Option<End> },
+    Write { incoming: Box<Incoming>, bytes: Vec<u8>, end: Option<End> },
 }
 
 /// What a [`Job`] has done. If nobody wants it any more, it has to be dropped off the loop,
@@ -53,13 +53,11 @@ enum Task {
 #[derive(Debug)]
 pub struct Done {
     outcome: Result<Outcome, FileError>,
-    /// The buffer of what was written, for what comes next.
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Outcome {
-    Goes(Incoming),
+    Goes(Box<Incoming>),
     Stored(Stored),
 }
 
@@ -93,7 +91,7 @@ impl Receiving {
 
     /// Whether as much is waiting as may wait.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() + self.in_flight >= FULL
+        self.memory() >= FULL
     }
 
     /// How many bytes have come.
@@ -106,9 +104,9 @@ impl Receiving {
         matches!(self.place, Place::WithJob)
     }
 
-    /// The memory that its bytes take.
+    /// How many bytes are here, waiting or being written.
     pub fn memory(&self) -> usize {
-        self.waiting.capacity() + self.in_flight
+        self.waiting.len() + self.in_flight
     }
 
     /// The next job, if there is something to do and the job before it is done.
@@ -135,10 +133,6 @@ impl Receiving {
     /// Why the file is not stored. What was begun is removed by then.
     pub fn done(&mut self, done: Done) -> Result<Progress, FileError> {
         self.in_flight = 0;
-        if self.waiting.is_empty() {
-            self.waiting = done.buffer;
-            self.waiting.clear();
-        }
         self.place = Place::Nowhere;
         match done.outcome? {
             Outcome::Goes(incoming) => {
@@ -151,7 +145,7 @@ impl Receiving {
 
     /// Gives up. What is returned has to be dropped off the loop; if a job is with the disk,
     /// that is what it returns.
-    pub fn abandon(self) -> Option<Incoming> {
+    pub fn abandon(self) -> Option<Box<Incoming>> {
         match self.place {
             Place::Here(incoming) => Some(incoming),
             Place::WithJob | Place::Nowhere => None,
@@ -164,18 +158,16 @@ impl Job {
     pub fn run(self) -> Done {
         match self.0 {
             Task::Begin { root, name, size } => {
-                Done { outcome: root.begin(&name, size).map(Outcome::Goes), buffer: Vec::new() }
+                let begun = root.begin(&name, size);
+                Done { outcome: begun.map(|incoming| Outcome::Goes(Box::new(incoming))) }
             }
-            Task::Write { incoming, bytes, end } => {
-                let outcome = write(incoming, &bytes, end);
-                Done { outcome, buffer: bytes }
-            }
+            Task::Write { incoming, bytes, end } => Done { outcome: write(incoming, &bytes, end) },
         }
     }
 }
 
 /// If it fails, the file is dropped here, off the loop.
-fn write(mut incoming: Incoming, bytes: &[u8], end: Option<End>) -> Result<Outcome, FileError> {
+fn write(mut incoming: Box<Incoming>, bytes: &[u8], end: Option<End>) -> Result<Outcome, FileError> {
     incoming.write(bytes)?;
     match end {
         Some(End { expected }) => incoming.finish(expected).map(Outcome::Stored),

@@ -155,6 +155,14 @@ impl Context<'_> {
             || input.consumed() + self.effects.scratch.len() >= BYTES_PER_CALL
     }
 
+    /// Tells that the session holds so many bytes more, which its peer has sent or asked
+    /// for, if the callback did not ask [`Context::may_go_on`]. All that clients can make
+    /// the daemon hold shares one budget; [`Service::footprint`](super::Service::footprint)
+    /// says what is still held when it runs short.
+    pub fn holds(&mut self, bytes: usize) {
+        self.effects.held += bytes;
+    }
+
     /// Asks for [`Service::room_to_send`](super::Service::room_to_send) once
     /// everything sent so far is out, so that a long answer never has to be in
     /// memory. Ask again in each `room_to_send` that leaves something.

@@ -119,6 +119,8 @@ pub(crate) struct Effects {
     pub messages: usize,
     /// The rest of the input waits for the callback's next turn.
     pub yields: bool,
+    /// Bytes of input or answers that the session holds from now on.
+    pub held: usize,
     /// A room that this connection or socket joined or published to.
     pub room: Option<Room>,
     pub others: Vec<Effect>,
@@ -174,6 +176,7 @@ impl Effects {
         self.more_to_send = false;
         self.messages = 0;
         self.yields = false;
+        self.held = 0;
         self.room = None;
         self.others.clear();
     }

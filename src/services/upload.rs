@@ -105,6 +105,7 @@ impl Upload {
         }
         if let UploadSession::Receiving(taken) = session {
             taken.receiving.take(contents);
+            cx.holds(contents.len());
             taken.go_on(cx);
         }
     }

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
 use super::courier;
+use super::files::{READY, Requests, Sent};
 use crate::system::simulated::{Rng, Stream};
 
 /// Which service a client talks to, and by which rules.
@@ -23,11 +24,14 @@ pub(super) enum Role {
     /// In line mode.
     Chat,
     Courier,
+    /// In framed mode.
+    File,
+    Upload,
     /// Random bytes to any service; only the loop must survive them.
     Noise,
 }
 
-pub(super) const ROLES: [Role; 10] = [
+pub(super) const ROLES: [Role; 12] = [
     Role::Echo,
     Role::Upper,
     Role::Number,
@@ -37,6 +41,8 @@ pub(super) const ROLES: [Role; 10] = [
     Role::Discard,
     Role::Chat,
     Role::Courier,
+    Role::File,
+    Role::Upload,
     Role::Noise,
 ];
 
@@ -53,6 +59,8 @@ impl Role {
             Role::Discard => "discard",
             Role::Chat => "chat",
             Role::Courier => courier::NAME,
+            Role::File => "file",
+            Role::Upload => "upload",
         }
     }
 }
@@ -110,6 +118,8 @@ pub(super) struct Client {
     lines_end: Vec<usize>,
     /// Whether it sends long lines, so that its room fills up.
     shouts: bool,
+    requests: Requests,
+    pub upload: Sent,
     pub half_closed: bool,
     /// Whether it asked to be kept after its half-close; it leaves with a reset.
     stays: bool,
@@ -162,6 +172,8 @@ impl Client {
             sent: 0,
             lines_end: Vec::new(),
             shouts,
+            requests: Requests::default(),
+            upload: Sent::default(),
             half_closed: false,
             stays: false,
             ended: None,
@@ -247,6 +259,9 @@ impl Client {
                 Ok(0) => return self.end(End::InOrder),
                 Ok(read) => {
                     self.received.extend_from_slice(&buffer[..read]);
+                    if self.role == Role::File {
+                        self.requests.hear(&buffer[..read]);
+                    }
                     count += read;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -271,9 +286,11 @@ impl Client {
         for _ in 0..*rng.pick(&[1, 1, 2, 5, 30]) {
             self.compose(rng, &mut words);
         }
-        if !self.say(&words) {
+        let is_sent = self.say(&words);
+        if !is_sent {
             self.said = before;
         }
+        self.requests.was_sent(is_sent);
     }
 
     /// Offers lines with a line end of its own, which is one byte and so cannot be cut.
@@ -335,6 +352,8 @@ impl Client {
                     _ => words.extend_from_slice(format!("job {number}\n").as_bytes()),
                 }
             }
+            Role::File => self.requests.compose(self.number, rng, words),
+            Role::Upload => self.upload.compose(self.number, rng, words),
             Role::Time | Role::Quote | Role::Discard | Role::Noise => {
                 let length = *rng.pick(&[1, 3, 100, 5_000]);
                 words.extend((0..length).map(|_| *rng.pick(b"\n\r[{\"1,x\xEA\xB0\x80/\0 ")));
@@ -392,7 +411,8 @@ impl Client {
                     }
                 }
             }
-            Role::Time | Role::Quote | Role::Discard | Role::Noise => {}
+            Role::Upload => self.upload.add(words),
+            Role::File | Role::Time | Role::Quote | Role::Discard | Role::Noise => {}
         }
         self.sent += words.len();
         true
@@ -412,6 +432,14 @@ impl Client {
                 {
                     return Err(self.complain(&format!("byte {common} of the answers is wrong")));
                 }
+            }
+            Role::File => self.requests.check().map_err(|what| self.complain(&what))?,
+            // A farewell may come in place of the first words, or after them.
+            Role::Upload
+                if !READY.starts_with(&self.received)
+                    && !is_farewell(self.received.strip_prefix(READY).unwrap_or(&self.received)) =>
+            {
+                return Err(self.complain("upload said something else"));
             }
             Role::Discard if !self.received.is_empty() => {
                 return Err(self.complain("discard has answered"));
@@ -451,6 +479,11 @@ impl Client {
                     Err(self
                         .complain(&format!("{came} of {due} bytes were answered, and it ended: {end_of:?}")))
                 }
+            }
+            (_, Role::File)
+                if (self.is_accepted() || self.ended.is_some()) && !self.requests.is_answered() =>
+            {
+                Err(self.complain("requests are unanswered"))
             }
             (_, Role::Courier) if self.is_accepted() || self.ended.is_some() => self.check_answers(),
             _ => Ok(()),

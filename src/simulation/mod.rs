@@ -24,6 +24,7 @@ mod bugs;
 mod client;
 mod configuration;
 mod courier;
+mod files;
 #[cfg(test)]
 mod jobs;
 mod peer;

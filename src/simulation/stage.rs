@@ -10,6 +10,7 @@ use nix::libc::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use super::client::{Client, ROLES, Role};
 use super::configuration::{CROWDS, Crowd, NOISY_CHAT, configuration};
 use super::courier::{self, Complaints, Courier, Unrest};
+use super::files;
 use super::peer::Peer;
 use crate::config::{Config, Description, Overrides};
 use crate::disk::{self, Disk};
@@ -45,6 +46,7 @@ fn address_of(service: &str, targets: &[Target]) -> SocketAddr {
 pub(super) struct Stage {
     rng: Rng,
     world: World,
+    disk: disk::simulated::Disk,
     reactor: Reactor,
     /// Where clients connect to, and where datagrams go.
     tcp: Vec<Target>,
@@ -93,8 +95,10 @@ impl Stage {
         let mut reactor = Reactor::simulated(&world).map_err(|error| error.to_string())?;
         reactor.watch_daemon_signals().map_err(|error| error.to_string())?;
         let (text, drain_timeout, throttled) = configuration(catalog, &mut rng, crowd);
-        let disk = Disk::Simulated(disk::simulated::Disk::new(seed));
-        let overrides = Overrides { disk, ..Overrides::default() };
+        let disk = disk::simulated::Disk::new(seed);
+        disk.set_faults(disk_faults(&faults, &mut rng));
+        disk.set_capacity(*rng.pick(&[None, None, Some(200_000)]));
+        let overrides = Overrides { disk: Disk::Simulated(disk.clone()), ..Overrides::default() };
         let config = Config::parse(catalog, &text, Path::new("simulated.toml"), &overrides)
             .map_err(|error| format!("{error}\n{text}"))?;
         reactor.set_max_connections(config.limits.connections);
@@ -139,6 +143,7 @@ impl Stage {
         Ok(Stage {
             rng,
             world,
+            disk,
             reactor,
             tcp,
             udp,
@@ -168,6 +173,7 @@ impl Stage {
             self.say_goodbye()?;
         }
         self.add_up()?;
+        self.look_at_the_disk()?;
         let statistics = self.reactor.statistics();
         let trace = self.world.trace();
         self.leave_nothing_open()?;
@@ -367,6 +373,7 @@ impl Stage {
     /// Stops the faults and lets everybody read, then checks that everything was answered.
     fn calm_down(&mut self) -> Result<(), String> {
         self.world.calm_down();
+        self.disk.set_faults(disk::simulated::Faults::default());
         self.clients.iter_mut().for_each(Client::behave);
         let (mut heard, mut since) = (0, self.world.micros());
         while self.world.micros() < since + ANSWERED_WITHIN {
@@ -438,6 +445,23 @@ impl Stage {
         Ok(())
     }
 
+    /// Checks that nothing is on the disk in part, and nothing that was given up.
+    fn look_at_the_disk(&mut self) -> Result<(), String> {
+        if !self.drains {
+            // What is silent over UDP is given up, and what goes wrong then is removed at the
+            // next chance.
+            self.turn_for(11 * SECOND)?;
+        }
+        let folder = self.disk.contents(Path::new(files::FOLDER));
+        files::check(&folder, self.clients.iter().map(|client| &client.upload))?;
+        match files::unfinished(&folder) {
+            count if count > 0 && !self.drains && self.faults == Faults::default() => {
+                Err(format!("{count} unfinished uploads are still on the disk"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Lets everybody close: the daemon soon forgets them.
     fn say_goodbye(&mut self) -> Result<(), String> {
         for client in &mut self.clients {
@@ -452,8 +476,10 @@ impl Stage {
         }
         self.world.wake();
         self.turn_for(FORGOTTEN_WITHIN)?;
-        // A throttled chat member is read until everything it sent has been relayed.
-        let chats = [address_of("chat", &self.tcp).port(), NOISY_CHAT];
+        // A throttled chat member is read until everything it sent has been relayed, and what
+        // was uploaded is stored.
+        let port_of = |service| address_of(service, &self.tcp).port();
+        let chats = [port_of("chat"), NOISY_CHAT, port_of("file"), port_of("upload")];
         let mut patience = 120;
         while !self.world.open_to_clients().is_empty() {
             let others =
@@ -525,6 +551,19 @@ impl Stage {
             Some((what, counted, real)) => Err(format!("{counted} {what} are counted, {real} were")),
             None => Ok(()),
         }
+    }
+}
+
+/// How often the disk fails, in a world where anything does.
+fn disk_faults(faults: &Faults, rng: &mut Rng) -> disk::simulated::Faults {
+    let mut rate = || if *faults == Faults::default() { 0 } else { *rng.pick(&[0, 0, 20, 300]) };
+    disk::simulated::Faults {
+        create: rate(),
+        write: rate(),
+        sync: rate(),
+        rename: rate(),
+        remove: rate(),
+        read: rate(),
     }
 }
 

@@ -12,8 +12,10 @@
 //! - [`answers`]: the answers of number and upper, which the clients check too.
 //! - [`files`]: requests for files, and the names of files that arrive with their
 //!   contents.
+//! - [`tftp`]: TFTP packets, and both ends of a transfer.
 
 pub mod answers;
 pub mod files;
 pub mod json;
 pub mod text;
+pub mod tftp;

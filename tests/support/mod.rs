@@ -74,6 +74,8 @@ impl Daemon {
     pub fn start(arguments: &[&str]) -> Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
         command.args(["serve", "--announce"]).args(arguments).stderr(Stdio::null());
+        // Services without a config file keep their files in the working directory.
+        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
         Daemon::spawn(command)
     }
 
@@ -94,6 +96,7 @@ impl Daemon {
         let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
         command.args(["serve", "--announce"]).args(arguments).env_remove("RUST_LOG");
         command.envs(variables.iter().copied()).stderr(log.writer());
+        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
         (Daemon::spawn(command), log)
     }
 

@@ -207,6 +207,9 @@ impl Reactor {
         mut effects: Box<Effects>,
         input: &[u8],
     ) {
+        if effects.held > 0 {
+            self.net.memory.grew_in_a_vector(effects.held);
+        }
         match about {
             About::Connection { handle, .. } => self.apply_to_stream(handle, service, &effects, input),
             About::Datagram(peer) if effects.room.is_some() => {
@@ -323,6 +326,8 @@ impl Reactor {
                 });
             }
             Effect::CloseSocket(socket) => {
+                // What was sent through it may be a last word.
+                self.send_datagrams();
                 self.rooms.leave_socket(service, socket);
                 self.net.remove(socket.0);
             }

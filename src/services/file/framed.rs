@@ -210,6 +210,7 @@ impl Framed {
         let Framed::Looking { name } = std::mem::replace(self, Framed::Ready) else { return };
         let refusal = match looked {
             Looked::List(Ok(text)) => {
+                cx.holds(text.len());
                 *self = Framed::Listing { text, sent: 0 };
                 return self.send_list(talk, cx);
             }
@@ -350,7 +351,7 @@ impl Framed {
     /// The memory that its peer has made it take.
     pub fn memory(&self) -> usize {
         match self {
-            Framed::Listing { text, .. } => text.capacity(),
+            Framed::Listing { text, .. } => text.len(),
             Framed::Storing(storing) => storing.receiving.memory(),
             _ => 0,
         }
@@ -368,6 +369,7 @@ impl Storing {
         let left = self.size - self.receiving.received();
         let count = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         self.receiving.take(&bytes[..count]);
+        cx.holds(count);
         self.go_on(cx);
         count
     }

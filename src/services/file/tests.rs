@@ -518,3 +518,25 @@ fn the_offer_is_the_name_of_a_file() {
         ],
     );
 }
+
+#[test]
+fn a_slow_disk_leaves_its_own_client_unread_and_nobody_else() {
+    let mut scene = Scene::new();
+    scene.put("a", "abc");
+    let (slow, other) = (scene.stage.connect(), scene.stage.connect());
+    scene.stage.send(slow, format!("PUT {} - big\n", 8 * MIB).as_bytes());
+    assert_eq!(scene.text(slow), "OK send\n");
+    scene.stage.send(other, b"GET 3 a\n");
+    assert_eq!(scene.text(other), "OK 3\n");
+    let before = scene.stage.statistics().bytes_received as usize;
+    scene.stage.hold_jobs();
+    scene.stage.send(slow, &contents(4 * MIB));
+    let taken = scene.stage.statistics().bytes_received as usize - before;
+    assert!((MIB / 2..=MIB).contains(&taken), "{taken} bytes wait for the disk");
+    scene.stage.send(other, b"?\n");
+    assert!(scene.text(other).starts_with("ERR bad-request "));
+    scene.stage.release_jobs();
+    // The rest was waiting in the stage's kernel, which holds 1 MiB.
+    let taken = scene.stage.statistics().bytes_received as usize - before;
+    assert!(taken > MIB + MIB / 2 && !scene.stage.is_closed(slow), "{taken} bytes were taken");
+}
