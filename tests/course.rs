@@ -6,6 +6,8 @@
 
 #[path = "course/clients.rs"]
 mod clients;
+#[path = "course/file_clients.rs"]
+mod file_clients;
 #[path = "course/files.rs"]
 mod files;
 #[path = "course/program.rs"]
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
         let name = format!("{} against {}", student.program, student.service);
         tests.push((name, Box::new(|| student.visits()) as Test));
     }
-    for (name, test) in MEETINGS.iter().chain(clients::TESTS).chain(files::TESTS) {
+    for (name, test) in MEETINGS.iter().chain(clients::TESTS).chain(files::TESTS).chain(file_clients::TESTS) {
         tests.push(((*name).to_owned(), Box::new(test)));
     }
     let obstacle = (!has_python).then(|| "there is no python3".to_owned());

@@ -6,6 +6,8 @@ mod trials;
 
 use std::env;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -14,6 +16,7 @@ use libtest_mimic::Arguments;
 use nix::sched::{CloneFlags, unshare};
 use onepoll::disk::Disk;
 use onepoll::files::{FileError, Name, Policy, Root, Roots, clean};
+use sha2::{Digest, Sha256};
 use trials::trial;
 
 /// It is given a directory to mount on.
@@ -23,10 +26,11 @@ type Test = fn(&Path);
 const IS_AGAIN: &str = "ONEPOLL_TEST_IS_ROOT_OF_A_USER_NAMESPACE";
 
 fn main() -> ExitCode {
-    let tests: [(&str, Test); 3] = [
+    let tests: [(&str, Test); 4] = [
         ("a_full_file_system_refuses_an_upload_and_keeps_nothing_of_it", full_of_bytes),
         ("a_file_system_without_room_for_one_more_file_refuses_it", full_of_files),
         ("a_file_system_that_is_mounted_read_only_is_served", read_only),
+        ("a_download_that_fills_the_disk_says_so_and_is_resumed_once_there_is_room", download_too_long),
     ];
     let obstacle = obstacle();
     if obstacle.is_some() && env::var_os(IS_AGAIN).is_none() {
@@ -135,4 +139,45 @@ fn read_only(path: &Path) {
     mount(&["-o", "remount,rw", path.to_str().unwrap()]);
     upload(&root_at(path), "a", 4096).unwrap();
     assert_eq!(names(path), ["a", "there"]);
+}
+
+/// A server of one file, for clients that may leave at any time.
+fn serve(contents: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut asked = String::new();
+            BufReader::new(connection.try_clone().unwrap()).read_line(&mut asked).unwrap();
+            let offset: usize = asked.split(' ').nth(1).unwrap().parse().unwrap();
+            let sum: String = Sha256::digest(&contents).iter().map(|byte| format!("{byte:02x}")).collect();
+            let size = contents.len();
+            let _ = writeln!(connection, "OK {size}")
+                .and_then(|()| connection.write_all(&contents[offset..]))
+                .and_then(|()| writeln!(connection, "OK {size} {sum}"));
+            let _ = connection.read_to_end(&mut Vec::new());
+        }
+    });
+    address
+}
+
+fn download_too_long(path: &Path) {
+    mount_memory(path, "size=2m");
+    let contents: Vec<u8> = (0..4 << 20).map(|at: u32| (at >> 8) as u8).collect();
+    let server = serve(contents.clone());
+    let get = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+        command.args(["get", &server, "강의.bin"]).args(options).current_dir(path);
+        let ended = command.output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let (status, said) = get(&[]);
+    assert_eq!((status, said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("the disk is full") && said.contains("--resume goes on"), "{said}");
+    assert_eq!(names(path), ["강의.bin.part"]);
+    mount(&["-o", "remount,size=8m", path.to_str().unwrap()]);
+    assert_eq!(get(&["--resume"]), (Some(0), String::new()));
+    assert!(fs::read(path.join("강의.bin")).unwrap() == contents);
+    assert_eq!(names(path), ["강의.bin"]);
 }

@@ -16,16 +16,22 @@ mod destinations;
 mod discover;
 mod echo;
 mod editor;
+mod get;
 mod hello;
 mod json;
 mod json_values;
+mod ls;
 mod messages;
 mod multicast;
 mod number;
+mod progress;
+mod put;
 mod screen;
 pub mod target;
 mod tftp;
 mod time;
+mod transfer;
+mod udp_file;
 mod upper;
 
 use std::fmt;
@@ -53,6 +59,10 @@ const CLIENTS: &[Client] = &[
     client::<discover::DiscoverCommand>(),
     client::<broadcast::BroadcastCommand>(),
     client::<multicast::MulticastCommand>(),
+    client::<get::GetCommand>(),
+    client::<put::PutCommand>(),
+    client::<ls::LsCommand>(),
+    client::<udp_file::UdpFileCommand>(),
     client::<tftp::TftpCommand>(),
 ];
 
@@ -116,6 +126,8 @@ pub enum ClientError {
     Setup(io::Error),
     /// The client could not do what it was asked to do.
     Run(RunError),
+    /// The user ended it before it had done what it was asked to do.
+    Interrupted,
 }
 
 impl fmt::Display for ClientError {
@@ -123,6 +135,7 @@ impl fmt::Display for ClientError {
         match self {
             ClientError::Setup(error) => write!(f, "the event loop cannot start: {error}"),
             ClientError::Run(error) => error.fmt(f),
+            ClientError::Interrupted => f.write_str("interrupted before it was done"),
         }
     }
 }

@@ -179,6 +179,22 @@ fn wrong_usage_shows_the_usage_with_status_2() {
         "multicast send 224.0.0.255 x",
         "multicast send 224.0.0.255:5005 x --ttl 256",
         "multicast listen 224.0.0.255:5005 --interface lo",
+        "get",
+        "get localhost a",
+        "get localhost:1 a --resume --course",
+        "get localhost:1 a b",
+        "get localhost:1 a --timeout 3",
+        "put localhost:1",
+        "put localhost a",
+        "ls",
+        "ls localhost:1 a",
+        "udp-file",
+        "udp-file send localhost:1",
+        "udp-file send localhost a",
+        "udp-file receive",
+        "udp-file receive 0",
+        "udp-file receive 70000",
+        "udp-file receive 1 --count 0",
     ] {
         let ended = ask(&line.split(' ').collect::<Vec<_>>());
         assert_eq!(ended.status, Some(2), "{line}: {ended:?}");

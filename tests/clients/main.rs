@@ -5,6 +5,7 @@
 mod ask;
 mod chat;
 mod failures;
+mod files;
 mod groups;
 mod stage;
 #[path = "../support/mod.rs"]

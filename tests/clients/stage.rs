@@ -142,6 +142,13 @@ impl Live {
         assert!(sent.success());
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub fn most_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        most.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
     pub fn end(mut self) -> Ended {
         let until = Instant::now() + PATIENCE;
         let status = loop {

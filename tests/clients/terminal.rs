@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
 
 use super::stage::{echo, onepoll, recv, tcp_server};
 use super::support::eventually;
@@ -41,7 +42,11 @@ impl Seat {
     }
 
     fn with(command: &mut Command) -> Seat {
-        let size = Winsize { ws_row: 24, ws_col: 40, ws_xpixel: 0, ws_ypixel: 0 };
+        Seat::of_width(40, command)
+    }
+
+    fn of_width(columns: u16, command: &mut Command) -> Seat {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(Some(&size), None).unwrap();
         let former = tcgetattr(&slave).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
@@ -276,4 +281,64 @@ fn ctrl_d_at_a_prompt_ends_its_line() {
     seat.shows("안녕\r\n안녕\r\n> ");
     seat.types("\x04");
     assert_eq!(seat.ends(0), "\r\n");
+}
+
+/// A server of one file, which goes on when the test says so: half of it, the rest, its sum.
+fn in_steps(contents: &'static [u8]) -> (String, Sender<()>) {
+    let (go_on, may_go_on) = channel::<()>();
+    let (server, _) = tcp_server("127.0.0.1:0", move |mut connection, _| {
+        recv(&mut connection);
+        let sum: String = Sha256::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();
+        let (first, second) = contents.split_at(contents.len() / 2);
+        let size = contents.len();
+        let steps = [
+            [format!("OK {size}\n").as_bytes(), first].concat(),
+            second.to_vec(),
+            format!("OK {size} {sum}\n").into_bytes(),
+        ];
+        for step in steps {
+            connection.write_all(&step).unwrap();
+            if may_go_on.recv().is_err() {
+                return;
+            }
+        }
+    });
+    (server.to_string(), go_on)
+}
+
+#[test]
+fn a_bar_shows_how_far_a_download_is_and_leaves_no_trace() {
+    static CONTENTS: [u8; 1_000_000] = [b'x'; 1_000_000];
+    let folder =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bar-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir(&folder).unwrap();
+    let get = |server: &str| {
+        let mut command = onepoll(&["get", server, "강의 자료.pdf", "--force"]);
+        Seat::of_width(80, command.env("TERM", "xterm").current_dir(&folder))
+    };
+    let (server, go_on) = in_steps(&CONTENTS);
+    let mut seat = get(&server);
+    seat.shows("강의 자료.pdf");
+    seat.shows("50%");
+    seat.shows("kB");
+    seat.shows("/s, ");
+    seat.shows(" left");
+    go_on.send(()).unwrap();
+    go_on.send(()).unwrap();
+    seat.shows("\r\x1b[2K");
+    seat.shows("got 강의 자료.pdf: 1000000 bytes in ");
+    let rest = seat.ends(0);
+    assert!(!rest.contains('%'), "{rest:?}");
+
+    // An error has a line of its own, too.
+    let (server, go_on) = in_steps(&CONTENTS);
+    let mut seat = get(&server);
+    seat.shows("50%");
+    drop(go_on);
+    seat.shows("\r\x1b[2K");
+    seat.shows("onepoll: ");
+    let rest = seat.ends(1);
+    assert!(rest.contains("closed the connection after 500000 of 1000000 bytes"), "{rest:?}");
+    std::fs::remove_dir_all(folder).unwrap();
 }

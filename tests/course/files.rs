@@ -20,8 +20,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("mistake_upload_without_contents against upload", an_upload_without_contents_is_refused),
 ];
 
-const KIB: usize = 1024;
-const MIB: usize = 1024 * 1024;
+pub const KIB: usize = 1024;
+pub const MIB: usize = 1024 * 1024;
 
 /// A daemon with a folder of its own, and a folder of a student's.
 struct Classroom {
@@ -83,7 +83,7 @@ impl Drop for Classroom {
 }
 
 /// Contents that differ at every place.
-fn contents(length: usize) -> Vec<u8> {
+pub fn contents(length: usize) -> Vec<u8> {
     let mut state = length as u32 | 1;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -140,7 +140,7 @@ pub fn last_request(unread: &[u8], limit: usize) -> Step<'_> {
     }
 }
 
-/// What [`line`] found.
+/// What [`line()`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
     /// A line, without its line end.

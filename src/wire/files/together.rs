@@ -74,6 +74,11 @@ pub fn separate(read: &[u8]) -> First<'_> {
     }
 }
 
+/// Whether a name ends where a known extension does, so that nothing else can be in it.
+pub fn ends_in_known_extension(name: &str) -> bool {
+    ends(name).any(|(end, _)| end == name.len())
+}
+
 /// Whether an extension that ends here is all that stands in front of it.
 fn is_first(text: &str, end: usize) -> bool {
     text.starts_with('.') && !text[1..end].contains('.')
