@@ -11,10 +11,15 @@ use std::io;
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use onepoll::media::pattern::Pattern;
+use onepoll::media::{convert, jpeg, terminal};
 use onepoll::rehearsal::{Client, Rehearsal};
 use onepoll::services::chat::Chat;
 use onepoll::services::echo::Echo;
+use onepoll::wire::http::request;
+use onepoll::wire::jpeg::JpegReader;
 use onepoll::wire::json::{JsonStep, JsonStream, JsonText};
+use onepoll::wire::pickle;
 use onepoll::wire::text::{Step, TextFraming};
 
 // These files belong to the reactor and stay private to it. Instead of making
@@ -221,4 +226,65 @@ fn room_delivers_a_line_to_members(bencher: Bencher<'_, '_>, members: usize) {
         stage.send(members[0], black_box("안녕하세요, 여러분\n".as_bytes()));
         members.iter().map(|member| stage.received(*member).len()).sum::<usize>()
     });
+}
+
+/// What an offloaded job of the video service costs, for a picture of the usual size.
+#[divan::bench]
+fn picture_of_the_test_pattern(bencher: Bencher<'_, '_>) {
+    let pattern = Pattern::new(640, 480, 25);
+    bencher.bench_local(|| pattern.draw(black_box(1234), "12:34:56.789"));
+}
+
+#[divan::bench]
+fn picture_becomes_a_jpeg(bencher: Bencher<'_, '_>) {
+    let picture = Pattern::new(640, 480, 25).draw(1234, "12:34:56.789");
+    bencher.bench_local(|| jpeg::encode(black_box(&picture), 80));
+}
+
+#[divan::bench]
+fn picture_is_decoded_from_a_jpeg(bencher: Bencher<'_, '_>) {
+    let picture = Pattern::new(640, 480, 25).draw(1234, "12:34:56.789");
+    let coded = jpeg::encode(&picture, 80);
+    bencher.bench_local(|| jpeg::decode(black_box(&coded), 1 << 20));
+}
+
+#[divan::bench]
+fn picture_is_copied_from_a_pickle(bencher: Bencher<'_, '_>) {
+    let pickled = convert::to_pickle(&Pattern::new(640, 480, 25).draw(1234, ""));
+    bencher.bench_local(|| {
+        let array = pickle::recognize(black_box(&pickled), 1 << 20).ok()?;
+        convert::from_array(&array).ok()
+    });
+}
+
+/// The part of that which may run on the loop: it copies nothing.
+#[divan::bench]
+fn pickle_is_recognized(bencher: Bencher<'_, '_>) {
+    let pickled = convert::to_pickle(&Pattern::new(640, 480, 25).draw(1234, ""));
+    bencher.bench_local(|| pickle::recognize(black_box(&pickled), 1 << 20).map(|array| array.data.len()));
+}
+
+#[divan::bench]
+fn picture_becomes_half_blocks(bencher: Bencher<'_, '_>) {
+    let picture = Pattern::new(640, 480, 25).draw(1234, "12:34:56.789");
+    let mut text = String::new();
+    bencher.bench_local(|| {
+        text.clear();
+        terminal::half_blocks(black_box(&picture), 80, 24, &mut text);
+        text.len()
+    });
+}
+
+#[divan::bench]
+fn jpegs_are_told_apart(bencher: Bencher<'_, '_>) {
+    let stream = jpeg::encode(&Pattern::new(640, 480, 25).draw(1234, "12:34:56.789"), 80);
+    bencher
+        .counter(BytesCount::new(stream.len()))
+        .bench_local(|| JpegReader::default().next(black_box(&stream), 1 << 20).map(|(used, _)| used));
+}
+
+#[divan::bench]
+fn request_is_parsed(bencher: Bencher<'_, '_>) {
+    let input = b"GET /healthz HTTP/1.1\r\nHost: localhost:8000\r\nUser-Agent: wrk\r\nAccept: */*\r\n\r\n";
+    bencher.bench_local(|| matches!(request::parse(black_box(input)), request::Parsed::Request(..)));
 }

@@ -38,6 +38,7 @@
 //! 5. `system`: what the loop runs on, the kernel or a simulated world; and [`disk`], the
 //!    files that it sends.
 //! 6. [`wire`]: finds messages in a byte stream.
+//!    [`media`] makes and converts the pictures of the video services.
 //! 7. [`services`]: one file per service, and the catalog. Begin with
 //!    [`echo`](services::echo).
 //! 8. [`files`]: what services do with files, from jobs off the loop; [`disk`] below it
@@ -57,6 +58,7 @@ pub mod disk;
 pub mod files;
 pub mod hosting;
 pub mod interfaces;
+pub mod media;
 pub mod reactor;
 #[cfg(feature = "simulated")]
 pub mod rehearsal;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder of `src`, and what nothing in it may import.
-const FORBIDDEN: [(&str, &[&str]); 9] = [
+const FORBIDDEN: [(&str, &[&str]); 10] = [
     (
         "src/service",
         &[
@@ -25,10 +25,24 @@ const FORBIDDEN: [(&str, &[&str]); 9] = [
     ),
     (
         "src/wire",
-        &["reactor", "services", "config", "service", "system", "hosting", "rehearsal", "selectors"],
+        &["reactor", "services", "config", "service", "system", "hosting", "rehearsal", "selectors", "media"],
     ),
     ("src/reactor", &["services", "config", "wire", "hosting", "rehearsal", "simulation", "selectors"]),
     ("src/services", &["reactor", "system", "hosting", "rehearsal", "simulation", "selectors"]),
+    (
+        "src/media",
+        &[
+            "reactor",
+            "services",
+            "config",
+            "service",
+            "system",
+            "hosting",
+            "rehearsal",
+            "simulation",
+            "selectors",
+        ],
+    ),
     (
         "src/config",
         &["reactor", "services", "wire", "system", "hosting", "rehearsal", "simulation", "selectors"],

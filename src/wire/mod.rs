@@ -9,11 +9,20 @@
 //! - [`text`]: messages from people and from simple programs, as chunks or
 //!   lines.
 //! - [`json`]: JSON values, one after another.
+//! - [`frames`]: pictures with their length in front; [`datagram_frames`]: pictures in
+//!   twenty datagrams; [`jpeg`]: JPEGs one after another.
+//! - [`http`]: requests and answers of the web.
+//! - [`pickle`]: pictures as numpy arrays.
 //! - [`answers`]: the answers of number and upper, which the clients check too.
 //! - [`files`]: requests for files, and the names of files that arrive with their
 //!   contents.
 
 pub mod answers;
+pub mod datagram_frames;
 pub mod files;
+pub mod frames;
+pub mod http;
+pub mod jpeg;
 pub mod json;
+pub mod pickle;
 pub mod text;
