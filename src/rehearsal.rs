@@ -247,6 +247,17 @@ impl<S: Service + 'static> Rehearsal<S> {
         self.world.take_outside().into_iter().map(|message| (message.to, message.bytes)).collect()
     }
 
+    /// A datagram arrives at another socket of the service, by its address.
+    pub fn datagram_to(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
+        self.world.send_datagram(from, to, datagram);
+        self.settle();
+    }
+
+    /// As [`Rehearsal::datagrams`], with where each came from in front.
+    pub fn datagrams_with_sources(&mut self) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+        self.world.take_outside().into_iter().map(|sent| (sent.from, sent.to, sent.bytes)).collect()
+    }
+
     /// Whether a client's connection is closed, by either side.
     pub fn is_closed(&self, client: Client) -> bool {
         self.clients.get(&client).is_none_or(|seat| seat.socket.is_none())

@@ -24,6 +24,7 @@ mod multicast;
 mod number;
 mod screen;
 pub mod target;
+mod tftp;
 mod time;
 mod upper;
 
@@ -52,6 +53,7 @@ const CLIENTS: &[Client] = &[
     client::<discover::DiscoverCommand>(),
     client::<broadcast::BroadcastCommand>(),
     client::<multicast::MulticastCommand>(),
+    client::<tftp::TftpCommand>(),
 ];
 
 /// A command line that can be run.

@@ -16,6 +16,7 @@ pub mod json;
 pub mod multicast;
 pub mod number;
 pub mod quote;
+pub mod tftp;
 pub mod time;
 mod transfers;
 pub mod upload;
@@ -44,6 +45,7 @@ pub static CATALOG: &[&Description] = &[
     &quote::DESCRIPTION,
     &file::DESCRIPTION,
     &upload::DESCRIPTION,
+    &tftp::DESCRIPTION,
 ];
 
 /// Reads a service's table with these lines, and returns the service or what is wrong.

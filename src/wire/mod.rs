@@ -16,6 +16,7 @@
 //! - [`answers`]: the answers of number and upper, which the clients check too.
 //! - [`files`]: requests for files, and the names of files that arrive with their
 //!   contents.
+//! - [`tftp`]: TFTP packets, and both ends of a transfer.
 
 pub mod answers;
 pub mod datagram_frames;
@@ -26,3 +27,4 @@ pub mod jpeg;
 pub mod json;
 pub mod pickle;
 pub mod text;
+pub mod tftp;

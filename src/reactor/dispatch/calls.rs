@@ -323,6 +323,8 @@ impl Reactor {
                 });
             }
             Effect::CloseSocket(socket) => {
+                // What was sent through it may be a last word.
+                self.send_datagrams();
                 self.rooms.leave_socket(service, socket);
                 self.net.remove(socket.0);
             }
