@@ -33,7 +33,6 @@ pub fn decode(jpeg: &[u8], max_bytes: usize) -> Result<Picture, PictureError> {
 /// Decodes an image file of at most `max_bytes` as a picture; transparent parts become
 /// black.
 pub(super) fn decode_as(format: ImageFormat, file: &[u8], max_bytes: usize) -> Result<Picture, PictureError> {
-    let damaged = |error: image::ImageError| PictureError::Damaged(error.to_string());
     let reader = || ImageReader::with_format(Cursor::new(file), format);
     let (width, height) = reader().into_dimensions().map_err(damaged)?;
     check_size(width, height, max_bytes)?;
@@ -63,6 +62,15 @@ pub(super) fn from_image(image: DynamicImage, max_bytes: usize) -> Result<Pictur
         rgb
     };
     Picture::new(width, height, bgr).ok_or_else(|| PictureError::Damaged("it has no pixels".into()))
+}
+
+fn damaged(error: image::ImageError) -> PictureError {
+    PictureError::Damaged(reason(&error))
+}
+
+/// The reason that a decoder gives, in one line: some have line ends.
+pub(super) fn reason(error: &image::ImageError) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn check_size(width: u32, height: u32, max_bytes: usize) -> Result<(u16, u16), PictureError> {
@@ -125,6 +133,13 @@ mod tests {
         let size = huge.windows(4).position(|bytes| bytes == [0, 48, 0, 64]).unwrap();
         huge[size..size + 4].fill(0xFF);
         assert!(matches!(decode(&huge, MEBIBYTE), Err(PictureError::TooLarge { width: 65535, .. })));
+    }
+
+    #[test]
+    fn why_a_jpeg_is_damaged_is_one_line() {
+        let error = decode(b"", MEBIBYTE).unwrap_err().to_string();
+        assert!(error.starts_with("the picture cannot be decoded: "), "{error}");
+        assert!(!error.contains(char::is_control) && error.trim() == error, "{error:?}");
     }
 
     #[test]

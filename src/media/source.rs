@@ -203,7 +203,7 @@ fn read_image(path: &Path, max_bytes: usize) -> Result<SourceFrame, Why> {
 }
 
 fn read_gif(file: File, max_bytes: usize) -> Result<Vec<(Vec<u8>, Duration)>, Why> {
-    let damaged = |error: image::ImageError| Why::Gif(error.to_string());
+    let damaged = |error: image::ImageError| Why::Gif(jpeg::reason(&error));
     let mut decoder = GifDecoder::new(BufReader::new(file)).map_err(damaged)?;
     // The canvas is reserved before the limits are looked at.
     let (width, height) = decoder.dimensions();

@@ -94,6 +94,7 @@ impl JpegReader {
                         self.place = Place::Outside;
                         return Ok((at, Some(std::mem::take(&mut self.jpeg))));
                     }
+                    self.check_length(at - start, max_bytes)?;
                     self.broken += 1;
                     self.jpeg = Vec::new();
                     // The start of the next JPEG, behind one that was cut.
@@ -139,11 +140,14 @@ impl JpegReader {
     }
 
     fn keep(&mut self, bytes: &[u8], max_bytes: usize) -> Result<(), TooLong> {
-        if self.jpeg.len() + bytes.len() > max_bytes {
-            return Err(TooLong { limit: max_bytes });
-        }
+        self.check_length(bytes.len(), max_bytes)?;
         append(&mut self.jpeg, bytes, max_bytes);
         Ok(())
+    }
+
+    /// Whether the JPEG may be so many bytes longer.
+    fn check_length(&self, more: usize, max_bytes: usize) -> Result<(), TooLong> {
+        if self.jpeg.len() + more > max_bytes { Err(TooLong { limit: max_bytes }) } else { Ok(()) }
     }
 }
 
@@ -314,6 +318,16 @@ mod tests {
         let limit = jpeg.len() - 1;
         assert_eq!(read(&[&jpeg], limit).unwrap_err(), TooLong { limit });
         assert_eq!(read(&[&jpeg[..400], &jpeg[400..]], limit).unwrap_err(), TooLong { limit });
+    }
+
+    #[test]
+    fn a_broken_jpeg_that_is_too_long_is_too_long_at_any_split() {
+        let mut broken = jpeg(&[b'a'; 500]);
+        broken.truncate(500);
+        broken.extend_from_slice(&jpeg(b""));
+        let limit = TooLong { limit: 300 };
+        assert_eq!(read(&[&broken], 300).unwrap_err(), limit);
+        assert_eq!(read(&[&broken[..400], &broken[400..]], 300).unwrap_err(), limit);
     }
 
     #[test]

@@ -62,12 +62,17 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let outcome = request.parse(head);
-    let line = first_line(head);
-    if line.is_some_and(|line| line.len() > MAX_LINE) || (line.is_none() && head.len() > MAX_LINE) {
-        // Without a space it has no URL that could be too long.
-        let status = if head[..MAX_LINE].contains(&b' ') { Status::UriTooLong } else { Status::BadRequest };
-        return Parsed::Refused(status);
+    let start = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    if start > MAX_LINE {
+        return Parsed::Refused(Status::BadRequest);
     }
+    let end = head[start..].iter().position(|byte| *byte == b'\n');
+    let line = &head[start..end.map_or(head.len(), |end| start + end)];
+    if line.len() > MAX_LINE {
+        return Parsed::Refused(refusal_of_long_line(&line[..MAX_LINE]));
+    }
+    // The line, once it has arrived whole.
+    let line = end.map(|_| line);
     match outcome {
         Ok(httparse::Status::Complete(length)) => match read(&request) {
             Ok(request) => Parsed::Request(length, request),
@@ -86,11 +91,14 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// The request line, once it has arrived whole. Empty lines in front of it do not count.
-fn first_line(head: &[u8]) -> Option<&[u8]> {
-    let start = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
-    let end = head[start..].iter().position(|byte| *byte == b'\n')?;
-    Some(&head[start..start + end])
+/// Says why a request line is refused that goes on after these bytes. It depends on nothing
+/// behind them, since that may not have arrived.
+fn refusal_of_long_line(start: &[u8]) -> Status {
+    match httparse::Request::new(&mut []).parse(start) {
+        // Without a space it has no URL that could be too long.
+        Ok(_) | Err(httparse::Error::Version) if start.contains(&b' ') => Status::UriTooLong,
+        _ => Status::BadRequest,
+    }
 }
 
 /// Whether a word is a version of HTTP, served or not.
@@ -327,6 +335,28 @@ mod tests {
         assert_eq!(refusal(&long), 431);
         assert!(matches!(parse(&long.as_bytes()[..MAX_HEAD - 1]), Parsed::Incomplete));
         assert_eq!(refusal(b"\r\n".repeat(MAX_LINE)), 400);
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_and_too_long_is_refused_for_what_comes_first() {
+        let wrong_method = format!("/{} x", "a".repeat(MAX_LINE));
+        let wrong_url = format!("GET /\0{} x", "a".repeat(MAX_LINE));
+        let wrong_version = format!("GET / HTTP{}", "a".repeat(MAX_LINE));
+        for (input, status) in [(wrong_method, 400), (wrong_url, 400), (wrong_version, 414)] {
+            assert_eq!(refusal(&input), status);
+            let bytes: Vec<&[u8]> = input.as_bytes().chunks(1).collect();
+            assert_eq!(served(&bytes), served(&[input.as_bytes()]));
+        }
+    }
+
+    #[test]
+    fn empty_lines_do_not_make_a_line_longer() {
+        let input = format!("\r\n\r\nGET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(MAX_LINE - 15));
+        assert_eq!(request(&input).path.len(), MAX_LINE - 14);
+        let bytes: Vec<&[u8]> = input.as_bytes().chunks(1).collect();
+        assert_eq!(served(&bytes), served(&[input.as_bytes()]));
+        let many = [&b"\n".repeat(MAX_LINE + 1)[..], b"GET / HTTP/1.0\r\n\r\n"].concat();
+        assert_eq!(refusal(&many), 400);
     }
 
     /// What a connection reads out of input that arrives in pieces.
