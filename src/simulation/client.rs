@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
-use super::courier;
+use super::{courier, video};
 use crate::system::simulated::{Rng, Stream};
 
 /// Which service a client talks to, and by which rules.
@@ -23,11 +23,15 @@ pub(super) enum Role {
     /// In line mode.
     Chat,
     Courier,
+    /// Watches the video.
+    Viewer,
+    /// Sends frames, and watches until it does.
+    Publisher,
     /// Random bytes to any service; only the loop must survive them.
     Noise,
 }
 
-pub(super) const ROLES: [Role; 10] = [
+pub(super) const ROLES: [Role; 12] = [
     Role::Echo,
     Role::Upper,
     Role::Number,
@@ -37,6 +41,8 @@ pub(super) const ROLES: [Role; 10] = [
     Role::Discard,
     Role::Chat,
     Role::Courier,
+    Role::Viewer,
+    Role::Publisher,
     Role::Noise,
 ];
 
@@ -53,6 +59,7 @@ impl Role {
             Role::Discard => "discard",
             Role::Chat => "chat",
             Role::Courier => courier::NAME,
+            Role::Viewer | Role::Publisher => "video",
         }
     }
 }
@@ -334,6 +341,14 @@ impl Client {
                     _ => words.extend_from_slice(format!("job {number}\n").as_bytes()),
                 }
             }
+            // It would be a publisher.
+            Role::Viewer => {}
+            Role::Publisher => {
+                self.said += 1;
+                let longest = *rng.pick(&[20, 1_000, 20_000]);
+                let length = rng.between(1, longest);
+                words.extend(video::frame(self.number as u32, self.said, length));
+            }
             Role::Time | Role::Quote | Role::Discard | Role::Noise => {
                 let length = *rng.pick(&[1, 3, 100, 5_000]);
                 words.extend((0..length).map(|_| *rng.pick(b"\n\r[{\"1,x\xEA\xB0\x80/\0 ")));
@@ -391,6 +406,7 @@ impl Client {
                     }
                 }
             }
+            Role::Viewer | Role::Publisher => {}
             Role::Time | Role::Quote | Role::Discard | Role::Noise => {}
         }
         self.sent += words.len();
@@ -414,6 +430,9 @@ impl Client {
             }
             Role::Discard if !self.received.is_empty() => {
                 return Err(self.complain("discard has answered"));
+            }
+            Role::Viewer | Role::Publisher => {
+                video::check(&self.received).map_err(|what| self.complain(&what))?;
             }
             _ => {}
         }

@@ -54,6 +54,8 @@ pub(super) fn configuration(
         text += match kind.name {
             "echo" => "end_command = \"\"\n",
             "upper" => "keep_open = true\n",
+            // A test picture would be drawn for hours of virtual time.
+            "video" => "source = \"publish\"\n",
             "chat" if rng.chance(333) => "members = \"none\"\n",
             "chat" => "members = \"any\"\n",
             _ => "",

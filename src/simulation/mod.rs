@@ -32,6 +32,7 @@ mod scenarios;
 #[cfg(test)]
 mod scene;
 mod stage;
+mod video;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -66,6 +66,7 @@ fn a_key_is_only_shown_where_its_default_has_no_text() {
         "messages_per_second",
         "address",
         "interface",
+        "record",
     ];
     assert_eq!(shown, without_text);
 }
