@@ -345,7 +345,7 @@ impl Client {
             Role::Viewer => {}
             Role::Publisher => {
                 self.said += 1;
-                let longest = *rng.pick(&[20, 1_000, 20_000]);
+                let longest = *rng.pick(&[20, 200, 5_000]);
                 let length = rng.between(1, longest);
                 words.extend(video::frame(self.number as u32, self.said, length));
             }

@@ -123,7 +123,9 @@ impl Video {
             if !self.wants(form) {
                 continue;
             }
-            let Some(Shown { number, published, material }) = self.screen.to_code(form) else { continue };
+            let Some(Shown { number, published, material }) = self.screen.begin_coding(form) else {
+                continue;
+            };
             let (quality, frame_size) = (self.quality, self.frame_size);
             // The frame outlives its publisher's connection.
             cx.offload_for_service(Lane::Code, move || {
@@ -291,6 +293,14 @@ impl Video {
         true
     }
 
+    /// The connection is being closed. If it published, somebody else may from now on.
+    fn dismiss(&mut self, session: &mut Session, cx: &mut Context<'_>) {
+        *session = Session::Refused;
+        if self.is_publisher(cx) {
+            self.publisher_left(cx);
+        }
+    }
+
     /// The publisher leaves, and its newest frame is forgotten.
     fn publisher_left(&mut self, cx: &mut Context<'_>) {
         if let Some(Publisher::Peer(peer)) = self.publisher.take()
@@ -388,14 +398,22 @@ impl Service for Video {
             Session::Viewer | Session::Refused => false,
         };
         if !goes_on {
-            *session = Session::Refused;
             input.consume_all();
+            self.dismiss(session, cx);
         }
     }
 
-    fn timeout(&mut self, _: &mut Session, input: &mut Input<'_>, cx: &mut Context<'_>) {
+    fn end_of_input(&mut self, session: &mut Session, _: &mut Input<'_>, cx: &mut Context<'_>) {
+        cx.close();
+        if !matches!(session, Session::Viewer) {
+            self.dismiss(session, cx);
+        }
+    }
+
+    fn timeout(&mut self, session: &mut Session, input: &mut Input<'_>, cx: &mut Context<'_>) {
         input.consume_all();
         cx.close_for(Farewell::MessageTimeout);
+        self.dismiss(session, cx);
     }
 
     fn closed(&mut self, session: Session, _: &CloseReason, cx: &mut Context<'_>) {
