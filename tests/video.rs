@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Arguments;
@@ -19,11 +20,13 @@ use onepoll::config::{Config, Overrides};
 use onepoll::hosting;
 use onepoll::media::{jpeg, pattern::Pattern};
 use onepoll::reactor::Reactor;
-use onepoll::service::Transport;
+use onepoll::service::{Context, Message, Service, Transport};
 use onepoll::services::CATALOG;
+use onepoll::services::video::frames::{Dark, Form, Frame, Subscribe, Unsubscribe};
+use onepoll::wire::datagram_frames;
 use onepoll::wire::frames::prefix;
 use onepoll::wire::pickle;
-use support::{Daemon, connect, eventually};
+use support::{Daemon, PATIENCE, Running, connect, eventually, udp};
 use trials::trial;
 
 fn main() -> ExitCode {
@@ -33,7 +36,9 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("a recording plays after the daemon was killed", ffprobe, a_recording_plays_after_a_kill),
         trial("OpenCV plays a recording while it grows", opencv, opencv_plays_a_recording_while_it_grows),
+        trial("frames that do not arrive whole are in the log", None, incomplete_frames_are_in_the_log),
         trial("the frames of files are shown in a loop", None, the_frames_of_files_are_shown_in_a_loop),
+        trial("a service that subscribes is posted frames in its form", None, a_subscriber_is_posted_frames),
         trial(
             "no turn of the loop takes 5 ms of processor time",
             None,
@@ -147,6 +152,25 @@ print(count)
     assert!(count.trim().parse::<u32>().unwrap() >= 10, "{count}");
 }
 
+fn incomplete_frames_are_in_the_log() {
+    let arguments = ["--only", "video", "--port", "video=0"];
+    let (daemon, log) = Daemon::logged("video-incomplete", &arguments);
+    let camera = udp(daemon.udp("video"));
+    let (frame, mut datagram) = (vec![7; datagram_frames::FRAME_LENGTH], Vec::new());
+    // The end of a frame, and then a whole one.
+    for piece in (13..datagram_frames::PIECES).chain(0..datagram_frames::PIECES) {
+        datagram_frames::write(&frame, piece, &mut datagram);
+        camera.send(&datagram).unwrap();
+    }
+    let address = camera.local_addr().unwrap();
+    log.line_with(&["video: ", &format!("frames from {address} that did not arrive whole: 1 so far")]);
+    let other = udp(daemon.udp("video"));
+    other.send(&datagram).unwrap();
+    log.line_with(&["video: pieces of frames refused: 1 so far", "somebody else publishes"]);
+    other.send(b"hello").unwrap();
+    log.line_with(&["video: datagrams that are no pieces of a frame: 1 so far", "has 46081 bytes"]);
+}
+
 fn the_frames_of_files_are_shown_in_a_loop() {
     let folder = Folder::new("files");
     let pattern = Pattern::new(64, 48, 25);
@@ -170,6 +194,71 @@ fn the_frames_of_files_are_shown_in_a_loop() {
         assert!(shown.iter().all(|frame| jpegs.contains(frame)), "{source}");
         assert!(jpegs.iter().filter(|jpeg| shown.contains(jpeg)).count() > 1, "{source}");
     }
+}
+
+/// A service that wants the pixels of frames until there are none, and says what it hears.
+struct Watcher {
+    heard: mpsc::Sender<String>,
+    frames: u64,
+}
+
+impl Service for Watcher {
+    type Session = ();
+
+    fn start(&mut self, cx: &mut Context<'_>) {
+        cx.post("video", Box::new(Subscribe { to: "watcher".into(), form: Form::Raw }));
+    }
+
+    fn message(&mut self, message: Message, cx: &mut Context<'_>) {
+        let message = match message.downcast::<Dark>() {
+            Ok(dark) => {
+                if self.frames > 0 {
+                    cx.post("video", Box::new(Unsubscribe { to: "watcher".into() }));
+                }
+                return self.heard.send(format!("{} is dark", dark.from)).unwrap();
+            }
+            Err(message) => message,
+        };
+        let Ok(frame) = message.downcast::<Frame>() else { panic!("neither a frame nor the end of them") };
+        assert!(frame.jpeg.is_none() && frame.published <= cx.now());
+        assert!(frame.number > self.frames);
+        self.frames = frame.number;
+        let raw = frame.raw.unwrap();
+        assert_eq!(frame.size, Some((raw.width(), raw.height())));
+        self.heard.send(format!("{}x{} of {}", raw.width(), raw.height(), raw.pixels()[0])).unwrap();
+    }
+}
+
+fn a_subscriber_is_posted_frames() {
+    let (heard, hears) = mpsc::channel();
+    let running = Running::start(move |reactor| {
+        let text = "[services.video]\ntcp = 0\nsource = \"publish\"\n";
+        let config = Config::parse(CATALOG, text, Path::new("watched.toml"), &Overrides::default());
+        let video = hosting::host(reactor, config.unwrap().services.remove(0)).unwrap();
+        reactor.host("watcher", Watcher { heard, frames: 0 }).start().unwrap();
+        video[0].address
+    });
+    let next = || hears.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(next(), "video is dark");
+    let publish = |camera: &mut TcpStream, shade: u8| {
+        let mut message = prefix(pickle::OVERHEAD + 4 * 2 * 3).to_vec();
+        pickle::write(2, 4, &[shade; 4 * 2 * 3], &mut message);
+        camera.write_all(&message).unwrap();
+    };
+    let mut camera = connect(running.made);
+    for shade in [10, 20] {
+        publish(&mut camera, shade);
+        assert_eq!(next(), format!("4x2 of {shade}"));
+    }
+    drop(camera);
+    assert_eq!(next(), "video is dark");
+    // It has unsubscribed, and others still see the frames.
+    let (viewer, mut camera) = (connect(running.made), connect(running.made));
+    for shade in [30, 40] {
+        publish(&mut camera, shade);
+        assert!(jpeg::decode(&next_frame(&viewer), 1000).is_ok());
+    }
+    assert!(hears.try_recv().is_err());
 }
 
 /// The processor time of this thread.

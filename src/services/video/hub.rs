@@ -306,7 +306,7 @@ impl Video {
         if let Some(Publisher::Peer(peer)) = self.publisher.take()
             && let Some(count) = peer.incomplete.rest()
         {
-            cx.report(format!("{count} frames from {} did not arrive whole", peer.address));
+            cx.report(format!("frames from {} that did not arrive whole: {count}", peer.address));
         }
         self.go_dark(cx);
         self.follow_demand(cx);
@@ -429,7 +429,9 @@ impl Service for Video {
         let now = cx.now();
         if let Err(why) = datagram_frames::piece(datagram) {
             if let Some(count) = self.foreign.adds_one(now) {
-                cx.report(format!("{count} datagrams were no pieces of a frame, from {from} at last: {why}"));
+                cx.report(format!(
+                    "datagrams that are no pieces of a frame: {count} so far, the last from {from}: {why}"
+                ));
             }
             return;
         }
@@ -438,14 +440,14 @@ impl Service for Video {
             if let Some(count) = self.refused.adds_one(now) {
                 let why =
                     if self.publisher.is_some() { "somebody else publishes" } else { "nobody may publish" };
-                cx.report(format!("{count} pieces of frames were refused, from {from} at last: {why}"));
+                cx.report(format!("pieces of frames refused: {count} so far, the last from {from}: {why}"));
             }
             return;
         };
         peer.heard = now;
         let frame = peer.assembler.receive(datagram, now).unwrap_or_default();
         if let Some(count) = peer.incomplete.reaches(peer.assembler.incomplete(), now) {
-            cx.report(format!("{count} frames from {from} did not arrive whole"));
+            cx.report(format!("frames from {from} that did not arrive whole: {count} so far"));
         }
         if let Some(frame) = frame {
             self.show_pixels(frame, cx);
