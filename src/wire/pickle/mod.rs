@@ -155,10 +155,10 @@ const LENGTH_AT: usize = 36;
 /// What [`write`] writes behind the data: a tuple of three, the call, the end.
 const TAIL: &[u8; 3] = b"\x87R.";
 
-/// How many bytes [`write`] writes in front of the data.
+/// How many bytes [`write()`] writes in front of the data.
 pub const HEAD_LENGTH: usize = HEAD.len();
 
-/// How many bytes [`write`] writes behind the data.
+/// How many bytes [`write()`] writes behind the data.
 pub const TAIL_LENGTH: usize = TAIL.len();
 
 /// How many bytes [`write`] writes besides the data.
