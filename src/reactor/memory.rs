@@ -103,6 +103,11 @@ impl Holder {
     }
 }
 
+/// The frames that a connection has yet to take.
+fn frames(stream: &Stream) -> impl Iterator<Item = (usize, usize)> {
+    stream.outbox.iter().flat_map(|outbox| outbox.frames())
+}
+
 impl Reactor {
     /// Bounds the memory that peers can make the reactor hold, in bytes: unread input,
     /// unsent output, unfinished values, rooms, and the tables of those that send
@@ -159,15 +164,20 @@ impl Reactor {
         let tables = self.charged_tables();
         let mut used = self.memory_in_use() + tables;
         let budget = self.net.memory.budget;
-        if used > budget {
-            // A little more than is needed, so that this is not asked for again at once.
-            let enough = budget - budget / 8;
-            for (handle, bytes) in self.largest_first(used - enough) {
-                self.close(handle, CloseReason::OutOfMemory);
-                used -= bytes;
+        // A little more than is needed, so that this is not asked for again at once.
+        let enough = budget - budget / 8;
+        while budget > 0 && used > budget {
+            let largest = self.largest_first(used - enough);
+            if largest.is_empty() {
+                break;
             }
+            for (handle, _) in largest {
+                self.close(handle, CloseReason::OutOfMemory);
+            }
+            // Frames that others have too are not free yet, so this may go on.
+            used = self.memory_in_use() + tables;
         }
-        self.net.memory.counted = used - self.rooms.memory() - tables;
+        self.net.memory.counted = used.saturating_sub(self.rooms.memory() + tables);
         self.net.memory.grown = 0;
         self.net.memory.looked_at = 0;
     }
@@ -182,10 +192,18 @@ impl Reactor {
 
     /// What connections and rooms hold at this moment.
     pub(crate) fn memory_in_use(&self) -> usize {
-        let connections: usize = self.net.streams().map(|(_, stream)| self.footprint(stream)).sum();
-        connections + self.rooms.memory()
+        let connections: usize = self.open_streams().map(|(_, stream)| self.footprint(stream)).sum();
+        let frames = self.open_streams().flat_map(|(_, stream)| frames(stream));
+        let frames: usize = frames.collect::<BTreeMap<_, _>>().into_values().sum();
+        connections + frames + self.rooms.memory()
     }
 
+    /// Those that are closed give back what they hold at the end of the turn.
+    fn open_streams(&self) -> impl Iterator<Item = (Handle, &Stream)> {
+        self.net.streams().filter(|(_, stream)| stream.state != State::Closed)
+    }
+
+    /// What a connection alone takes; frames are shared.
     fn footprint(&self, stream: &Stream) -> usize {
         let service = self.hosts[stream.service].service.as_ref();
         let session = service.map_or(0, |service| service.footprint(stream.session));
@@ -194,7 +212,7 @@ impl Reactor {
         let is_limited = self.hosts[stream.service].limits.output_limit > 0;
         let unsent = stream.outbox.as_ref().map_or(0, |outbox| match is_limited {
             true => outbox.own_memory(),
-            false => outbox.cost(),
+            false => outbox.memory_behind_rooms(),
         });
         unsent + stream.kept.as_ref().map_or(0, |kept| kept.memory()) + session
     }
@@ -202,8 +220,9 @@ impl Reactor {
     /// The connections to cut off to get so many bytes, and what each of them holds.
     fn largest_first(&self, needed: usize) -> Vec<(Handle, usize)> {
         let mut holders: BTreeMap<Holder, (usize, Vec<(usize, Handle)>)> = BTreeMap::new();
-        for (handle, stream) in self.net.streams().filter(|(_, stream)| stream.state != State::Closed) {
-            let bytes = self.footprint(stream);
+        for (handle, stream) in self.open_streams() {
+            let frames: usize = frames(stream).map(|(_, bytes)| bytes).sum();
+            let bytes = self.footprint(stream) + frames;
             if bytes == 0 {
                 continue;
             }

@@ -208,3 +208,34 @@ fn an_answer_that_exceeds_the_output_limit_is_sent_to_whoever_goes_on_taking_it(
     assert_eq!(scene.end_of(&slow), None);
     assert_eq!(scene.end_of(&deaf).as_deref(), Some("too slow, output over its limit"));
 }
+
+#[test]
+fn frames_that_slow_viewers_hold_count_as_memory_and_whoever_holds_most_is_cut_off() {
+    let mut scene = Scene::of("video", "");
+    scene.reactor.set_memory_budget(4_000 * KIB);
+    let mut publisher = scene.enter(50_000);
+    let mut publish = |scene: &mut Scene, filling: u8| {
+        let frame = [&[0xFF, 0xD8][..], &vec![filling; 700 * KIB], &[0xFF, 0xD9]].concat();
+        let message = [&(frame.len() as u64).to_le_bytes()[..], &frame].concat();
+        let said = publisher.say(&message);
+        scene.pass(Duration::ZERO);
+        assert_eq!(said, message.len());
+        message.len()
+    };
+    let length = publish(&mut scene, 0);
+    let mut fast = scene.enter(50_001);
+    // Each stops in the middle of another frame.
+    let mut slow = Vec::new();
+    for number in 1..=10 {
+        slow.push(scene.enter(51_000 + u16::from(number)));
+        publish(&mut scene, number);
+        while fast.read(length) > 0 {
+            scene.pass(Duration::ZERO);
+        }
+    }
+    let ends: Vec<_> = slow.iter().filter_map(|viewer| scene.end_of(viewer)).collect();
+    assert!((4..10).contains(&ends.len()), "{ends:?}");
+    assert!(ends.iter().all(|end| end == "memory is used up, and it held the most"), "{ends:?}");
+    assert_eq!(scene.end_of(&fast), None);
+    assert_eq!(fast.heard.len(), 11 * length);
+}

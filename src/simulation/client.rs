@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 
-use super::courier;
 use super::files::{READY, Requests, Sent};
 use super::web::Asked;
+use super::{courier, video};
 use crate::system::simulated::{Rng, Stream};
 
 /// Which service a client talks to, and by which rules.
@@ -29,11 +29,15 @@ pub(super) enum Role {
     File,
     Upload,
     Web,
+    /// Watches the video.
+    Viewer,
+    /// Sends frames, and watches until it does.
+    Publisher,
     /// Random bytes to any service; only the loop must survive them.
     Noise,
 }
 
-pub(super) const ROLES: [Role; 13] = [
+pub(super) const ROLES: [Role; 15] = [
     Role::Echo,
     Role::Upper,
     Role::Number,
@@ -46,6 +50,8 @@ pub(super) const ROLES: [Role; 13] = [
     Role::File,
     Role::Upload,
     Role::Web,
+    Role::Viewer,
+    Role::Publisher,
     Role::Noise,
 ];
 
@@ -65,6 +71,7 @@ impl Role {
             Role::File => "file",
             Role::Upload => "upload",
             Role::Web => "web",
+            Role::Viewer | Role::Publisher => "video",
         }
     }
 }
@@ -362,6 +369,14 @@ impl Client {
             Role::File => self.requests.compose(self.number, rng, words),
             Role::Upload => self.upload.compose(self.number, rng, words),
             Role::Web => Asked::compose(rng, words),
+            // It would be a publisher.
+            Role::Viewer => {}
+            Role::Publisher => {
+                self.said += 1;
+                let longest = *rng.pick(&[20, 200, 5_000]);
+                let length = rng.between(1, longest);
+                words.extend(video::frame(self.number as u32, self.said, length));
+            }
             Role::Time | Role::Quote | Role::Discard | Role::Noise => {
                 let length = *rng.pick(&[1, 3, 100, 5_000]);
                 words.extend((0..length).map(|_| *rng.pick(b"\n\r[{\"1,x\xEA\xB0\x80/\0 ")));
@@ -421,6 +436,7 @@ impl Client {
             }
             Role::Upload => self.upload.add(words),
             Role::Web => self.asked.sent(words),
+            Role::Viewer | Role::Publisher => {}
             Role::File | Role::Time | Role::Quote | Role::Discard | Role::Noise => {}
         }
         self.sent += words.len();
@@ -455,6 +471,9 @@ impl Client {
             }
             Role::Discard if !self.received.is_empty() => {
                 return Err(self.complain("discard has answered"));
+            }
+            Role::Viewer | Role::Publisher => {
+                video::check(&self.received).map_err(|what| self.complain(&what))?;
             }
             _ => {}
         }

@@ -56,6 +56,8 @@ pub(super) fn configuration(
             // A client may send just when its connection has been kept for long enough.
             "web" => "keep_alive = 0\n",
             "upper" => "keep_open = true\n",
+            // A test picture would be drawn for hours of virtual time.
+            "video" => "source = \"publish\"\n",
             "chat" if rng.chance(333) => "members = \"none\"\n",
             "chat" => "members = \"any\"\n",
             _ => "",

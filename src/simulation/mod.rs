@@ -33,6 +33,7 @@ mod scenarios;
 #[cfg(test)]
 mod scene;
 mod stage;
+mod video;
 mod web;
 
 use std::fmt;

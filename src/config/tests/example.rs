@@ -67,6 +67,7 @@ fn a_key_is_only_shown_where_its_default_has_no_text() {
         "address",
         "interface",
         "offer",
+        "record",
     ];
     assert_eq!(shown, without_text);
 }

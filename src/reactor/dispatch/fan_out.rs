@@ -83,7 +83,7 @@ impl Reactor {
         if stream.state != State::Open || frame.is_empty() {
             return;
         }
-        match stream.deliver(frame, &[0..frame.len()], Overflow::LatestFrame, now) {
+        match stream.deliver(frame, std::slice::from_ref(&(0..frame.len())), Overflow::LatestFrame, now) {
             Ok(written) => self.net.statistics.bytes_sent += written as u64,
             Err(cut) => return self.cut(handle, cut),
         }

@@ -24,6 +24,8 @@ struct Piece {
     origin: Origin,
     /// Some of it has been sent, so the rest must follow.
     begun: bool,
+    /// What its memory takes, also of what has been sent.
+    held: usize,
 }
 
 #[derive(Debug)]
@@ -119,11 +121,29 @@ impl Outbox {
         self.sent
     }
 
-    /// The memory that it alone takes. What members of a room share is freed when the
-    /// slowest of them has it, and the room waits for that one.
+    /// The frames that wait here, each by its end in memory, and what each of them takes. A
+    /// slow member may be the only one that still has one, since nobody waits for it.
+    pub fn frames(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.pieces.iter().filter(|piece| piece.origin == Origin::Frame).filter_map(|piece| {
+            match &piece.body {
+                Body::Bytes(bytes) => Some((bytes.as_ptr_range().end as usize, piece.held)),
+                Body::File(_) => None,
+            }
+        })
+    }
+
+    /// The memory that it alone takes, without [frames](Outbox::frames). What members of a
+    /// room share otherwise is freed when the slowest of them has it, and the room waits for
+    /// that one.
     pub fn own_memory(&self) -> usize {
         let own = |piece: &Piece| if piece.origin == Origin::Sent { piece.body.len() } else { 0 };
         self.pieces.iter().map(|piece| PIECE_COST + own(piece)).sum()
+    }
+
+    /// The memory that it takes if no room waits for it, without frames.
+    pub fn memory_behind_rooms(&self) -> usize {
+        let frames = self.pieces.iter().filter(|piece| piece.origin == Origin::Frame);
+        self.cost() - frames.map(|piece| piece.body.len()).sum::<usize>()
     }
 
     pub fn push(&mut self, bytes: Bytes, begun: bool) {
@@ -140,14 +160,15 @@ impl Outbox {
 
     fn push_piece(&mut self, bytes: Bytes, origin: Origin, begun: bool) {
         self.bytes += bytes.len();
-        self.pieces.push_back(Piece { body: Body::Bytes(bytes), origin, begun });
+        let held = bytes.len();
+        self.pieces.push_back(Piece { body: Body::Bytes(bytes), origin, begun, held });
     }
 
     /// Queues a part of a file. It costs no more than its place.
     pub fn push_file(&mut self, range: &FileRange) {
         self.sent += PIECE_COST;
         let body = Body::File(Box::new(Sending::new(range)));
-        self.pieces.push_back(Piece { body, origin: Origin::Sent, begun: false });
+        self.pieces.push_back(Piece { body, origin: Origin::Sent, begun: false, held: 0 });
     }
 
     pub fn front(&self) -> Front {
@@ -159,11 +180,15 @@ impl Outbox {
         }
     }
 
-    /// Queues a frame and drops the earlier frames of which no byte has been sent.
-    pub fn push_latest(&mut self, frame: Bytes, begun: bool) {
+    /// Queues what is left of a frame of `whole` bytes, and drops the earlier frames of which
+    /// no byte has been sent.
+    pub fn push_latest(&mut self, rest: Bytes, begun: bool, whole: usize) {
         self.pieces.retain(|piece| piece.begun || piece.origin != Origin::Frame);
         self.bytes = self.pieces.iter().map(|piece| piece.body.len()).sum();
-        self.push_piece(frame, Origin::Frame, begun);
+        self.push_piece(rest, Origin::Frame, begun);
+        if let Some(frame) = self.pieces.back_mut() {
+            frame.held = whole;
+        }
     }
 
     /// Offers everything up to the next file to `write` (a `write_vectored`) until it is
@@ -321,11 +346,11 @@ mod tests {
     fn a_later_frame_replaces_the_waiting_one_but_never_one_half_sent() {
         let mut outbox = Outbox::new(0);
         outbox.push(Bytes::from_static(b"answer "), false);
-        outbox.push_latest(Bytes::from_static(b"one "), false);
-        outbox.push_latest(Bytes::from_static(b"two "), false);
+        outbox.push_latest(Bytes::from_static(b"one "), false, 4);
+        outbox.push_latest(Bytes::from_static(b"two "), false, 4);
         assert_eq!(take(&mut outbox, 9), b"answer tw");
-        outbox.push_latest(Bytes::from_static(b"three "), false);
-        outbox.push_latest(Bytes::from_static(b"four "), false);
+        outbox.push_latest(Bytes::from_static(b"three "), false, 6);
+        outbox.push_latest(Bytes::from_static(b"four "), false, 5);
         assert_eq!(take(&mut outbox, 100), b"o four ");
         assert!(outbox.is_empty());
     }

@@ -358,7 +358,7 @@ impl Stream {
                     let outbox = self.outbox.get_or_insert_with(|| Box::new(Outbox::new(now)));
                     match overflow {
                         Overflow::Disconnect => outbox.push_shared(rest, out > 0),
-                        Overflow::LatestFrame => outbox.push_latest(rest, out > 0),
+                        Overflow::LatestFrame => outbox.push_latest(rest, out > 0, bytes.len()),
                     }
                 }
             }

@@ -1,22 +1,23 @@
 //! The state machine: frames come from one publisher or source, and go to everyone who
 //! wants them, in the form that they want.
 
+mod publishing;
+
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::frames::{Dark, Form, Frame, Subscribe, Unsubscribe};
 use super::material::{Coded, Material};
-use super::publisher::{Incoming, Peer, Publisher, SILENCE, Session, Tally};
+use super::publisher::{Publisher, SILENCE, Session, Tally};
 use super::recording::{Recorder, Written};
 use super::screen::{Screen, Shown};
 use super::source::{self, Played, Player, Upstream};
-use crate::media::{Picture, PictureError};
+use crate::media::PictureError;
 use crate::service::{
     Answer, CloseReason, Context, Farewell, Input, Lane, Membership, Message, Overflow, Room, Service,
     SocketId,
 };
-use crate::wire::datagram_frames::{self, FrameAssembler, HEIGHT, WIDTH};
 use crate::wire::jpeg;
 
 /// The room of the TCP viewers.
@@ -123,7 +124,9 @@ impl Video {
             if !self.wants(form) {
                 continue;
             }
-            let Some(Shown { number, published, material }) = self.screen.to_code(form) else { continue };
+            let Some(Shown { number, published, material }) = self.screen.begin_coding(form) else {
+                continue;
+            };
             let (quality, frame_size) = (self.quality, self.frame_size);
             // The frame outlives its publisher's connection.
             cx.offload_for_service(Lane::Code, move || {
@@ -238,94 +241,6 @@ impl Video {
         }
     }
 
-    /// Makes the connection the publisher.
-    fn admit(&mut self, session: &mut Session, cx: &mut Context<'_>) {
-        cx.leave(VIEWERS);
-        self.viewers -= 1;
-        let refusal = match &self.publisher {
-            _ if !self.takes_publishers() => Some("its frames come from elsewhere"),
-            Some(_) => Some("somebody else publishes"),
-            None => None,
-        };
-        *session = match (refusal, cx.connection()) {
-            (None, Some(connection)) => {
-                self.publisher = Some(Publisher::Connection(connection));
-                Session::Publisher(Incoming::default())
-            }
-            (refusal, _) => {
-                cx.report(format!("{} is refused: {}", peer_of(cx), refusal.unwrap_or_default()));
-                cx.close();
-                Session::Refused
-            }
-        };
-        self.follow_demand(cx);
-    }
-
-    /// Takes up the frames of a publisher. Returns false if it is to be closed.
-    fn take_frames(&mut self, incoming: &mut Incoming, input: &mut Input<'_>, cx: &mut Context<'_>) -> bool {
-        let mut has_finished = false;
-        while !input.unread().is_empty() && cx.may_go_on(input) {
-            let refusal = match incoming.reader.next(input.unread(), self.frame_size) {
-                Err(too_long) => too_long.to_string(),
-                Ok((used, None)) => {
-                    input.consume(used);
-                    continue;
-                }
-                Ok((used, Some(message))) => {
-                    input.consume(used);
-                    has_finished = true;
-                    match Material::of_message(message, self.frame_size) {
-                        Ok(material) => {
-                            self.show(material, cx.now(), cx);
-                            continue;
-                        }
-                        Err(refusal) => refusal,
-                    }
-                }
-            };
-            cx.report(format!("{} is refused: {refusal}", peer_of(cx)));
-            cx.close();
-            return false;
-        }
-        incoming.wait(has_finished, cx);
-        true
-    }
-
-    /// The publisher leaves, and its newest frame is forgotten.
-    fn publisher_left(&mut self, cx: &mut Context<'_>) {
-        if let Some(Publisher::Peer(peer)) = self.publisher.take()
-            && let Some(count) = peer.incomplete.rest()
-        {
-            cx.report(format!("{count} frames from {} did not arrive whole", peer.address));
-        }
-        self.go_dark(cx);
-        self.follow_demand(cx);
-    }
-
-    fn is_publisher(&self, cx: &Context<'_>) -> bool {
-        matches!(&self.publisher, Some(Publisher::Connection(connection)) if Some(*connection) == cx.connection())
-    }
-
-    /// Finds the publisher that a piece of a frame is from, who may be new.
-    fn peer(&mut self, from: SocketAddr, now: Instant) -> Option<&mut Peer> {
-        if self.publisher.is_none() && self.takes_publishers() {
-            let (assembler, incomplete) = (FrameAssembler::default(), Tally::default());
-            let peer = Peer { address: from, heard: now, assembler, incomplete };
-            self.publisher = Some(Publisher::Peer(Box::new(peer)));
-        }
-        match &mut self.publisher {
-            Some(Publisher::Peer(peer)) if peer.address == from => Some(peer),
-            _ => None,
-        }
-    }
-
-    /// A frame came over UDP, as pixels.
-    fn show_pixels(&mut self, frame: Vec<u8>, cx: &mut Context<'_>) {
-        if let Some(picture) = Picture::new(WIDTH as u16, HEIGHT as u16, frame) {
-            self.show(Material::Picture(picture.into()), cx.now(), cx);
-        }
-    }
-
     /// Another video service has a new frame.
     fn hear(&mut self, frame: Frame, cx: &mut Context<'_>) {
         if let Source::Service(upstream) = &mut self.source
@@ -358,11 +273,6 @@ pub(super) fn size_of(jpeg: &[u8]) -> Option<(u16, u16)> {
     jpeg::dimensions(&jpeg[..jpeg.len().min(JPEG_HEAD)])
 }
 
-/// The address of the peer that a callback is about.
-fn peer_of(cx: &Context<'_>) -> String {
-    cx.peer().map_or_else(|| "a client".into(), |peer| peer.to_string())
-}
-
 impl Service for Video {
     type Session = Session;
 
@@ -388,14 +298,22 @@ impl Service for Video {
             Session::Viewer | Session::Refused => false,
         };
         if !goes_on {
-            *session = Session::Refused;
             input.consume_all();
+            self.dismiss(session, cx);
         }
     }
 
-    fn timeout(&mut self, _: &mut Session, input: &mut Input<'_>, cx: &mut Context<'_>) {
+    fn end_of_input(&mut self, session: &mut Session, _: &mut Input<'_>, cx: &mut Context<'_>) {
+        cx.close();
+        if !matches!(session, Session::Viewer) {
+            self.dismiss(session, cx);
+        }
+    }
+
+    fn timeout(&mut self, session: &mut Session, input: &mut Input<'_>, cx: &mut Context<'_>) {
         input.consume_all();
         cx.close_for(Farewell::MessageTimeout);
+        self.dismiss(session, cx);
     }
 
     fn closed(&mut self, session: Session, _: &CloseReason, cx: &mut Context<'_>) {
@@ -408,33 +326,7 @@ impl Service for Video {
     }
 
     fn datagram(&mut self, _: SocketId, from: SocketAddr, datagram: &[u8], cx: &mut Context<'_>) {
-        let now = cx.now();
-        if let Err(why) = datagram_frames::piece(datagram) {
-            if let Some(count) = self.foreign.adds_one(now) {
-                cx.report(format!("{count} datagrams were no pieces of a frame, from {from} at last: {why}"));
-            }
-            return;
-        }
-        let is_new = self.publisher.is_none();
-        let Some(peer) = self.peer(from, now) else {
-            if let Some(count) = self.refused.adds_one(now) {
-                let why =
-                    if self.publisher.is_some() { "somebody else publishes" } else { "nobody may publish" };
-                cx.report(format!("{count} pieces of frames were refused, from {from} at last: {why}"));
-            }
-            return;
-        };
-        peer.heard = now;
-        let frame = peer.assembler.receive(datagram, now).unwrap_or_default();
-        if let Some(count) = peer.incomplete.reaches(peer.assembler.incomplete(), now) {
-            cx.report(format!("{count} frames from {from} did not arrive whole"));
-        }
-        if let Some(frame) = frame {
-            self.show_pixels(frame, cx);
-        }
-        if is_new {
-            self.follow_demand(cx);
-        }
+        self.take_datagram(from, datagram, cx);
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {

@@ -77,7 +77,7 @@ impl Recorder {
         while self.waiting.len() > MOST_WAITING || self.bytes_waiting() > MOST_BYTES_WAITING {
             self.waiting.pop_front();
             if let Some(count) = self.skipped.adds_one(cx.now()) {
-                cx.report(format!("{count} frames are not recorded: the disk is too slow"));
+                cx.report(format!("frames not recorded, since the disk is too slow: {count} so far"));
             }
         }
         self.write(cx);

@@ -7,7 +7,7 @@ use super::material::{Coded, Material};
 
 /// The newest frame, and the forms of it that are ready.
 ///
-/// [`Screen::show`] takes each new frame. [`Screen::to_code`] says whether a form of it is
+/// [`Screen::show`] takes each new frame. [`Screen::begin_coding`] says whether a form of it is
 /// to be made now, and [`Screen::coded`] takes that when it is. At most one frame per form
 /// is in the works: one that comes meanwhile replaces the one that waits.
 #[derive(Debug, Default)]
@@ -72,9 +72,8 @@ impl Screen {
         works.ready.as_ref().filter(|(number, _)| *number == newest).map(|(_, coded)| coded)
     }
 
-    /// The frame to make a form of, if somebody wants that form: call it only then. The
-    /// caller begins at once.
-    pub fn to_code(&mut self, form: Form) -> Option<Shown> {
+    /// The frame to make a form of now. Call it only if somebody wants that form.
+    pub fn begin_coding(&mut self, form: Form) -> Option<Shown> {
         if self.ready(form).is_some() {
             return None;
         }
@@ -136,46 +135,46 @@ mod tests {
     fn one_frame_per_form_is_in_the_works_and_the_newest_comes_next() {
         let (mut screen, now) = (Screen::default(), Instant::now());
         screen.show(jpeg(), now);
-        assert!(screen.ready(Form::Jpeg).is_some() && screen.to_code(Form::Jpeg).is_none());
-        assert_eq!(screen.to_code(Form::Raw).unwrap().number, 1);
+        assert!(screen.ready(Form::Jpeg).is_some() && screen.begin_coding(Form::Jpeg).is_none());
+        assert_eq!(screen.begin_coding(Form::Raw).unwrap().number, 1);
         screen.show(jpeg(), now);
         screen.show(jpeg(), now);
-        assert!(screen.to_code(Form::Raw).is_none());
+        assert!(screen.begin_coding(Form::Raw).is_none());
         assert!(screen.coded(Form::Raw, 1, Some(raw())));
         assert!(screen.ready(Form::Raw).is_none());
-        assert_eq!(screen.to_code(Form::Raw).unwrap().number, 3);
+        assert_eq!(screen.begin_coding(Form::Raw).unwrap().number, 3);
         assert!(screen.coded(Form::Raw, 3, Some(raw())) && screen.ready(Form::Raw).is_some());
-        assert!(screen.to_code(Form::Raw).is_none());
+        assert!(screen.begin_coding(Form::Raw).is_none());
     }
 
     #[test]
     fn what_was_being_coded_when_it_went_dark_is_not_shown() {
         let (mut screen, now) = (Screen::default(), Instant::now());
         screen.show(jpeg(), now);
-        let number = screen.to_code(Form::Raw).unwrap().number;
+        let number = screen.begin_coding(Form::Raw).unwrap().number;
         assert!(screen.go_dark() && !screen.go_dark());
-        assert!(screen.newest().is_none() && screen.to_code(Form::Raw).is_none());
+        assert!(screen.newest().is_none() && screen.begin_coding(Form::Raw).is_none());
         assert!(!screen.coded(Form::Raw, number, Some(raw())));
         screen.show(jpeg(), now);
-        assert_eq!(screen.to_code(Form::Raw).unwrap().number, 2);
+        assert_eq!(screen.begin_coding(Form::Raw).unwrap().number, 2);
     }
 
     #[test]
     fn a_frame_that_cannot_be_coded_is_not_tried_again() {
         let (mut screen, now) = (Screen::default(), Instant::now());
         screen.show(jpeg(), now);
-        let number = screen.to_code(Form::Raw).unwrap().number;
+        let number = screen.begin_coding(Form::Raw).unwrap().number;
         assert!(!screen.coded(Form::Raw, number, None));
-        assert!(screen.to_code(Form::Raw).is_none());
+        assert!(screen.begin_coding(Form::Raw).is_none());
         screen.show(jpeg(), now);
-        assert!(screen.to_code(Form::Raw).is_some());
+        assert!(screen.begin_coding(Form::Raw).is_some());
     }
 
     #[test]
     fn a_frame_that_came_ready_is_not_replaced_by_one_that_was_in_the_works() {
         let (mut screen, now) = (Screen::default(), Instant::now());
         screen.show(Material::Raw(Raw::new(1, 1, &[1, 2, 3])), now);
-        let number = screen.to_code(Form::Jpeg).unwrap().number;
+        let number = screen.begin_coding(Form::Jpeg).unwrap().number;
         screen.show(jpeg(), now);
         let Material::Jpeg(late) = jpeg() else { unreachable!() };
         assert!(!screen.coded(Form::Jpeg, number, Some(Coded::Jpeg(late))));

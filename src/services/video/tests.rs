@@ -151,6 +151,26 @@ fn a_publisher_of_anything_else_is_closed() {
 }
 
 #[test]
+fn a_publisher_that_is_refused_or_half_closes_makes_way_before_its_connection_is_gone() {
+    for refused in [true, false] {
+        let mut stage = stage(Form::Jpeg, Source::Publish);
+        let (publisher, viewer) = (stage.connect(), stage.connect());
+        stage.send(publisher, &message(&numbered(1)));
+        stage.stop_reading(publisher);
+        if refused {
+            stage.send(publisher, &message(b"hello"));
+        } else {
+            stage.half_close(publisher);
+        }
+        assert!(!stage.is_closed(publisher));
+        let next = stage.connect();
+        assert_eq!(stage.received(next), b"");
+        stage.send(next, &message(&numbered(2)));
+        assert_eq!(frames(&mut stage, viewer), [numbered(1), numbered(2)]);
+    }
+}
+
+#[test]
 fn a_frame_that_does_not_become_whole_ends_the_publisher_however_it_drips() {
     let mut stage = stage(Form::Jpeg, Source::Publish);
     let (publisher, viewer) = (stage.connect(), stage.connect());
