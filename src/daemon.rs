@@ -12,15 +12,15 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use onepoll::config::{self, Config, ConfigErrors, Destination, Overrides, PortOverride, Reach};
 use onepoll::hosting;
 use onepoll::interfaces::{broadcast_addresses, in_place_of, interfaces_up};
-use onepoll::reactor::Reactor;
+use onepoll::reactor::{self, Reactor};
 use onepoll::service::{Bound, Lane};
 use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
 use crate::{Failure, heap, logging, memory_limit, output, signals};
 
-/// A connection is accepted before it is turned away.
-const TURNED_AWAY: u64 = 1;
+/// Connections are accepted before they are turned away.
+const TURNED_AWAY: u64 = reactor::MOST_OVER_LIMIT as u64;
 /// The time zone is read again now and then, by the loop and by the thread of the log.
 const TIME_ZONES: u64 = 2;
 /// A beacon lists the networks through a socket.
