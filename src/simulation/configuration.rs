@@ -54,6 +54,8 @@ pub(super) fn configuration(
         text += match kind.name {
             "echo" => "end_command = \"\"\n",
             "upper" => "keep_open = true\n",
+            "tftp" if rng.chance(300) => "writable = true\nsingle_port = true\n",
+            "tftp" => "writable = true\n",
             "chat" if rng.chance(333) => "members = \"none\"\n",
             "chat" => "members = \"any\"\n",
             _ => "",

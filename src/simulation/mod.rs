@@ -33,6 +33,7 @@ mod scenarios;
 #[cfg(test)]
 mod scene;
 mod stage;
+mod tftp;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
