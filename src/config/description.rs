@@ -3,7 +3,7 @@
 //! list of them, in the order in which help and documents show them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
@@ -160,6 +160,10 @@ pub struct Plan {
     /// Where it sends to, if it only sends. People are told this instead of the
     /// addresses of its sockets, which nobody talks to.
     pub sends_to: Option<Destination>,
+    /// The folder in which its clients may store files, if they may. People are told.
+    pub stores_in: Option<PathBuf>,
+    /// The most sockets that it opens later, as it serves.
+    pub opens: usize,
 }
 
 /// Where a service that only sends sends to.
@@ -196,7 +200,14 @@ impl Destination {
 impl Plan {
     /// A service that has no socket yet.
     pub fn without_sockets(service: impl Service + 'static) -> Plan {
-        Plan { service: AnyService::new(service), tcp: None, udp: Vec::new(), sends_to: None }
+        Plan {
+            service: AnyService::new(service),
+            tcp: None,
+            udp: Vec::new(),
+            sends_to: None,
+            stores_in: None,
+            opens: 0,
+        }
     }
 
     /// The addresses at which it can be reached, TCP first.

@@ -156,6 +156,11 @@ impl Root {
         &self.shared.path
     }
 
+    /// Where it is, if clients may store files there.
+    pub fn stores_in(&self) -> Option<PathBuf> {
+        self.policy.writable.then(|| self.shared.path.clone())
+    }
+
     /// What the service may do in it.
     pub fn policy(&self) -> &Policy {
         &self.policy

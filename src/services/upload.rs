@@ -21,7 +21,8 @@ pub static DESCRIPTION: Description = Description {
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
     let root = files::root(settings, &files::WRITABLE);
-    settings.listen(Upload { name: settings.name.to_owned(), root })
+    let stores_in = root.stores_in();
+    Plan { stores_in, ..settings.listen(Upload { name: settings.name.to_owned(), root }) }
 }
 
 const READY: &[u8] = b"I am ready";

@@ -87,7 +87,10 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
             settings.name
         );
     }
-    settings.listen(Tftp::new(settings.name, root, settings.bind, single_port, caps))
+    let stores_in = root.stores_in();
+    let service = Tftp::new(settings.name, root, settings.bind, single_port, caps);
+    let opens = if single_port { 0 } else { caps.sessions };
+    Plan { stores_in, opens, ..settings.listen(service) }
 }
 
 fn transfers(value: &Toml<'_>) -> Read<usize> {
