@@ -184,7 +184,7 @@ impl Service for FileService {
         match &mut session.mode {
             Mode::Undecided | Mode::Unclear => self.go_on(session, input, true, cx),
             Mode::Course(course) => course.timeout(&session.talk, cx),
-            Mode::Framed(_) => {}
+            Mode::Framed(framed) => framed.timeout(self, &mut session.talk, cx),
         }
     }
 

@@ -19,6 +19,8 @@ use crate::wire::files::framed::{self as wire, BUSY};
 const CAPS: Caps = Caps { sessions: 64, per_address: 8, loopback: false };
 /// An upload of which nothing comes for this long is given up.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How often that long is waited for the disk once all of an upload has come.
+const DISK_PATIENCE: u32 = 6;
 /// The most that waits for the disk, of one upload and of all.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
 const MOST_WAITING_IN_ALL: usize = 64 * 1024 * 1024;
@@ -51,6 +53,8 @@ struct Taken {
     receiving: Receiving,
     has_begun: bool,
     has_ended: bool,
+    /// How often the disk was waited for since then.
+    waited: u32,
 }
 
 /// What a job brings back.
@@ -110,7 +114,8 @@ impl FileService {
         match clean(name) {
             Ok(name) => {
                 let (receiving, job) = Receiving::begin(&self.root, name, None);
-                let taken = Taken { reach, transfer, receiving, has_begun: false, has_ended: false };
+                let taken =
+                    Taken { reach, transfer, receiving, has_begun: false, has_ended: false, waited: 0 };
                 let number = self.uploads.insert(peer, Some(Box::new(taken)), cx);
                 offload(number, job, cx);
             }
@@ -175,7 +180,8 @@ impl FileService {
         while let Some((number, Upload { peer, taken })) = self.uploads.all.expired(cx.now()) {
             match taken {
                 // The disk has all of it, and will say how it went.
-                Some(taken) if taken.has_ended && taken.receiving.is_with_the_disk() => {
+                Some(mut taken) if taken.has_ended && taken.waited < DISK_PATIENCE => {
+                    taken.waited += 1;
                     let upload = Upload { peer, taken: Some(taken) };
                     // Its place is free again.
                     let _ = self.uploads.all.insert(number, peer.1.ip(), upload, cx.now() + SILENCE);
