@@ -64,6 +64,11 @@ impl Value {
 }
 
 impl Description {
+    /// Whether it opens files, which its clients name.
+    pub fn has_files(&self) -> bool {
+        self.keys.iter().any(|key| key.name == super::files::ROOT.name)
+    }
+
     /// Its default port for a transport; `None` if it does not speak that.
     pub fn port(&self, transport: Transport) -> Option<u16> {
         match transport {

@@ -58,6 +58,7 @@ pub(super) fn refusal(error: &FileError) -> (ErrorCode, String) {
         FileError::WrongSum
         | FileError::WrongSize { .. }
         | FileError::Changed
+        | FileError::Busy
         | FileError::Unavailable(_)
         | FileError::Io(_) => ErrorCode::Undefined,
     };
