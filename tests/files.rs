@@ -29,7 +29,11 @@ const MIB: usize = 1024 * 1024;
 
 type Test = (&'static str, fn());
 
-const TESTS: [Test; 5] = [
+const TESTS: [Test; 6] = [
+    (
+        "checking_a_config_touches_nothing_and_a_root_that_is_unusable_is_a_warning",
+        checking_a_config_touches_nothing_and_a_root_that_is_unusable_is_a_warning,
+    ),
     ("no_name_leads_out_of_the_folder_through_any_door", no_name_leads_out_of_the_folder_through_any_door),
     (
         "a_daemon_that_is_killed_in_mid_upload_leaves_nothing_after_its_restart",
@@ -257,6 +261,35 @@ fn a_daemon_that_is_told_to_end_finishes_what_it_has_begun() {
     assert_eq!(received, 30 * MIB);
     drop(stream);
     assert!(daemon.wait().0.success());
+}
+
+fn checking_a_config_touches_nothing_and_a_root_that_is_unusable_is_a_warning() {
+    let example = Command::new(env!("CARGO_BIN_EXE_onepoll")).args(["config", "example"]).output().unwrap();
+    let example = String::from_utf8(example.stdout).unwrap();
+    let config = config_in_own_folder("files-untouched", &example);
+    let folder = config.parent().unwrap();
+    let check = |config: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+        command.args(["config", "check"]).arg(config).current_dir(folder).output().unwrap()
+    };
+    assert!(check(&config).status.success());
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "there is only the config file");
+
+    // Nobody, not even root, can create a folder there.
+    let text = "[services.file]\ntcp = 0\nroot = \"/proc/onepoll-files\"\n[services.upload]\ntcp = 0\n";
+    fs::write(&config, text).unwrap();
+    assert!(check(&config).status.success());
+    let (daemon, log) = Daemon::logged("files-untouched", &["--config", config.to_str().unwrap()]);
+    log.line_with(&["WARN", "/proc/onepoll-files", "cannot be created"]);
+    let framed = connect(daemon.tcp("file"));
+    assert!(ask(&framed, "LIST").starts_with("ERR unavailable "));
+    // The default root is next to the file, not where the daemon was started.
+    all_of(&daemon, "upload", b"a.txthello");
+    let root = folder.join("onepoll-files");
+    eventually("the upload is stored", || root.join("a.txt").exists());
+    assert!(root.join("welcome.txt").exists());
+    drop(daemon);
+    fs::remove_dir_all(folder).unwrap();
 }
 
 /// A file of zeros that takes no room on the disk.
