@@ -497,13 +497,36 @@ fn a_refused_upload_over_udp_is_told_once_and_its_contents_are_ignored() {
 fn uploads_over_udp_are_bounded_in_number() {
     let mut scene = Scene::new();
     for port in 1..=70 {
-        scene.stage.datagram(([127, 0, 0, 1], 20_000 + port).into(), format!("{port}").as_bytes());
+        let from = ([127, 0, 0, 1], 20_000 + port).into();
+        scene.stage.datagram(from, format!("{port}").as_bytes());
+        if port <= 64 {
+            scene.stage.datagram(from, b"contents");
+        }
     }
     let told = told(&mut scene);
     assert_eq!(told.iter().filter(|text| *text == "ok").count(), 64);
     assert_eq!(told.iter().filter(|text| text.starts_with("ERR busy ")).count(), 6);
     scene.stage.pass(Duration::from_secs(10));
     assert_eq!(scene.names(), [""; 0]);
+}
+
+#[test]
+fn an_upload_over_udp_of_which_only_the_name_came_makes_room_for_another() {
+    let mut scene = Scene::new();
+    let from = |port: u16| SocketAddr::from(([127, 0, 0, 1], 20_000 + port));
+    scene.stage.datagram(from(0), b"honest");
+    scene.stage.datagram(from(0), b"begun");
+    for port in 1..=200 {
+        scene.stage.datagram(from(port), format!("{port}").as_bytes());
+    }
+    assert!(told(&mut scene).iter().all(|text| text == "ok"));
+    assert_eq!(scene.names().len(), 64);
+    for (port, contents) in [(0, b"ended"), (200, b"whole")] {
+        scene.stage.datagram(from(port), contents);
+        scene.stage.datagram(from(port), b"");
+    }
+    scene.stage.pass(Duration::from_secs(10));
+    assert_eq!(scene.names(), ["200", "honest"]);
 }
 
 #[test]

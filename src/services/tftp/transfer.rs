@@ -148,6 +148,11 @@ impl Transfer {
         }
     }
 
+    /// Whether the client was sent something, and has never answered.
+    pub fn is_unanswered(&self) -> bool {
+        self.socket.is_some() && !self.is_busy && !self.was_answered()
+    }
+
     /// Has the disk do what there is to do.
     pub fn use_disk(&mut self, transfer: u64, cx: &mut Context<'_>) {
         if self.is_busy {
