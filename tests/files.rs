@@ -84,7 +84,9 @@ struct House {
 
 impl House {
     fn new(name: &str) -> House {
-        let text = "[services.file]\ntcp = 0\nudp = 0\nroot = \"root\"\n[services.upload]\ntcp = 0\nroot = \"root\"\n";
+        let text = "[services.file]\ntcp = 0\nudp = 0\nroot = \"root\"\n\
+                    [services.upload]\ntcp = 0\nroot = \"root\"\n\
+                    [services.tftp]\nudp = 0\nroot = \"root\"\nwritable = true\n";
         let config = config_in_own_folder(name, text);
         let folder = config.parent().unwrap();
         let (root, outside) = (folder.join("root"), folder.join("outside"));
@@ -139,6 +141,23 @@ fn over_udp(socket: &UdpSocket, name: &[u8]) -> String {
     String::from_utf8(answer[..count].to_vec()).unwrap()
 }
 
+/// Asks over TFTP to read (1) or to write (2), and returns the answer's code. What may be
+/// written is written.
+fn over_tftp(daemon: &Daemon, code: u8, name: &[u8]) -> u8 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let request = [&[0, code], name, b"\0octet\0"].concat();
+    socket.send_to(&request, daemon.udp("tftp")).unwrap();
+    let mut answer = [0; 600];
+    let (_, server) = socket.recv_from(&mut answer).unwrap();
+    if answer[..4] == [0, 4, 0, 0] {
+        socket.send_to(b"\0\x03\0\x01over tftp", server).unwrap();
+        socket.recv_from(&mut answer).unwrap();
+        assert_eq!(answer[..4], [0, 4, 0, 1], "{name:?} is stored");
+    }
+    answer[1]
+}
+
 fn no_name_leads_out_of_the_folder_through_any_door() {
     let house = House::new("files-hostile");
     fs::write(house.outside.join("secret"), "secret").unwrap();
@@ -182,6 +201,7 @@ fn no_name_leads_out_of_the_folder_through_any_door() {
             let answer = ask(&framed, &format!("{request} {name}"));
             assert!(answer.starts_with("ERR "), "{request} {name:?}: {answer}");
         }
+        assert_eq!(over_tftp(&daemon, 1, name.as_bytes()), 5, "{name:?}");
         // Course mode has no words: there is no other file to offer either.
         assert_eq!(
             all_of(&daemon, "file", format!("{name}?").trim_end_matches('?').as_bytes()),
@@ -201,6 +221,7 @@ fn no_name_leads_out_of_the_folder_through_any_door() {
             let answer = over_udp(&socket, name.as_bytes());
             assert!(answer == "ok" || answer.starts_with("ERR bad-name "), "{name:?}: {answer}");
         }
+        assert!([4, 5].contains(&over_tftp(&daemon, 2, name.as_bytes())), "{name:?}");
     }
     let others = ["secret"].map(|name| (name.to_owned(), b"secret".to_vec()));
     assert_eq!(House::contents(&house.outside), BTreeMap::from(others));
@@ -209,7 +230,7 @@ fn no_name_leads_out_of_the_folder_through_any_door() {
         House::contents(&house.root).keys().all(|name| !name.starts_with('.'))
     });
     for (name, contents) in House::contents(&house.root) {
-        let known: [&[u8]; 3] = [b"file", b"upload", b"from udp"];
+        let known: [&[u8]; 4] = [b"file", b"upload", b"from udp", b"over tftp"];
         assert!(known.contains(&&*contents), "{name:?}: {contents:?}");
         assert!(!name.contains(['/', '\\', '\0', '\x1B']), "{name:?}");
     }
