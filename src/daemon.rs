@@ -9,27 +9,34 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use log::LevelFilter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use onepoll::config::{self, Config, ConfigErrors, Destination, Overrides, PortOverride, Reach};
+use onepoll::config::{
+    self, Config, ConfigErrors, Destination, Overrides, PortOverride, Reach, ServiceConfig,
+};
+use onepoll::files;
 use onepoll::hosting;
 use onepoll::interfaces::{broadcast_addresses, in_place_of, interfaces_up};
-use onepoll::reactor::Reactor;
+use onepoll::reactor::{self, Reactor};
 use onepoll::service::{Bound, Lane};
 use onepoll::services::CATALOG;
 use onepoll::wire::json;
 
 use crate::{Failure, heap, logging, memory_limit, output, signals};
 
-/// A connection is accepted before it is turned away.
-const TURNED_AWAY: u64 = 1;
+/// Connections are accepted before they are turned away.
+const TURNED_AWAY: u64 = reactor::MOST_OVER_LIMIT as u64;
 /// The time zone is read again now and then, by the loop and by the thread of the log.
 const TIME_ZONES: u64 = 2;
 /// A beacon lists the networks through a socket.
 const NETWORK_LISTS: u64 = 1;
 /// A thread that looks up a name opens a file, and a socket to a name server.
 const OFFLOADED: u64 = 2 * Lane::Lookup.threads() as u64;
-/// What is opened while the daemon serves, besides connections. Everything else is open
-/// before: the poll, the sockets of the services, the spare descriptor.
+/// What is opened while the daemon serves, besides connections and what is in [`Opened`].
+/// Everything else is open before: the poll, the sockets of the services, the spare
+/// descriptor.
 const OPENED_LATER: u64 = TURNED_AWAY + TIME_ZONES + NETWORK_LISTS + OFFLOADED;
+/// What a thread that works on a file has open besides: the directory, to list or sync it;
+/// where a file is read ahead to; a file that turns out to be open already.
+const BESIDE_FILES: u64 = (Lane::Read.threads() + Lane::Write.threads() + Lane::Hash.threads()) as u64;
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -63,6 +70,27 @@ struct Served {
     sends_to: Option<Destination>,
 }
 
+/// What the services open for their clients.
+#[derive(Default)]
+struct Opened {
+    has_files: bool,
+    sockets: usize,
+}
+
+impl Opened {
+    fn add(&mut self, service: &ServiceConfig) {
+        self.has_files |= service.kind.has_files();
+        self.sockets += service.plan.opens;
+    }
+
+    /// How many descriptors are kept free for it. Sockets have an eighth of all at most:
+    /// where there is none left for one, its client is told.
+    fn descriptors(&self, all: u64) -> u64 {
+        let files = if self.has_files { files::most_open(all) as u64 + BESIDE_FILES } else { 0 };
+        files + (self.sockets as u64).min(all / 8)
+    }
+}
+
 /// Serves until it is told to end.
 pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     heap::limit_arenas();
@@ -75,8 +103,9 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     reactor.set_memory_budget(memory);
     reactor.give_memory_back_by(heap::give_back);
     let mut wanted = vec![(String::new(), config.limits.connections)];
-    let (mut served, mut reach) = (Vec::new(), Vec::new());
+    let (mut served, mut reach, mut opened) = (Vec::new(), Vec::new(), Opened::default());
     for service in config.services {
+        opened.add(&service);
         wanted.push((format!("{}: ", service.name), service.limits.connections));
         let (name, kind) = (service.name.clone(), service.kind.name);
         let (its_reach, sends_to) = (Reach::of(&service), service.plan.sends_to);
@@ -96,7 +125,7 @@ pub fn serve(arguments: &ServeArgs) -> Result<(), Failure> {
     if served.is_empty() {
         return Err(Failure::at_run_time("nothing is left to serve"));
     }
-    let possible = possible_connections(descriptors);
+    let possible = possible_connections(descriptors, &opened);
     reactor.set_max_connections(within(possible, wanted[0].1));
     // One service cannot have more than the whole daemon.
     wanted.iter().for_each(|(whose, wanted)| warn_if_lowered(whose, *wanted, possible, descriptors));
@@ -147,10 +176,11 @@ fn raise_descriptor_limit() -> u64 {
 }
 
 /// How many connections the descriptors allow, once everything that stays open is.
-fn possible_connections(descriptors: u64) -> usize {
+fn possible_connections(descriptors: u64, opened: &Opened) -> usize {
     let in_use =
         fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")).map_or(64, |list| list.count());
-    descriptors.saturating_sub(in_use as u64 + OPENED_LATER).max(1) as usize
+    let kept = OPENED_LATER + opened.descriptors(descriptors);
+    descriptors.saturating_sub(in_use as u64 + kept).max(1) as usize
 }
 
 /// The limit on connections: what is wanted, or what is possible if that is less or

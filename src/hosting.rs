@@ -11,7 +11,7 @@ use crate::service::{Bound, Transport};
 /// If a socket cannot be opened; then none of this service's sockets is open.
 pub fn host(reactor: &mut Reactor, config: ServiceConfig) -> Result<Vec<Bound>, BindError> {
     let ServiceConfig { name, limits, socket, plan, .. } = config;
-    let Plan { service, tcp, udp, sends_to } = plan;
+    let Plan { service, tcp, udp, sends_to, .. } = plan;
     let mut builder = reactor.host_any(&name, service).limits(limits).options(socket);
     if let Some(address) = tcp {
         builder = builder.tcp(address);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 
 use super::{Config, Destination, ServiceConfig, Transport};
 use crate::service::{DatagramSpec, any_address};
@@ -45,6 +46,7 @@ pub struct Reach {
     /// The addresses at which it is reached.
     at: Vec<IpAddr>,
     sends_to: Option<Destination>,
+    stores_in: Option<PathBuf>,
 }
 
 impl Reach {
@@ -54,7 +56,12 @@ impl Reach {
         // A second UDP socket hears the broadcasts of the first one's network.
         let sockets = plan.udp.first().filter(|_| plan.sends_to.is_none());
         let at = plan.tcp.iter().map(|tcp| tcp.ip()).chain(sockets.map(reached_at)).collect();
-        Reach { name: service.name.clone(), at, sends_to: plan.sends_to }
+        let stores_in = plan.stores_in.clone();
+        Reach { name: service.name.clone(), at, sends_to: plan.sends_to, stores_in }
+    }
+
+    fn is_reached_from_elsewhere(&self) -> bool {
+        self.at.iter().any(|address| !address.is_loopback())
     }
 }
 
@@ -63,7 +70,7 @@ impl Reach {
 pub fn reachable(services: &[Reach], networks: &[Ipv4Addr]) -> Vec<String> {
     let mut by_address: BTreeMap<IpAddr, Vec<&str>> = BTreeMap::new();
     let mut sentences = Vec::new();
-    for Reach { name, at, sends_to } in services {
+    for Reach { name, at, sends_to, .. } in services {
         sentences.extend(sends_to.and_then(|destination| sends_off(name, destination, networks)));
         for address in at {
             let names = by_address.entry(*address).or_default();
@@ -82,10 +89,28 @@ pub fn reachable(services: &[Reach], networks: &[Ipv4Addr]) -> Vec<String> {
         let names = names.join(", ");
         sentences.push(format!("Reachable {reach}, by anybody and without a password: {names}."));
     }
+    sentences.extend(stored_by_others(services));
     if sentences.is_empty() {
         sentences.push("Only programs on this machine can reach these services.".into());
     }
     sentences
+}
+
+/// Says where other machines can store files, and through which services: one sentence per
+/// folder.
+fn stored_by_others(services: &[Reach]) -> Vec<String> {
+    let mut by_folder: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+    for reach in services.iter().filter(|reach| reach.is_reached_from_elsewhere()) {
+        if let Some(folder) = &reach.stores_in {
+            by_folder.entry(folder).or_default().push(&reach.name);
+        }
+    }
+    let sentence = |(folder, names): (&Path, Vec<&str>)| {
+        let (verb, whom) = if names.len() == 1 { ("stores", "it") } else { ("store", "them") };
+        let (names, folder) = (names.join(", "), folder.display());
+        format!("{names} {verb} files of anybody who reaches {whom} in {folder}, unless writable = false.")
+    };
+    by_folder.into_iter().map(sentence).collect()
 }
 
 /// Says that a service sends to other machines, if it does.

@@ -64,6 +64,11 @@ impl Value {
 }
 
 impl Description {
+    /// Whether it opens files, which its clients name.
+    pub fn has_files(&self) -> bool {
+        self.keys.iter().any(|key| key.name == super::files::ROOT.name)
+    }
+
     /// Its default port for a transport; `None` if it does not speak that.
     pub fn port(&self, transport: Transport) -> Option<u16> {
         match transport {
@@ -165,6 +170,10 @@ pub struct Plan {
     /// Where it sends to, if it only sends. People are told this instead of the
     /// addresses of its sockets, which nobody talks to.
     pub sends_to: Option<Destination>,
+    /// The folder in which its clients may store files, if they may. People are told.
+    pub stores_in: Option<PathBuf>,
+    /// The most sockets that it opens later, as it serves.
+    pub opens: usize,
 }
 
 /// Where a service that only sends sends to.
@@ -201,7 +210,14 @@ impl Destination {
 impl Plan {
     /// A service that has no socket yet.
     pub fn without_sockets(service: impl Service + 'static) -> Plan {
-        Plan { service: AnyService::new(service), tcp: None, udp: Vec::new(), sends_to: None }
+        Plan {
+            service: AnyService::new(service),
+            tcp: None,
+            udp: Vec::new(),
+            sends_to: None,
+            stores_in: None,
+            opens: 0,
+        }
     }
 
     /// The addresses at which it can be reached, TCP first.

@@ -109,6 +109,15 @@ impl Disk {
         }
     }
 
+    /// How many descriptors its files and everything else can have, if there is a limit.
+    pub fn descriptors(&self) -> Option<u64> {
+        match self {
+            Disk::Kernel => rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+            #[cfg(feature = "simulated")]
+            Disk::Simulated(_) => None,
+        }
+    }
+
     /// One path for all ways to write it. Links are followed where there is something
     /// already.
     pub fn resolve(&self, path: &Path) -> PathBuf {

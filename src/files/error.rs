@@ -39,6 +39,8 @@ pub enum FileError {
     },
     /// The file changed while it was read.
     Changed,
+    /// No more files can be open at the same time.
+    Busy,
     /// The root cannot be opened.
     Unavailable(String),
     /// The disk failed.
@@ -60,6 +62,7 @@ impl FileError {
             FileError::WrongSum => "wrong-sum",
             FileError::WrongSize { .. } => "wrong-size",
             FileError::Changed => "changed",
+            FileError::Busy => "busy",
             FileError::Unavailable(_) => "unavailable",
             FileError::Io(_) => "io",
         }
@@ -72,6 +75,7 @@ impl FileError {
             // What leads out of the root is told no better than what is forbidden.
             ErrorKind::PermissionDenied => FileError::Denied,
             _ if Errno::from_io_error(&error) == Some(Errno::LOOP) => FileError::NotFound,
+            _ if is_about_descriptors(&error) => FileError::Busy,
             _ => FileError::Io(format!("the file cannot be read: {error}")),
         }
     }
@@ -81,10 +85,16 @@ impl FileError {
         match Errno::from_io_error(&error) {
             Some(Errno::NOSPC | Errno::DQUOT) => FileError::DiskFull,
             Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => FileError::ReadOnly,
+            Some(Errno::MFILE | Errno::NFILE) => FileError::Busy,
             Some(Errno::NAMETOOLONG) => FileError::BadName(BadName::TooLong),
             _ => FileError::Io(format!("the file cannot be stored: {error}")),
         }
     }
+}
+
+/// Whether the process, or the system, has no descriptor left.
+pub(super) fn is_about_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 impl fmt::Display for FileError {
@@ -106,6 +116,7 @@ impl fmt::Display for FileError {
                 write!(f, "{told} bytes were announced and {came} came")
             }
             FileError::Changed => f.write_str("the file changed while it was read; ask again"),
+            FileError::Busy => f.write_str("the server has too many files open, try again later"),
             FileError::Unavailable(why) => write!(f, "the server's files are unavailable: {why}"),
             FileError::Io(what) => f.write_str(what),
         }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::FileError;
 use super::names::Name;
+use super::open_files::Place;
 use super::root::Root;
 use crate::disk::{Directory, File};
 
@@ -20,6 +21,7 @@ pub struct Incoming {
     root: Root,
     directory: Directory,
     file: File,
+    _place: Place,
     temporary: String,
     name: Name,
     expected: Option<u64>,
@@ -56,6 +58,7 @@ impl Root {
             return Err(FileError::ReadOnly);
         }
         let directory = self.directory()?;
+        let place = self.shared.open_files.write()?;
         self.make_room(&directory, expected)?;
         let reserved = expected.unwrap_or(0);
         self.shared.clean_up(&directory);
@@ -74,6 +77,7 @@ impl Root {
             root: self.clone(),
             directory,
             file,
+            _place: place,
             temporary,
             name: name.clone(),
             expected,

@@ -20,6 +20,8 @@ pub struct Receiving {
     /// How many bytes the job that runs is writing.
     in_flight: usize,
     received: u64,
+    /// How much had come when somebody asked whether it is silent.
+    seen: u64,
     end: Option<End>,
 }
 
@@ -75,7 +77,7 @@ impl Receiving {
     pub fn begin(root: &Root, name: Name, size: Option<u64>) -> (Receiving, Job) {
         let job = Job(Task::Begin { root: root.clone(), name, size });
         let place = Place::WithJob;
-        (Receiving { place, waiting: Vec::new(), in_flight: 0, received: 0, end: None }, job)
+        (Receiving { place, waiting: Vec::new(), in_flight: 0, received: 0, seen: 0, end: None }, job)
     }
 
     /// Takes bytes in; they wait for the next job.
@@ -92,6 +94,13 @@ impl Receiving {
     /// Whether as much is waiting as may wait.
     pub fn is_full(&self) -> bool {
         self.memory() >= FULL
+    }
+
+    /// Whether nothing has come since this was last asked, although the disk had nothing to
+    /// do.
+    pub fn is_silent(&mut self) -> bool {
+        let seen = std::mem::replace(&mut self.seen, self.received);
+        seen == self.received && !self.is_with_the_disk() && self.end.is_none()
     }
 
     /// How many bytes have come.

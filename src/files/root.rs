@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::error::FileError;
+use super::error::{FileError, is_about_descriptors};
 use super::listing::{Listed, Listing, Scan};
 use super::names::Name;
+use super::open_files::{OpenFiles, most_open};
 use super::sums::Sums;
 use super::usage::{Stored, Usage};
 use crate::disk::{Directory, Disk, File, Identity, Modified};
@@ -39,9 +40,10 @@ onepoll에 오신 것을 환영합니다! 이 파일은 소켓을 통해 왔습�
 ";
 
 /// The roots of one daemon: services that name the same directory share it, quotas and all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Roots {
     disk: Disk,
+    open_files: Arc<OpenFiles>,
     shared: Arc<Mutex<BTreeMap<PathBuf, Arc<Shared>>>>,
 }
 
@@ -69,7 +71,7 @@ pub struct Root {
 /// An open file.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// The file.
+    /// The file, which others may have found too.
     pub file: Arc<File>,
     /// The name by which it was found.
     pub name: Name,
@@ -83,6 +85,7 @@ pub struct Found {
 #[derive(Debug)]
 pub(super) struct Shared {
     disk: Disk,
+    pub open_files: Arc<OpenFiles>,
     path: PathBuf,
     /// Not held while the disk works, except to open the root.
     state: Mutex<State>,
@@ -127,7 +130,13 @@ impl Default for Policy {
 impl Roots {
     /// Roots on a disk.
     pub fn on(disk: Disk) -> Roots {
-        Roots { disk, shared: Arc::default() }
+        let most = disk.descriptors().map_or(usize::MAX, most_open);
+        Roots::with_open_files(disk, most)
+    }
+
+    /// Roots on a disk, of which this many files may be open at a time.
+    pub(super) fn with_open_files(disk: Disk, most: usize) -> Roots {
+        Roots { disk, open_files: OpenFiles::new(most), shared: Arc::default() }
     }
 
     /// The root at a path, for one service. Nothing is opened yet.
@@ -137,6 +146,7 @@ impl Roots {
         let create = || {
             Arc::new(Shared {
                 disk: self.disk.clone(),
+                open_files: self.open_files.clone(),
                 path: path.clone(),
                 state: Mutex::default(),
                 last_temporary: AtomicU64::default(),
@@ -154,6 +164,11 @@ impl Root {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.shared.path
+    }
+
+    /// Where it is, if clients may store files there.
+    pub fn stores_in(&self) -> Option<PathBuf> {
+        self.policy.writable.then(|| self.shared.path.clone())
     }
 
     /// What the service may do in it.
@@ -219,7 +234,8 @@ impl Root {
         };
         let file = file.map_err(FileError::reading)?;
         let identity = file.identity().map_err(FileError::reading)?;
-        Ok(Found { file: Arc::new(file), name: name.clone(), size: identity.size, identity })
+        let file = self.shared.open_files.share(file, &identity)?;
+        Ok(Found { file, name: name.clone(), size: identity.size, identity })
     }
 
     pub(super) fn known_sum(&self, identity: &Identity) -> Option<[u8; 32]> {
@@ -345,6 +361,9 @@ impl Shared {
     /// What it means that the directory itself cannot be used any more: somebody may have
     /// removed it, and the next use opens the path anew.
     pub fn lost(&self, error: &std::io::Error) -> FileError {
+        if is_about_descriptors(error) {
+            return FileError::Busy;
+        }
         let mut state = self.state();
         (state.directory, state.listing) = (None, None);
         FileError::Unavailable(format!("the folder cannot be read: {error}"))

@@ -49,6 +49,7 @@ pub use crate::service::{
     Statistics, TokenBucket, Transport,
 };
 pub use dispatch::host::{BindError, HostBuilder};
+pub use tcp::accept::MOST_OVER_LIMIT;
 
 use crate::service::effects::{Effects, Outgoings};
 use crate::service::rooms::Rooms;

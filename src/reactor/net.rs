@@ -55,6 +55,8 @@ pub(crate) enum Kind {
 pub(crate) enum Last {
     /// A client that was one too many when it was accepted.
     OverLimit { service: ServiceId, socket: StreamSocket, peer: SocketAddr },
+    /// A listener whose next client has no descriptor yet, since too many over a limit have.
+    Listener(Handle),
     /// A connection on which there may be a reset that no read tells of.
     BehindTheEnd(Handle),
 }
@@ -102,6 +104,8 @@ pub(crate) struct Net {
     pub loop_guard: LoopGuard,
     /// Whoever is served when this turn has served everyone else.
     pub last: Vec<Last>,
+    /// How many of these are clients over a limit.
+    pub over_limit: usize,
     /// Listeners that wait for a free descriptor.
     pub starved_listeners: Vec<Handle>,
 }
@@ -122,6 +126,7 @@ impl Net {
             draining_since: None,
             loop_guard: LoopGuard::default(),
             last: Vec::new(),
+            over_limit: 0,
             starved_listeners: Vec::new(),
         }
     }

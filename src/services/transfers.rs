@@ -12,6 +12,12 @@ use crate::wording::counted;
 /// How much the log shows of a name that a peer has sent.
 const SHOWN: usize = 100;
 
+/// A file that comes in over TCP is given up once nothing of it has come for this long, or
+/// at most twice as long: until then it keeps its room on the disk from others.
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
+/// Why it was given up.
+pub(super) const SILENT: &str = "nothing of the contents came for 60 s";
+
 /// A transfer, for its line in the log.
 #[derive(Debug)]
 pub(super) struct Transfer {

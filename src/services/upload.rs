@@ -1,7 +1,7 @@
 //! upload: takes a file from the course's uploaders, who send its name and then its
 //! contents.
 
-use super::transfers::{Transfer, Way, drop_off_the_loop};
+use super::transfers::{SILENCE, SILENT, Transfer, Way, drop_off_the_loop};
 use crate::config::{Description, Plan, Settings, files};
 use crate::files::receiving::{Done, Progress, Receiving};
 use crate::files::{Name, Root, clean};
@@ -21,7 +21,8 @@ pub static DESCRIPTION: Description = Description {
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
     let root = files::root(settings, &files::WRITABLE);
-    settings.listen(Upload { name: settings.name.to_owned(), root })
+    let stores_in = root.stores_in();
+    Plan { stores_in, ..settings.listen(Upload { name: settings.name.to_owned(), root }) }
 }
 
 const READY: &[u8] = b"I am ready";
@@ -101,6 +102,7 @@ impl Upload {
         {
             let (receiving, job) = Receiving::begin(&self.root, name, None);
             cx.offload(Lane::Write, move || job.run());
+            cx.set_deadline_after(SILENCE);
             *session = UploadSession::Receiving(Box::new(Taken { transfer, receiving, has_ended: false }));
         }
         if let UploadSession::Receiving(taken) = session {
@@ -145,6 +147,14 @@ impl Taken {
 
     fn log_end(&self, service: &str, why: &str, cx: &Context<'_>) {
         self.transfer.broken(service, Way::In, (self.receiving.received(), None), why, cx.now());
+    }
+
+    /// Gives up, and has what was begun removed.
+    fn abandon(self, service: &str, why: &str, cx: &mut Context<'_>) {
+        self.log_end(service, why, cx);
+        if let Some(incoming) = self.receiving.abandon() {
+            cx.offload(Lane::Write, move || drop(incoming));
+        }
     }
 }
 
@@ -191,6 +201,17 @@ impl Service for Upload {
         }
     }
 
+    fn timeout(&mut self, session: &mut UploadSession, _: &mut Input<'_>, cx: &mut Context<'_>) {
+        let UploadSession::Receiving(taken) = session else { return };
+        if !taken.receiving.is_silent() {
+            return cx.set_deadline_after(SILENCE);
+        }
+        if let UploadSession::Receiving(taken) = std::mem::replace(session, UploadSession::Over) {
+            taken.abandon(&self.name, SILENT, cx);
+            cx.close();
+        }
+    }
+
     fn finished(&mut self, session: Option<&mut UploadSession>, answer: Answer, cx: &mut Context<'_>) {
         let Some(session) = session else { return drop_off_the_loop(answer, cx) };
         match answer.result.map(|result| result.downcast::<Done>()) {
@@ -208,12 +229,7 @@ impl Service for Upload {
 
     fn closed(&mut self, session: UploadSession, why: &CloseReason, cx: &mut Context<'_>) {
         match session {
-            UploadSession::Receiving(taken) => {
-                taken.log_end(&self.name, &why.to_string(), cx);
-                if let Some(incoming) = taken.receiving.abandon() {
-                    cx.offload(Lane::Write, move || drop(incoming));
-                }
-            }
+            UploadSession::Receiving(taken) => taken.abandon(&self.name, &why.to_string(), cx),
             UploadSession::Named(named) => named.transfer.refused(&why.to_string(), cx),
             UploadSession::New | UploadSession::Over => {}
         }
@@ -337,6 +353,22 @@ mod tests {
         scene.stage.stop_reading(client);
         scene.stage.reset(client);
         scene.stage.pass(Duration::from_secs(1));
+        assert_eq!(scene.files(), BTreeMap::new());
+    }
+
+    #[test]
+    fn an_upload_of_which_nothing_comes_is_given_up() {
+        let mut scene = Scene::with(Policy::default());
+        let client = scene.stage.connect();
+        scene.stage.send(client, b"a.txt");
+        scene.stage.send(client, b"hello");
+        for _ in 0..5 {
+            scene.stage.pass(Duration::from_secs(59));
+            scene.stage.send(client, b"x");
+        }
+        assert_eq!(scene.files().len(), 1);
+        scene.stage.pass(2 * SILENCE);
+        assert!(scene.stage.is_closed(client));
         assert_eq!(scene.files(), BTreeMap::new());
     }
 

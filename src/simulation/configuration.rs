@@ -58,6 +58,8 @@ pub(super) fn configuration(
             "upper" => "keep_open = true\n",
             // A test picture would be drawn for hours of virtual time.
             "video" => "source = \"publish\"\n",
+            "tftp" if rng.chance(300) => "writable = true\nsingle_port = true\n",
+            "tftp" => "writable = true\n",
             "chat" if rng.chance(333) => "members = \"none\"\n",
             "chat" => "members = \"any\"\n",
             _ => "",

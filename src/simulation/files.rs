@@ -18,23 +18,34 @@ const TEMPORARY: char = '.';
 
 /// A name, and what its file holds: `f<client>-<number>-<size>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
-    seed: usize,
+pub(super) struct Told {
+    client: usize,
+    number: usize,
     size: usize,
 }
 
 impl Told {
+    pub fn new(client: usize, number: usize, size: usize) -> Told {
+        Told { client, number, size }
+    }
+
+    pub fn name(&self) -> String {
+        let Told { client, number, size } = self;
+        format!("f{client}-{number}-{size}")
+    }
+
     fn of(name: &str) -> Option<Told> {
         let mut numbers = name.strip_prefix('f')?.split('-').map(str::parse::<usize>);
         let (client, number, size) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
-        Some(Told { seed: client * 1_000 + number, size })
+        Some(Told { client, number, size })
     }
 
     fn byte(&self, at: usize) -> u8 {
-        (at.wrapping_mul(31).wrapping_add(self.seed.wrapping_mul(2_654_435_761)) >> 3) as u8
+        let seed = self.client * 1_000 + self.number;
+        (at.wrapping_mul(31).wrapping_add(seed.wrapping_mul(2_654_435_761)) >> 3) as u8
     }
 
-    fn contents(&self) -> Vec<u8> {
+    pub fn contents(&self) -> Vec<u8> {
         (0..self.size).map(|at| self.byte(at)).collect()
     }
 }

@@ -33,6 +33,7 @@ mod scenarios;
 #[cfg(test)]
 mod scene;
 mod stage;
+mod tftp;
 mod video;
 mod web;
 

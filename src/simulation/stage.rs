@@ -12,6 +12,7 @@ use super::configuration::{CROWDS, Crowd, NOISY_CHAT, configuration};
 use super::courier::{self, Complaints, Courier, Unrest};
 use super::files;
 use super::peer::Peer;
+use super::tftp::TftpClient;
 use crate::config::{Config, Description, Overrides};
 use crate::disk::{self, Disk};
 use crate::hosting;
@@ -28,6 +29,8 @@ const TURNS_AT_ONE_MOMENT: u32 = 20_000;
 /// How long well-behaved clients may wait for their answers once the faults have
 /// stopped. An unfinished line is held back for a second.
 const ANSWERED_WITHIN: u64 = 3 * SECOND;
+/// How long a TFTP client tries: five times, with waits that double up to eight seconds.
+const TFTP_PATIENCE: u64 = 60 * SECOND;
 /// How long the daemon may still know a connection after its client has closed it.
 const FORGOTTEN_WITHIN: u64 = SECOND;
 
@@ -65,6 +68,9 @@ pub(super) struct Stage {
     unrest: Option<Unrest>,
     clients: Vec<Client>,
     peers: Vec<Peer>,
+    tftp: TftpClient,
+    /// Whether nothing but faults can keep a file from being stored.
+    has_room: bool,
     last_port: u16,
     moment: (u64, u32),
 }
@@ -97,7 +103,8 @@ impl Stage {
         let (text, drain_timeout, throttled) = configuration(catalog, &mut rng, crowd);
         let disk = disk::simulated::Disk::new(seed);
         disk.set_faults(disk_faults(&faults, &mut rng));
-        disk.set_capacity(*rng.pick(&[None, None, Some(200_000)]));
+        let capacity = *rng.pick(&[None, None, Some(200_000)]);
+        disk.set_capacity(capacity);
         let overrides = Overrides { disk: Disk::Simulated(disk.clone()), ..Overrides::default() };
         let config = Config::parse(catalog, &text, Path::new("simulated.toml"), &overrides)
             .map_err(|error| format!("{error}\n{text}"))?;
@@ -140,6 +147,7 @@ impl Stage {
             .start()
             .map_err(|error| error.to_string())?;
         world.set_faults(faults);
+        let tftp = TftpClient::new(address_of("tftp", &udp));
         Ok(Stage {
             rng,
             world,
@@ -159,6 +167,8 @@ impl Stage {
             unrest: (nature.turn > 0).then_some(unrest),
             clients: Vec::new(),
             peers: Vec::new(),
+            tftp,
+            has_room: capacity.is_none() && nature.descriptors > 1_000,
             last_port: 20_000,
             moment: (0, 0),
         })
@@ -196,6 +206,7 @@ impl Stage {
                     self.welcome()
                 }
                 2 => self.throw_datagrams(),
+                4 if self.rng.chance(300) => self.tftp.begin(&mut self.rng),
                 3 if self.rng.chance(20) => self.world.signal(SIGUSR1),
                 _ => {
                     for _ in 0..*self.rng.pick(&[1, 1, 1, 5]) {
@@ -351,6 +362,7 @@ impl Stage {
     fn hear_datagrams(&mut self) -> Result<(), String> {
         let echo = address_of("echo", &self.udp);
         for message in self.world.take_outside() {
+            self.tftp.hear(message.from, message.to, &message.bytes, &self.world);
             let Some(peer) = self.peers.iter_mut().find(|peer| peer.address == message.to) else { continue };
             if peer.is_forged {
                 return Err(format!("{} was answered, although it answers by itself", peer.address));
@@ -359,7 +371,7 @@ impl Stage {
                 peer.hear_echo(&message.bytes)?;
             }
         }
-        Ok(())
+        self.tftp.go_on(&self.world)
     }
 
     fn clients_hear(&mut self) -> Result<(), String> {
@@ -400,6 +412,31 @@ impl Stage {
         let loses_nothing = self.faults.datagram == 0 && self.faults.send_refused == 0;
         if loses_nothing {
             self.peers.iter().filter(|peer| !peer.is_forged).try_for_each(Peer::check_all)?;
+        }
+        self.store_and_fetch_once_more()
+    }
+
+    /// Checks that TFTP works once nothing is lost any more.
+    fn store_and_fetch_once_more(&mut self) -> Result<(), String> {
+        self.await_tftp()?;
+        let before = self.tftp.completed;
+        self.tftp.begin(&mut self.rng);
+        self.await_tftp()?;
+        if self.has_room && self.tftp.completed == before {
+            return Err(format!("nothing comes back over TFTP: {:?}", self.tftp.failure()));
+        }
+        Ok(())
+    }
+
+    /// A transfer ends at last, whatever was lost before.
+    fn await_tftp(&mut self) -> Result<(), String> {
+        let begin = self.world.micros();
+        while !self.tftp.is_idle() {
+            if self.world.micros() > begin + TFTP_PATIENCE {
+                return Err("a transfer over TFTP does not end".to_owned());
+            }
+            self.turn_for(SECOND / 50)?;
+            self.clients_hear()?;
         }
         Ok(())
     }

@@ -212,6 +212,37 @@ fn a_description_says_what_other_machines_can_reach() {
 }
 
 #[test]
+fn what_other_machines_can_store_is_told() {
+    let text = "
+        bind = '192.0.2.1'
+        [services.file]
+        tcp = 1
+        root = '/srv/강의'
+        [services.upload]
+        tcp = 2
+        root = '/srv/강의'
+        [services.tftp]
+        udp = 3
+        root = '/srv/boot'
+        [services.here]
+        kind = 'upload'
+        bind = '127.0.0.1'
+        tcp = 4
+        root = '/srv/here'
+    ";
+    let all = told(&parse(text).unwrap());
+    let reachable = "Reachable from every machine that has a route to 192.0.2.1, by anybody and without a password: file, upload, tftp.";
+    let shared =
+        "file, upload store files of anybody who reaches them in /srv/강의, unless writable = false.";
+    assert_eq!(all, [reachable, shared]);
+    let writable = text.replace("root = '/srv/boot'", "root = '/srv/boot'\nwritable = true");
+    let tftp = "tftp stores files of anybody who reaches it in /srv/boot, unless writable = false.";
+    assert_eq!(told(&parse(&writable).unwrap()), [reachable, tftp, shared]);
+    let read_only = text.replace("root = '/srv/강의'", "root = '/srv/강의'\nwritable = false");
+    assert_eq!(told(&parse(&read_only).unwrap()), [reachable]);
+}
+
+#[test]
 fn a_beacon_is_described_by_the_addresses_that_it_sends_to() {
     let config = parse("[services.beacon]\nudp = 5\nbind = '0.0.0.0'").unwrap();
     let (one, other) = ([192, 0, 2, 255].into(), [198, 51, 100, 255].into());

@@ -1,8 +1,11 @@
 //! What holds on every disk.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::*;
+use crate::disk::{Identity, Modified};
+use crate::files::open_files::OpenFiles;
 
 #[test]
 fn an_upload_appears_when_it_is_whole() {
@@ -347,4 +350,56 @@ fn a_root_that_is_removed_is_created_again() {
     assert_eq!(root.begin(&name("b"), None).unwrap_err().code(), "unavailable");
     upload(&root, "b", b"b").unwrap();
     assert_eq!(listed(&root), ["b", "welcome.txt"]);
+}
+
+#[test]
+fn a_file_that_is_open_is_shared_until_nobody_has_it() {
+    Stage::on_each(|stage| {
+        stage.put("a.txt", b"hello");
+        let root = stage.start(Policy::default());
+        let one = root.open(&name("a.txt")).unwrap();
+        let other = root.clone().open(&name("a.txt")).unwrap();
+        assert!(Arc::ptr_eq(&one.file, &other.file));
+        // Under its name there is another file now, and the old one is still there.
+        stage.put("a.txt", b"goodbye");
+        let new = root.open(&name("a.txt")).unwrap();
+        assert!(!Arc::ptr_eq(&one.file, &new.file));
+        assert_eq!((one.file.size().unwrap(), new.file.size().unwrap()), (5, 7));
+        let old = Arc::downgrade(&one.file);
+        drop((one, other));
+        assert_eq!(old.strong_count(), 0);
+        assert!(Arc::ptr_eq(&new.file, &root.open(&name("a.txt")).unwrap().file));
+    });
+}
+
+#[test]
+fn no_more_files_are_open_than_may_be() {
+    Stage::on_each(|stage| {
+        let names: Vec<String> = (0..5).map(|number| format!("{number}.txt")).collect();
+        names.iter().for_each(|name| stage.put(name, b"hello"));
+        let roots = Roots::with_open_files(stage.disk.clone(), 4);
+        let root = roots.root(&stage.path, Policy::default());
+        let mut open: Vec<_> = names[..3].iter().map(|it| root.open(&name(it)).unwrap()).collect();
+        let incoming = root.begin(&name("new.txt"), Some(2)).unwrap();
+        assert_eq!(root.open(&name(&names[3])).unwrap_err(), FileError::Busy);
+        assert_eq!(root.begin(&name("other.txt"), None).unwrap_err(), FileError::Busy);
+        open.push(root.open(&name(&names[0])).unwrap());
+        drop(incoming);
+        open.push(root.open(&name(&names[3])).unwrap());
+        assert_eq!(root.open(&name(&names[4])).unwrap_err(), FileError::Busy);
+        drop(open);
+        let open: Vec<_> = names[1..].iter().map(|it| root.open(&name(it)).unwrap()).collect();
+        assert_eq!(open.len(), 4);
+    });
+}
+
+#[test]
+fn files_that_were_closed_are_forgotten() {
+    let files = OpenFiles::new(usize::MAX);
+    for inode in 0..100_000 {
+        let modified = Modified { seconds: 0, nanoseconds: 0 };
+        let identity = Identity { device: 1, inode, size: 0, modified };
+        files.share(crate::disk::File::in_memory(Vec::new()), &identity).unwrap();
+    }
+    assert!(files.known() < 200, "{}", files.known());
 }

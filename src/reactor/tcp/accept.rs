@@ -20,12 +20,17 @@ use crate::wording::counted;
 /// closes sooner.
 const ACCEPT_RETRY: u64 = SECOND / 10;
 
+/// Clients over a limit that have a descriptor at a time, since they wait until the end of
+/// the turn for somebody to make room. The others wait for the next turn, in the backlog.
+pub const MOST_OVER_LIMIT: usize = 4;
+
 impl Reactor {
     /// Serves those who come last, when what has ended is out of the way: a client at its
     /// limit that closes and connects again is not one too many.
     #[cold]
     pub(crate) fn serve_the_last(&mut self) {
         self.reap();
+        self.net.over_limit = 0;
         let mut last = std::mem::take(&mut self.net.last);
         for last in last.drain(..) {
             match last {
@@ -33,6 +38,7 @@ impl Reactor {
                     Some(why) => self.refuse(service, socket, peer, why),
                     None => self.admit(service, socket, peer),
                 },
+                Last::Listener(handle) => self.net.enqueue(handle),
                 Last::BehindTheEnd(handle) => {
                     if let Some(stream) = self.net.stream(handle)
                         && let Err(why) = stream.look_for_reset()
@@ -50,6 +56,9 @@ impl Reactor {
     pub(crate) fn accept(&mut self, handle: Handle) {
         let mut starved = false;
         for _ in 0..ACCEPTS_PER_TURN {
+            if self.net.over_limit == MOST_OVER_LIMIT {
+                return self.net.last.push(Last::Listener(handle));
+            }
             let now = self.net.now;
             let Some(Entry::Listener(listener)) = self.net.get(handle) else { return };
             if !listener.latch.is_readable() || listener.retry_at.is_some_and(|at| at > now) {
@@ -134,6 +143,7 @@ impl Reactor {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         if self.refusal(service, peer).is_some() {
             // One that has ended in this turn may make room for it.
+            self.net.over_limit += 1;
             return self.net.last.push(Last::OverLimit { service, socket, peer });
         }
         self.admit(service, socket, peer);
@@ -289,6 +299,24 @@ mod tests {
                 assert_eq!(stage.connect_all(address, PORTS[0]).len(), most, "{set}");
             }
         }
+    }
+
+    #[test]
+    fn clients_over_a_limit_have_few_descriptors_at_a_time_and_all_are_turned_away() {
+        let mut stage = Stage::new(1, &Limits::default());
+        let _kept = stage.connect_all(LOOPBACK, PORTS[0]);
+        let before = stage.world.descriptors();
+        let call = |port| stage.world.call((LOOPBACK, port).into(), (LOOPBACK, PORTS[0]).into()).unwrap();
+        let clients: Vec<Client> = (0..100).map(|number| call(20_000 + number)).collect();
+        let is_accepted = || clients.iter().filter(|client| client.is_accepted()).count();
+        for turn in 1..=100 / MOST_OVER_LIMIT {
+            stage.reactor.turn(Some(Duration::ZERO)).unwrap();
+            assert_eq!(is_accepted(), turn * MOST_OVER_LIMIT);
+        }
+        stage.reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(stage.reactor.statistics().refused, 101);
+        drop(clients);
+        assert_eq!(stage.world.descriptors(), before, "the daemon has none of theirs");
     }
 
     thread_local! {

@@ -1,6 +1,6 @@
 //! Connections: accepted or asked for, read, written and ended.
 
-mod accept;
+pub(crate) mod accept;
 pub(crate) mod kept;
 pub(crate) mod listener;
 pub(crate) mod outbox;

@@ -8,7 +8,7 @@ use super::{FileService, Talk};
 use crate::files::receiving::{self, Progress, Receiving};
 use crate::files::{FileError, Name, Root, Step as SumStep, Summing, clean};
 use crate::service::{Answer as Outcome, CloseReason, Context, Farewell, Input, Lane, OffloadError};
-use crate::services::transfers::{Transfer, Way};
+use crate::services::transfers::{SILENCE, SILENT, Transfer, Way};
 use crate::wire::files::framed::{
     self, Answer, BAD_OFFSET, BAD_REQUEST, BUSY, BadRequest, Entry, INCOMPLETE, Request, Sha256, Step,
 };
@@ -102,7 +102,7 @@ impl Framed {
             Framed::Ready => {}
             Framed::Storing(storing) if storing.wants_more() => {
                 if talk.has_ended {
-                    self.break_off(service, talk, cx);
+                    self.break_off("the contents end before their size", service, talk, cx);
                 }
             }
             _ => cx.pause(),
@@ -175,13 +175,22 @@ impl Framed {
         cx.close();
     }
 
-    /// The client sends no more, and contents are missing.
-    fn break_off(&mut self, service: &FileService, talk: &mut Talk, cx: &mut Context<'_>) {
+    /// Contents are missing, and are not waited for.
+    fn break_off(&mut self, why: &str, service: &FileService, talk: &mut Talk, cx: &mut Context<'_>) {
         let Framed::Storing(storing) = std::mem::replace(self, Framed::Over) else { return };
-        let why = "the contents end before their size";
         talk.refuse(INCOMPLETE, why, cx);
         storing.abandon(&service.name, why, cx);
         cx.close();
+    }
+
+    /// Time to see whether contents still come.
+    pub fn timeout(&mut self, service: &FileService, talk: &mut Talk, cx: &mut Context<'_>) {
+        let Framed::Storing(storing) = self else { return };
+        if storing.receiving.is_silent() {
+            self.break_off(SILENT, service, talk, cx);
+        } else {
+            cx.set_deadline_after(SILENCE);
+        }
     }
 
     /// A job is done.
@@ -266,6 +275,7 @@ impl Framed {
             Ok(Progress::Goes) => {
                 if !std::mem::replace(&mut storing.has_begun, true) {
                     talk.say(Answer::Send, cx);
+                    cx.set_deadline_after(SILENCE);
                 }
                 storing.go_on(cx);
                 if storing.wants_more() {
@@ -312,6 +322,7 @@ impl Framed {
     /// Turns to the next request.
     fn next(&mut self, talk: &Talk, cx: &mut Context<'_>) {
         *self = Framed::Ready;
+        cx.clear_deadline();
         if talk.has_ended && !talk.has_unread {
             self.close(cx);
         } else {

@@ -63,8 +63,9 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
     let root = files::root(settings, &files::WRITABLE);
     let offer = settings.get_or(&OFFER, None, |value| name(value).map(Some));
     let name_gap = settings.get(&NAME_GAP, values::duration);
-    let name = settings.name.to_owned();
-    settings.listen(FileService { name, root, offer, name_gap, uploads: Uploads::default() })
+    let (name, stores_in) = (settings.name.to_owned(), root.stores_in());
+    let service = FileService { name, root, offer, name_gap, uploads: Uploads::default() };
+    Plan { stores_in, ..settings.listen(service) }
 }
 
 fn name(value: &Toml<'_>) -> Read<Name> {
@@ -183,7 +184,7 @@ impl Service for FileService {
         match &mut session.mode {
             Mode::Undecided | Mode::Unclear => self.go_on(session, input, true, cx),
             Mode::Course(course) => course.timeout(&session.talk, cx),
-            Mode::Framed(_) => {}
+            Mode::Framed(framed) => framed.timeout(self, &mut session.talk, cx),
         }
     }
 

@@ -497,13 +497,36 @@ fn a_refused_upload_over_udp_is_told_once_and_its_contents_are_ignored() {
 fn uploads_over_udp_are_bounded_in_number() {
     let mut scene = Scene::new();
     for port in 1..=70 {
-        scene.stage.datagram(([127, 0, 0, 1], 20_000 + port).into(), format!("{port}").as_bytes());
+        let from = ([127, 0, 0, 1], 20_000 + port).into();
+        scene.stage.datagram(from, format!("{port}").as_bytes());
+        if port <= 64 {
+            scene.stage.datagram(from, b"contents");
+        }
     }
     let told = told(&mut scene);
     assert_eq!(told.iter().filter(|text| *text == "ok").count(), 64);
     assert_eq!(told.iter().filter(|text| text.starts_with("ERR busy ")).count(), 6);
     scene.stage.pass(Duration::from_secs(10));
     assert_eq!(scene.names(), [""; 0]);
+}
+
+#[test]
+fn an_upload_over_udp_of_which_only_the_name_came_makes_room_for_another() {
+    let mut scene = Scene::new();
+    let from = |port: u16| SocketAddr::from(([127, 0, 0, 1], 20_000 + port));
+    scene.stage.datagram(from(0), b"honest");
+    scene.stage.datagram(from(0), b"begun");
+    for port in 1..=200 {
+        scene.stage.datagram(from(port), format!("{port}").as_bytes());
+    }
+    assert!(told(&mut scene).iter().all(|text| text == "ok"));
+    assert_eq!(scene.names().len(), 64);
+    for (port, contents) in [(0, b"ended"), (200, b"whole")] {
+        scene.stage.datagram(from(port), contents);
+        scene.stage.datagram(from(port), b"");
+    }
+    scene.stage.pass(Duration::from_secs(10));
+    assert_eq!(scene.names(), ["200", "honest"]);
 }
 
 #[test]
@@ -539,4 +562,53 @@ fn a_slow_disk_leaves_its_own_client_unread_and_nobody_else() {
     // The rest was waiting in the stage's kernel, which holds 1 MiB.
     let taken = scene.stage.statistics().bytes_received as usize - before;
     assert!(taken > MIB + MIB / 2 && !scene.stage.is_closed(slow), "{taken} bytes were taken");
+}
+
+#[test]
+fn a_put_of_which_nothing_comes_gives_its_room_back() {
+    let policy = Policy { max_total_size: 1000, ..Policy::default() };
+    let mut scene = Scene::with(policy, None, Duration::ZERO);
+    let (silent, other) = (scene.stage.connect(), scene.stage.connect());
+    scene.stage.send(silent, b"PUT 600 - a\n");
+    assert_eq!(scene.text(silent), "OK send\n");
+    scene.stage.send(other, b"PUT 600 - b\n");
+    assert!(scene.text(other).starts_with("ERR no-room "));
+    for _ in 0..5 {
+        scene.stage.pass(Duration::from_secs(59));
+        scene.stage.send(silent, b"x");
+    }
+    // While the disk is slow it is not the client that is silent.
+    scene.stage.hold_jobs();
+    scene.stage.send(silent, b"x");
+    scene.stage.pass(Duration::from_secs(300));
+    scene.stage.release_jobs();
+    assert_eq!(scene.text(silent), "");
+    scene.stage.pass(Duration::from_secs(120));
+    assert_eq!(scene.text(silent), "ERR incomplete nothing of the contents came for 60 s\n");
+    assert!(scene.stage.is_closed(silent));
+    let last = scene.stage.connect();
+    scene.stage.send(last, b"PUT 600 - b\n");
+    assert_eq!(scene.text(last), "OK send\n");
+    // What is stored is over, and its deadline with it.
+    scene.stage.send(last, &contents(600));
+    assert_eq!(scene.text(last), "OK b\n");
+    scene.stage.pass(Duration::from_secs(300));
+    scene.stage.send(last, b"SUM c\n");
+    assert!(scene.text(last).starts_with("ERR not-found "));
+}
+
+#[test]
+fn an_upload_over_udp_whose_disk_never_answers_does_not_keep_its_place() {
+    let mut scene = Scene::new();
+    scene.stage.datagram(FROM.into(), b"a");
+    scene.stage.datagram(FROM.into(), b"contents");
+    scene.stage.hold_jobs();
+    scene.stage.datagram(FROM.into(), b"more");
+    scene.stage.datagram(FROM.into(), b"");
+    scene.stage.pass(Duration::from_secs(50));
+    assert!(!scene.stage.service().uploads.is_empty());
+    scene.stage.pass(Duration::from_secs(30));
+    assert!(scene.stage.service().uploads.is_empty());
+    scene.stage.release_jobs();
+    assert_eq!(scene.names(), [""; 0]);
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::FileService;
 use crate::files::receiving::{Done, Job, Progress, Receiving};
 use crate::files::{FileError, clean};
-use crate::service::{Answer, Caps, Context, DatagramPeer, Lane, PeerSessions, SocketId};
+use crate::service::{Answer, Caps, Context, DatagramPeer, Full, Lane, PeerSessions, SocketId};
 use crate::services::transfers::{Transfer, Way};
 use crate::wire::files::framed::{self as wire, BUSY};
 
@@ -19,6 +19,8 @@ use crate::wire::files::framed::{self as wire, BUSY};
 const CAPS: Caps = Caps { sessions: 64, per_address: 8, loopback: false };
 /// An upload of which nothing comes for this long is given up.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How often that long is waited for the disk once all of an upload has come.
+const DISK_PATIENCE: u32 = 6;
 /// The most that waits for the disk, of one upload and of all.
 const MOST_WAITING: usize = 4 * 1024 * 1024;
 const MOST_WAITING_IN_ALL: usize = 64 * 1024 * 1024;
@@ -51,6 +53,8 @@ struct Taken {
     receiving: Receiving,
     has_begun: bool,
     has_ended: bool,
+    /// How often the disk was waited for since then.
+    waited: u32,
 }
 
 /// What a job brings back.
@@ -103,6 +107,9 @@ impl FileService {
     fn begin_upload(&mut self, peer: Peer, name: &[u8], cx: &mut Context<'_>) {
         let (Some(reach), false) = (cx.datagram_peer(), name.is_empty()) else { return };
         let transfer = Transfer::begin(name, cx);
+        if self.uploads.all.has_room_for(peer.1.ip()) == Err(Full::InAll) {
+            self.make_room(cx);
+        }
         if let Err(full) = self.uploads.all.has_room_for(peer.1.ip()) {
             transfer.refused(&full.to_string(), cx);
             return tell(reach, BUSY, &full.to_string(), cx);
@@ -110,7 +117,8 @@ impl FileService {
         match clean(name) {
             Ok(name) => {
                 let (receiving, job) = Receiving::begin(&self.root, name, None);
-                let taken = Taken { reach, transfer, receiving, has_begun: false, has_ended: false };
+                let taken =
+                    Taken { reach, transfer, receiving, has_begun: false, has_ended: false, waited: 0 };
                 let number = self.uploads.insert(peer, Some(Box::new(taken)), cx);
                 offload(number, job, cx);
             }
@@ -121,6 +129,21 @@ impl FileService {
             }
         }
         self.uploads.set_tick(cx);
+    }
+
+    /// Gives up the oldest upload of which nothing but the name has come, though its peer was
+    /// told that all is ready: the name may be forged, and those who go on need not wait for it.
+    fn make_room(&mut self, cx: &mut Context<'_>) {
+        let is_quiet = |upload: &Upload| match &upload.taken {
+            Some(taken) => taken.has_begun && !taken.has_ended && taken.receiving.received() == 0,
+            None => true,
+        };
+        let quiet = self.uploads.all.iter().filter(|(_, upload)| is_quiet(upload));
+        let Some(oldest) = quiet.map(|(number, _)| *number).min() else { return };
+        if let Some(taken) = self.uploads.refuse(oldest) {
+            taken.abandon(&self.name, "nothing but its name came, and others want its place", cx);
+        }
+        self.uploads.remove(oldest);
     }
 
     fn write_on(&mut self, number: Number, cx: &mut Context<'_>) {
@@ -175,11 +198,16 @@ impl FileService {
         while let Some((number, Upload { peer, taken })) = self.uploads.all.expired(cx.now()) {
             match taken {
                 // The disk has all of it, and will say how it went.
-                Some(taken) if taken.has_ended && taken.receiving.is_with_the_disk() => {
+                Some(mut taken) if taken.has_ended && taken.waited < DISK_PATIENCE => {
+                    taken.waited += 1;
                     let upload = Upload { peer, taken: Some(taken) };
                     // Its place is free again.
                     let _ = self.uploads.all.insert(number, peer.1.ip(), upload, cx.now() + SILENCE);
                     continue;
+                }
+                // Or the job had no place, or failed inside: nobody will say.
+                Some(taken) if taken.has_ended => {
+                    taken.abandon(&self.name, "the disk does not answer", cx);
                 }
                 Some(taken) => taken.abandon(&self.name, "nothing more came for 10 s", cx),
                 None => {}

@@ -87,7 +87,10 @@ fn plan(settings: &mut Settings<'_>) -> Plan {
             settings.name
         );
     }
-    settings.listen(Tftp::new(settings.name, root, settings.bind, single_port, caps))
+    let stores_in = root.stores_in();
+    let service = Tftp::new(settings.name, root, settings.bind, single_port, caps);
+    let opens = if single_port { 0 } else { caps.sessions };
+    Plan { stores_in, opens, ..settings.listen(service) }
 }
 
 fn transfers(value: &Toml<'_>) -> Read<usize> {
@@ -204,6 +207,9 @@ impl Tftp {
             side: Side::Opening,
             is_busy: true,
         };
+        if self.transfers.has_room_for(peer.address.ip()) == Err(Full::InAll) {
+            self.make_room(cx);
+        }
         self.last += 1;
         let transfer = self.last;
         let deadline = cx.now() + DISK_PATIENCE;
@@ -226,6 +232,18 @@ impl Tftp {
         }
         self.keep_time(cx);
         Ok(())
+    }
+
+    /// Ends the oldest transfer whose client was sent something and has not answered, since
+    /// its request may be forged: those who do answer need not wait for it.
+    fn make_room(&mut self, cx: &mut Context<'_>) {
+        let unanswered = self.transfers.iter().filter(|(_, known)| known.is_unanswered());
+        if let Some(oldest) = unanswered.map(|(transfer, _)| *transfer).min() {
+            if let Some(known) = self.transfers.get(&oldest) {
+                known.line.refused("no answer came, and others want its place", cx);
+            }
+            self.end(oldest, cx);
+        }
     }
 
     fn refuse_packet(&self, datagram: &[u8], bad: BadPacket, cx: &mut Context<'_>) {

@@ -199,15 +199,21 @@ fn every_refusal_has_a_code_and_a_reason() {
 fn transfers_are_limited_in_all_and_per_address() {
     let mut lab = Lab::with(false, Policy::default(), 3);
     let from = |last: u8, port: u16| SocketAddr::from(([192, 0, 2, last], port));
-    let mut ask = |from: SocketAddr| {
+    let mut ask = |from: SocketAddr, answers: bool| {
         lab.stage.datagram(from, &read("large", Options::default()));
-        let (_, packet) = lab.stage.datagrams().remove(0);
-        matches!(Packet::parse(&packet), Ok(Packet::Data { .. }))
+        let (source, _, packet) = lab.stage.datagrams_with_sources().remove(0);
+        let is_sent = matches!(Packet::parse(&packet), Ok(Packet::Data { .. }));
+        if is_sent && answers {
+            lab.stage.datagram_to(from, source, &ack(1));
+            lab.stage.datagrams();
+        }
+        is_sent
     };
-    assert!(ask(from(1, 4000)) && ask(from(1, 4001)));
-    assert!(!ask(from(1, 4002)), "a third one of the address");
-    assert!(ask(from(2, 4000)));
-    assert!(!ask(from(3, 4000)), "a fourth one in all");
+    assert!(ask(from(1, 4000), true) && ask(from(1, 4001), true));
+    assert!(!ask(from(1, 4002), true), "a third one of the address");
+    assert!(ask(from(2, 4000), false));
+    assert!(ask(from(3, 4000), true), "it takes the place of one that does not answer");
+    assert!(!ask(from(4, 4000), true), "a fourth one in all");
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub(super) fn refusal(error: &FileError) -> (ErrorCode, String) {
         FileError::WrongSum
         | FileError::WrongSize { .. }
         | FileError::Changed
+        | FileError::Busy
         | FileError::Unavailable(_)
         | FileError::Io(_) => ErrorCode::Undefined,
     };
@@ -145,6 +146,11 @@ impl Transfer {
             Side::Sending(sending) => sending.sender.outcome(),
             Side::Receiving(receiving) => receiving.receiver.outcome(),
         }
+    }
+
+    /// Whether the client was sent something, and has never answered.
+    pub fn is_unanswered(&self) -> bool {
+        self.socket.is_some() && !self.is_busy && !self.was_answered()
     }
 
     /// Has the disk do what there is to do.
