@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use onepoll::disk::Disk;
 use onepoll::files::receiving::{Done, Job, Progress as Step, Receiving};
 use onepoll::files::{FileError, Policy, Root, Roots, clean};
 use onepoll::reactor::SocketOptions;
@@ -57,7 +58,7 @@ pub fn run(arguments: ReceiveArgs) -> Result<(), ClientError> {
         Policy { writable: true, max_file_size: u64::MAX, max_total_size: u64::MAX, max_files: u64::MAX };
     let client = Receive {
         address: SocketAddr::new(bind, port),
-        root: Roots::default().root(&directory, policy),
+        root: Roots::on(Disk::default()).root(&directory, policy),
         directory,
         report: Report { command: "udp-file receive", json },
         left: count,
