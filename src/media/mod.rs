@@ -8,7 +8,7 @@
 //! - [`jpeg`]: coding and decoding JPEGs.
 //! - [`convert`]: from and to numpy arrays.
 //! - [`source`]: pictures from files, in a loop.
-//! - [`mp4`]: recordings.
+//! - [`mp4`]: recordings that play when cut anywhere.
 //! - [`terminal`]: pictures as text.
 
 pub mod convert;
