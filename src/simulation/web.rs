@@ -64,7 +64,7 @@ impl Asked {
                 };
             };
             let status = head.strip_prefix("HTTP/1.1 ").and_then(|head| head.split("\r\n").next());
-            if is_farewell(status) {
+            if is_farewell(head) {
                 return Ok(());
             }
             if due.is_some() && status != *due {
@@ -88,16 +88,16 @@ impl Asked {
         match head(rest) {
             _ if rest.is_empty() => Ok(()),
             // A farewell may follow.
-            Some((head, _)) if is_farewell(head.strip_prefix("HTTP/1.1 ")) => Ok(()),
+            Some((head, _)) if is_farewell(head) => Ok(()),
             None if !is_all => Ok(()),
             _ => Err(format!("{} bytes came that were not asked for", rest.len())),
         }
     }
 }
 
-/// Whether a client was turned away or given up. A snapshot may be refused so too.
-fn is_farewell(status: Option<&str>) -> bool {
-    status.is_some_and(|status| ["408", "431"].iter().any(|code| status.starts_with(code)))
+/// Whether a client was turned away or given up: only that is said without the date.
+fn is_farewell(head: &str) -> bool {
+    !head.contains("\r\nDate: ")
 }
 
 fn head(bytes: &[u8]) -> Option<(&str, &[u8])> {

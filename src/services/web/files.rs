@@ -86,6 +86,12 @@ impl Files {
         self.open.is_empty()
     }
 
+    /// How many files are kept open.
+    #[cfg(test)]
+    pub fn kept_open(&self) -> usize {
+        self.open.len()
+    }
+
     /// Closes what was opened too long ago to be used again.
     pub fn forget_old(&mut self, now: Instant) {
         self.open.retain(|_, (since, _)| now < *since + STAYS_OPEN);

@@ -39,7 +39,7 @@ use picture::Picture;
 pub static DESCRIPTION: Description = Description {
     name: "web",
     about: "shows the picture, the services and the files in a browser",
-    notes: "",
+    notes: "Unless send_buffer is set, it is 128 KiB, so that the picture does not wait in the system.",
     tcp: Some(8000),
     udp: None,
     keys: &[VIDEO, HOSTS, KEEP_ALIVE, config_files::ROOT],
@@ -67,6 +67,7 @@ const KEEP_ALIVE: Key = Key {
 };
 
 fn plan(settings: &mut Settings<'_>) -> Plan {
+    settings.socket.send_buffer.get_or_insert(SEND_BUFFER);
     let video = settings.get(&VIDEO, values::text);
     let hosts = settings.get(&HOSTS, host_names);
     let keep_alive = settings.get(&KEEP_ALIVE, values::duration);
@@ -86,6 +87,11 @@ fn host_names(value: &Toml<'_>) -> Read<Vec<String>> {
     });
     names.collect()
 }
+
+/// What the system holds of the output of one connection, or half of it: a few frames. By
+/// default it lets this grow to some MiB, which is seconds of a film. Downloads on loopback
+/// are a third faster with it, since their bytes stay in the processor's caches.
+const SEND_BUFFER: usize = 128 * 1024;
 
 /// How much of a long answer goes out at once.
 const STEP: usize = 64 * 1024;

@@ -190,6 +190,21 @@ fn a_file_is_downloaded_under_its_name_whole_or_in_part() {
 }
 
 #[test]
+fn files_stay_open_for_a_second_and_no_more_than_64_of_them() {
+    let names: Vec<String> = (0..100).map(|number| format!("{number}")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b"x"[..])).collect();
+    let mut stage = stage_with(&files, Limits::default());
+    let client = stage.connect();
+    for name in &names {
+        let (_, content) = answer(&mut stage, client, &get(&format!("/files/{name}"), ""));
+        assert_eq!(content, b"x");
+    }
+    assert_eq!(stage.service().files.kept_open(), 64);
+    stage.pass(Duration::from_secs(2));
+    assert_eq!(stage.service().files.kept_open(), 0);
+}
+
+#[test]
 fn an_empty_file_is_an_answer_too() {
     let mut stage = stage_with(&[("empty", b"")], Limits::default());
     let client = stage.connect();

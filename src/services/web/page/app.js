@@ -19,6 +19,16 @@ function moved(service, direction) {
   return parts.join(" + ");
 }
 
+// "tcp 127.0.0.1:3333" and "udp 127.0.0.1:3333" are one place.
+function places(addresses) {
+  const transports = new Map();
+  for (const address of addresses) {
+    const [transport, place] = address.split(" ");
+    transports.set(place, [...(transports.get(place) ?? []), transport]);
+  }
+  return [...transports].map(([place, by]) => `${place} ${by.join(", ")}`).join("\n");
+}
+
 function cell(kind, text, ...classes) {
   const made = document.createElement(kind);
   made.textContent = text;
@@ -37,7 +47,7 @@ function row(service) {
     cell("td", moved(service, direction), ...quiet(service[`bytes_${direction}`] + service[`datagrams_${direction}`]));
   made.append(
     cell("th", service.name),
-    cell("td", service.addresses.join(", "), "wide"),
+    cell("td", places(service.addresses), "wide"),
     cell("td", service.connections.toLocaleString(), ...quiet(service.connections)),
     both("received"),
     both("sent"),
