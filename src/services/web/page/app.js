@@ -16,7 +16,7 @@ function moved(service, direction) {
   const datagrams = service[`datagrams_${direction}`];
   if (service.accepted > 0 || datagrams === 0) parts.push(bytes(service[`bytes_${direction}`]));
   if (datagrams > 0) parts.push(`${datagrams.toLocaleString()} dg`);
-  return parts.join(" + ");
+  return parts.join("\n");
 }
 
 // "tcp 127.0.0.1:3333" and "udp 127.0.0.1:3333" are one place.
