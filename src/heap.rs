@@ -2,10 +2,10 @@
 
 /// How many arenas all threads share. Each further one reserves 64 MiB of address space
 /// (glibc's HEAP_MAX_SIZE), and without this there would be one per thread.
-pub const ARENAS: u64 = 2;
+pub const ARENAS: u64 = 4;
 
-/// Limits the allocator to [`ARENAS`]. Threads off the loop allocate little, so that they
-/// seldom wait for each other.
+/// Limits the allocator to [`ARENAS`]. With fewer, the loop was seen to wait for threads
+/// that work on files.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn limit_arenas() {
     // SAFETY: mallopt(3) changes a number that malloc reads, and `main` calls this before
