@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::{Arc, OnceLock};
 
 use super::names::Name;
 use super::root::is_temporary;
@@ -29,6 +30,14 @@ pub struct Listing {
     pub files: Vec<Listed>,
     /// How many older ones are not shown, since there are more than [`MOST_LISTED`].
     pub left_out: u64,
+    text: OnceLock<Arc<[u8]>>,
+}
+
+impl Listing {
+    /// The listing as `write` writes it: once, however many ask.
+    pub fn text(&self, write: impl FnOnce(&Listing) -> Vec<u8>) -> Arc<[u8]> {
+        Arc::clone(self.text.get_or_init(|| write(self).into()))
+    }
 }
 
 /// A listing that is being made, and what takes room.
@@ -66,6 +75,6 @@ impl Scan {
     pub fn listing(self) -> Listing {
         let mut files: Vec<_> = self.newest.into_iter().map(|Reverse(file)| file).collect();
         files.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Listing { files, left_out: self.left_out }
+        Listing { files, left_out: self.left_out, text: OnceLock::new() }
     }
 }

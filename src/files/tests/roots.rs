@@ -403,3 +403,18 @@ fn files_that_were_closed_are_forgotten() {
     }
     assert!(files.known() < 200, "{}", files.known());
 }
+
+#[test]
+fn everybody_who_lists_shares_one_text() {
+    Stage::on_each(|stage| {
+        stage.put("a.txt", b"hello");
+        let root = stage.start(Policy::default());
+        let listing = root.list().unwrap();
+        let text = listing.text(|listing| vec![b'x'; listing.files.len()]);
+        assert_eq!(*text, *b"x");
+        let again = listing.text(|_| panic!("it was written already"));
+        assert!(Arc::ptr_eq(&text, &again));
+        upload(&root, "b.txt", b"hello").unwrap();
+        assert_eq!(*root.list().unwrap().text(|listing| vec![b'x'; listing.files.len()]), *b"xx");
+    });
+}

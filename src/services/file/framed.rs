@@ -3,6 +3,9 @@
 //! One request is served at a time. While its answer is worked out or sent, the connection
 //! is left unread, so pipelined requests wait in the kernel and cost nothing.
 
+use std::fmt::Write;
+use std::sync::Arc;
+
 use super::download::{Download, Opened};
 use super::{FileService, Talk};
 use crate::files::receiving::{self, Progress, Receiving};
@@ -24,7 +27,7 @@ pub(super) enum Framed {
     /// A job looks something up for a request about this name.
     Looking { name: Vec<u8> },
     /// The rest of a list is to be sent.
-    Listing { text: Vec<u8>, sent: usize },
+    Listing { text: Arc<[u8]>, sent: usize },
     /// A file goes out.
     Sending(Download),
     /// A file comes in.
@@ -46,7 +49,7 @@ pub(super) struct Storing {
 
 /// What a job has looked up.
 enum Looked {
-    List(Result<Vec<u8>, FileError>),
+    List(Result<Arc<[u8]>, FileError>),
     Open(Box<Result<Opened, FileError>>),
     Sum(u64, Box<Result<SumStep, FileError>>),
 }
@@ -219,7 +222,7 @@ impl Framed {
         let Framed::Looking { name } = std::mem::replace(self, Framed::Ready) else { return };
         let refusal = match looked {
             Looked::List(Ok(text)) => {
-                cx.holds(text.len());
+                cx.holds(share(&text));
                 *self = Framed::Listing { text, sent: 0 };
                 return self.send_list(talk, cx);
             }
@@ -362,7 +365,7 @@ impl Framed {
     /// The memory that its peer has made it take.
     pub fn memory(&self) -> usize {
         match self {
-            Framed::Listing { text, .. } => text.len(),
+            Framed::Listing { text, .. } => share(text),
             Framed::Storing(storing) => storing.receiving.memory(),
             _ => 0,
         }
@@ -418,14 +421,21 @@ impl Storing {
     }
 }
 
-fn list(root: &Root) -> Result<Vec<u8>, FileError> {
-    let listing = root.list()?;
-    let mut text = format!("{}\n", Answer::Entries(listing.files.len() as u64));
-    for file in &listing.files {
-        let entry = Entry { size: file.size, name: file.name.as_str() };
-        text += &format!("{entry}\n");
-    }
-    Ok(text.into())
+fn list(root: &Root) -> Result<Arc<[u8]>, FileError> {
+    Ok(root.list()?.text(|listing| {
+        let mut text = format!("{}\n", Answer::Entries(listing.files.len() as u64));
+        for file in &listing.files {
+            let entry = Entry { size: file.size, name: file.name.as_str() };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{entry}");
+        }
+        text.into()
+    }))
+}
+
+/// What one of those who share a text holds of it.
+fn share(text: &Arc<[u8]>) -> usize {
+    text.len() / Arc::strong_count(text)
 }
 
 fn go_on(size: u64, summing: Summing) -> Looked {
