@@ -436,7 +436,7 @@ fn a_comparison_refuses_what_is_worse() {
         }
     })
     .to_string();
-    let [a, b] = ["good.json", "slow.json"].map(free);
+    let [a, b] = ["refused-good.json", "refused-slow.json"].map(free);
     for (file, address) in [(&a, &good), (&b, &slow)] {
         let load = ["echo", address, "--connections", "2", "--duration", "400ms", "--warmup", "0s"];
         stress(&[&load[..], &["--repeat", "3", "--json", file]].concat());

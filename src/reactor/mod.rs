@@ -51,6 +51,8 @@ pub use crate::service::{
 pub use dispatch::host::{BindError, HostBuilder};
 pub use tcp::accept::MOST_OVER_LIMIT;
 
+#[cfg(feature = "simulated")]
+use crate::service::Lane;
 use crate::service::effects::{Effects, Outgoings};
 use crate::service::rooms::Rooms;
 use crate::service::{AnyService, Service};
@@ -367,6 +369,12 @@ impl Reactor {
     #[cfg(feature = "simulated")]
     pub(crate) fn is_at_rest(&self) -> bool {
         !self.has_work() && self.net.timers.next().is_none_or(|at| at > self.net.now)
+    }
+
+    /// Whether jobs are being done off the loop, or wait for that.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn has_jobs(&self) -> bool {
+        Lane::ALL.into_iter().any(|lane| self.workers.in_flight(lane) > 0)
     }
 
     /// What a service failed with.

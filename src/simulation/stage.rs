@@ -391,9 +391,10 @@ impl Stage {
         while self.world.micros() < since + ANSWERED_WITHIN {
             self.turn_for(SECOND / 50)?;
             self.clients_hear()?;
-            // A long answer through small buffers takes a while.
+            // A long answer through small buffers takes a while, and so do jobs that wait for
+            // each other.
             let now_heard = self.clients.iter().map(Client::answered).sum();
-            if now_heard > heard {
+            if now_heard > heard || self.reactor.has_jobs() {
                 (heard, since) = (now_heard, self.world.micros());
             }
         }

@@ -284,6 +284,7 @@ impl Web {
                 State::Waiting(wanted)
             }
             Next::Begun(rest) => {
+                cx.holds(rest.len());
                 cx.pause();
                 cx.more_to_send();
                 State::Sending { rest, keep_alive }
@@ -381,6 +382,7 @@ impl Service for Web {
         if let Some(session) = session
             && matches!(session.state, State::Waiting(Wanted::Job))
         {
+            cx.holds(looked.memory());
             session.state = State::Found(Box::new(looked));
             cx.resume();
         }

@@ -22,7 +22,7 @@ pub const BUSY: &str = "busy";
 pub const CODES: [(&str, &str); 17] = [
     (BAD_REQUEST, "the line is no request, is too long, or was not finished in time"),
     (BAD_OFFSET, "the offset is behind the end of the file"),
-    (BUSY, "the server has too much to do; try again later"),
+    (BUSY, "the server has too much to do or too many files open; try again later"),
     ("not-found", "there is no regular file of that name"),
     ("denied", "the server itself may not read that file"),
     ("bad-name", "no file can have that name here"),
@@ -34,7 +34,7 @@ pub const CODES: [(&str, &str); 17] = [
     ("taken", "that name and its numbered forms are taken"),
     ("wrong-sum", "the contents do not have the SHA-256 that was given"),
     ("wrong-size", "the contents do not have the length that was given"),
-    (INCOMPLETE, "the client half-closed before all contents had come"),
+    (INCOMPLETE, "the client half-closed before all contents had come, or nothing of them came for 60 s"),
     ("unavailable", "the server cannot open the folder of its files"),
     ("io", "the server's disk has failed"),
 ];
