@@ -398,9 +398,13 @@ fn two_summaries_are_compared() {
     }
     let output = stress(&["compare", &files[0], &files[1]]);
     let table = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // Which of them was slower depends on what else the machine did.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", text(&output.stderr));
     assert!(table.contains("B/A") && table.contains("spread"), "{table}");
     assert!(!table.contains("different settings"), "{table}");
+    let output = stress(&["compare", &files[0], &files[0]]);
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     for line in table.lines().filter(|line| line.starts_with("rate") || line.starts_with("service p99 ")) {
         assert!(line.contains("the spread"), "{line}");
     }
