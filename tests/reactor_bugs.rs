@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 use onepoll::reactor::{Limits, Membership, Overflow, Reactor, Room, SocketId, SocketOptions};
+use onepoll::rehearsal::Rehearsal;
 use onepoll::service::{Answer, CloseReason, Context, Farewell, Input, Lane, Service};
 use support::{PATIENCE, Running, connect, eventually, read_exactly, read_to_end, udp};
 
@@ -547,4 +548,35 @@ fn urgent_data_does_not_strand_what_follows_it() {
         });
         assert_eq!(heard, b"abcdef");
     }
+}
+
+/// Sets a deadline with its first message, and answers each byte with a dot.
+struct Patient;
+
+impl Service for Patient {
+    type Session = ();
+
+    fn receive(&mut self, _: &mut (), input: &mut Input<'_>, cx: &mut Context<'_>) {
+        if input.unread().len() > 64 {
+            cx.set_deadline_after(Duration::from_secs(1));
+        }
+        while !input.unread().is_empty() && cx.may_go_on(input) {
+            input.consume(1);
+            cx.send(b".");
+        }
+    }
+
+    fn timeout(&mut self, _: &mut (), _: &mut Input<'_>, cx: &mut Context<'_>) {
+        cx.send(b"late");
+    }
+}
+
+#[test]
+fn a_deadline_that_was_set_before_the_rest_of_the_input_was_shown_comes_in_time() {
+    let mut stage = Rehearsal::new(Patient);
+    let client = stage.connect();
+    stage.send(client, &[b'x'; 100]);
+    assert_eq!(stage.received(client), [b'.'; 100]);
+    stage.pass(Duration::from_millis(1100));
+    assert_eq!(stage.received(client), b"late");
 }

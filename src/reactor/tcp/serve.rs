@@ -180,6 +180,8 @@ impl Reactor {
         let session = stream.session;
         if std::mem::take(&mut stream.show_again) {
             self.show_kept(handle, |input| Call::Receive(session, input));
+            // While input waited to be shown, the service's own deadline did not count.
+            self.net.arm(handle, &self.hosts);
             return self.net.read_on(handle);
         }
         let mut unread = kept.take();
