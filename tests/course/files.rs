@@ -1,11 +1,14 @@
 //! The course's file programs, as clients of file and upload.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::program::Program;
 use crate::serves_on;
-use crate::support::{Daemon, Log, config_file, eventually};
+use crate::support::{Daemon, Log, config_file, connect, eventually, read_exactly};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("file_client against file", clients_download_files_of_any_size),
@@ -16,6 +19,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("upload_client_waits against upload", any_name_can_be_uploaded_if_it_comes_by_itself),
     ("mistake_upload_in_one_send against upload", a_name_that_comes_with_contents_is_cut_or_refused),
     ("udp_file_sender against file", clients_upload_files_over_udp),
+    ("file_client, upload_client and udp_file_sender beside an echo load", files_move_beside_an_echo_load),
     ("mistake_file_leaves_early against file", a_client_that_leaves_early_is_logged),
     ("mistake_upload_without_contents against upload", an_upload_without_contents_is_refused),
 ];
@@ -230,6 +234,48 @@ fn clients_upload_files_over_udp() {
     }
     room.holds_only(&names);
     serves_on(&room.daemon);
+}
+
+fn files_move_beside_an_echo_load() {
+    let room = Classroom::new("course-load");
+    let (echo, is_over) = (room.daemon.tcp("echo"), AtomicBool::new(false));
+    let ask_on = || {
+        let client = connect(echo);
+        let mut answers = 0u64;
+        while !is_over.load(Ordering::Relaxed) {
+            (&client).write_all("안녕".as_bytes()).unwrap();
+            assert_eq!(read_exactly(&client, 6), "안녕".as_bytes());
+            answers += 1;
+        }
+        answers
+    };
+    let answers: Vec<u64> = thread::scope(|scope| {
+        let load: Vec<_> = (0..8).map(|_| scope.spawn(ask_on)).collect();
+        let moved = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| move_files(&room)));
+        is_over.store(true, Ordering::Relaxed);
+        let answers = load.into_iter().map(|client| client.join().unwrap()).collect();
+        moved.unwrap();
+        answers
+    });
+    assert!(answers.iter().all(|answers| *answers > 100), "{answers:?}");
+}
+
+/// In both directions over TCP, and in the one that the course has over UDP.
+fn move_files(room: &Classroom) {
+    let home = room.home.to_str().unwrap();
+    fs::write(room.root.join("강의.pdf"), contents(20 * MIB)).unwrap();
+    room.program("file_client", "file", &[home])
+        .ends_with(&format!("파일 이름: 강의.pdf\n받은 크기: {}\n", 20 * MIB));
+    assert!(fs::read(room.home.join("받은_강의.pdf")).unwrap() == contents(20 * MIB));
+    let path = room.home.join("과제.txt");
+    fs::write(&path, contents(20 * MIB)).unwrap();
+    room.program("upload_client", "upload", &[path.to_str().unwrap()]).ends_with("I am ready\n전송 완료\n");
+    room.stored("과제.txt", &contents(20 * MIB));
+    let path = room.home.join("보고서.bin");
+    fs::write(&path, contents(2 * MIB)).unwrap();
+    room.program("udp_file_sender", "file", &[path.to_str().unwrap(), "16384"])
+        .ends_with("서버: ok\n전송 완료\n");
+    room.stored("보고서.bin", &contents(2 * MIB));
 }
 
 fn a_client_that_leaves_early_is_logged() {
